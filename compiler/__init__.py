@@ -1,0 +1,1 @@
+"""Spec to plan, in small named passes. Imports no jax."""

@@ -1,0 +1,1 @@
+"""Plan to numbers: models, losses, data, the loop, checkpoints and the predictor."""

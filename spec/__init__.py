@@ -1,0 +1,1 @@
+"""Nouns: source text, levels with provenance, diagnostics, the typed spec and the typed plan."""

@@ -1,0 +1,1 @@
+"""The immutable, total description of a run."""

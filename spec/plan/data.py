@@ -1,0 +1,130 @@
+"""The plan's data, tokenizer and inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from specrun.spec.annotations import Fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """A file or a set of files that shaped the plan."""
+
+    role: Annotated[str, Fact(doc="What it is for: data, validation, tokenizer, config, weights.")]
+    path: Annotated[str, Fact(doc="Absolute path when compiled.", klass="cosmetic")]
+    digest: Annotated[str, Fact(doc="SHA-256 of the content (of names and contents for a folder).")]
+    bytes: Annotated[int, Fact(doc="Size.", unit="bytes", klass="cosmetic")]
+    files: Annotated[int, Fact(doc="Number of files read.", klass="cosmetic")] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonSource:
+    kind: Annotated[Literal["python_source"], Fact(doc="Docstring and function pairs.")] = (
+        "python_source"
+    )
+    roots: Annotated[tuple[str, ...], Fact(doc="Absolute folders or files.", klass="cosmetic")]
+    exclude: Annotated[tuple[str, ...], Fact(doc="Glob patterns left out.")] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonlSource:
+    kind: Annotated[Literal["jsonl"], Fact(doc="JSON rows.")] = "jsonl"
+    path: Annotated[str, Fact(doc="Absolute path.", klass="cosmetic")]
+    query: Annotated[str, Fact(doc="Key of the query.")] = "query"
+    positive: Annotated[str, Fact(doc="Key of the positive.")] = "positive"
+
+
+Source = PythonSource | JsonlSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutFraction:
+    kind: Annotated[
+        Literal["fraction"], Fact(doc="Rows whose content hash falls below the fraction.")
+    ] = "fraction"
+    fraction: Annotated[float, Fact(doc="Share held out.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutFile:
+    kind: Annotated[Literal["file"], Fact(doc="Rows of another JSONL file.")] = "file"
+    path: Annotated[str, Fact(doc="Absolute path.", klass="cosmetic")]
+    query: Annotated[str, Fact(doc="Key of the query.")] = "query"
+    positive: Annotated[str, Fact(doc="Key of the positive.")] = "positive"
+
+
+HeldOut = HeldOutFraction | HeldOutFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadRows:
+    """Rows or files of one kind of fault, left out."""
+
+    reason: Annotated[str, Fact(doc="Class of the fault.")]
+    count: Annotated[int, Fact(doc="How many.")]
+    places: Annotated[tuple[str, ...], Fact(doc="The first few places.", klass="cosmetic")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldRange:
+    """A numeric field of the training rows that a stage may select by."""
+
+    name: Annotated[str, Fact(doc="Name of the field.")]
+    count: Annotated[int, Fact(doc="Rows that have it.")]
+    minimum: Annotated[float, Fact(doc="Smallest value.")]
+    maximum: Annotated[float, Fact(doc="Largest value.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What a full read of the data found. Rows are canonical: de-duplicated, split, in a fixed order."""
+
+    inputs: Annotated[tuple[Input, ...], Fact(doc="Files read.")]
+    rows_digest: Annotated[str, Fact(doc="SHA-256 of the canonical rows artefact.")]
+    rows_read: Annotated[int, Fact(doc="Rows read, the bad ones included.")]
+    bad: Annotated[tuple[BadRows, ...], Fact(doc="Rows left out, by class.")]
+    duplicates: Annotated[int, Fact(doc="Rows that repeat both texts of another.")]
+    dropped_by_split: Annotated[
+        int, Fact(doc="Rows left out because they share a text across the split.")
+    ]
+    training_rows: Annotated[int, Fact(doc="Rows trained on.")]
+    validation_rows: Annotated[int, Fact(doc="Rows held out.")]
+    fields: Annotated[tuple[FieldRange, ...], Fact(doc="Numeric fields.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPlan:
+    source: Annotated[Source, Fact(doc="Where rows come from.")]
+    validation: Annotated[HeldOut | None, Fact(doc="What is held out.")]
+    bad_rows: Annotated[Literal["skip", "error"], Fact(doc="Policy for bad rows.")]
+    scan: Annotated[Scan, Fact(doc="What was found.")]
+    max_query_length: Annotated[int, Fact(doc="Tokens kept of a query.", unit="tokens")]
+    max_positive_length: Annotated[int, Fact(doc="Tokens kept of a positive.", unit="tokens")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTokenizer:
+    kind: Annotated[Literal["train"], Fact(doc="BPE trained on the training rows.")] = "train"
+    vocab_size: Annotated[int, Fact(doc="Largest vocabulary.")]
+    min_frequency: Annotated[int, Fact(doc="Least count of a merged pair.")]
+    lowercase: Annotated[bool, Fact(doc="Lower-cased first.")]
+    split_identifiers: Annotated[bool, Fact(doc="Identifiers split first.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerFile:
+    kind: Annotated[Literal["file"], Fact(doc="A ready tokenizer.json.")] = "file"
+    path: Annotated[str, Fact(doc="Absolute path of the tokenizer.json.", klass="cosmetic")]
+
+
+TokenizerSource = TrainedTokenizer | TokenizerFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerPlan:
+    source: Annotated[TokenizerSource, Fact(doc="How it came to be.")]
+    digest: Annotated[str, Fact(doc="SHA-256 of the tokenizer.json text.")]
+    vocab_size: Annotated[int, Fact(doc="Number of ids (largest id + 1).")]
+    pad_id: Annotated[int, Fact(doc="Id that pads.")]

@@ -1,0 +1,140 @@
+"""The plan's network: configuration, layer groups, every parameter, adapters, weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from specrun.spec.annotations import Fact
+from specrun.spec.plan.data import Input
+
+Role = Literal["kernel", "bias", "scale", "embedding", "lora_a", "lora_b", "temperature"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoderConfig:
+    kind: Annotated[Literal["text_encoder"], Fact(doc="From scratch.")] = "text_encoder"
+    vocab_size: Annotated[int, Fact(doc="Rows of the token table.")]
+    hidden_size: Annotated[int, Fact(doc="Width.")]
+    num_hidden_layers: Annotated[int, Fact(doc="Blocks.")]
+    num_attention_heads: Annotated[int, Fact(doc="Heads.")]
+    intermediate_size: Annotated[int, Fact(doc="Feed-forward width.")]
+    hidden_act: Annotated[Literal["gelu", "swiglu"], Fact(doc="Activation.")]
+    position_embedding: Annotated[Literal["none", "learned", "rotary"], Fact(doc="Positions.")]
+    max_position_embeddings: Annotated[int, Fact(doc="Rows of the position table.")]
+    rope_theta: Annotated[float, Fact(doc="Rotary base.")]
+    hidden_dropout_prob: Annotated[float, Fact(doc="Dropout.")]
+    attention_probs_dropout_prob: Annotated[float, Fact(doc="Attention dropout.")]
+    layer_norm_eps: Annotated[float, Fact(doc="LayerNorm epsilon.")]
+    initializer_range: Annotated[float, Fact(doc="Standard deviation at the start.")]
+    pooling: Annotated[Literal["mean", "cls"], Fact(doc="Pooling.")]
+    final_layer_norm: Annotated[bool, Fact(doc="LayerNorm on the pooled vector.")]
+    projection_dim: Annotated[int | None, Fact(doc="Width of the head.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertConfig:
+    kind: Annotated[Literal["bert"], Fact(doc="BERT family.")] = "bert"
+    vocab_size: Annotated[int, Fact(doc="Rows of the token table.")]
+    hidden_size: Annotated[int, Fact(doc="Width.")]
+    num_hidden_layers: Annotated[int, Fact(doc="Blocks.")]
+    num_attention_heads: Annotated[int, Fact(doc="Heads.")]
+    intermediate_size: Annotated[int, Fact(doc="Feed-forward width.")]
+    hidden_act: Annotated[str, Fact(doc="Activation, as in config.json.")]
+    max_position_embeddings: Annotated[int, Fact(doc="Rows of the position table.")]
+    type_vocab_size: Annotated[int, Fact(doc="Rows of the token-type table.")]
+    hidden_dropout_prob: Annotated[float, Fact(doc="Dropout.")]
+    attention_probs_dropout_prob: Annotated[float, Fact(doc="Attention dropout.")]
+    layer_norm_eps: Annotated[float, Fact(doc="LayerNorm epsilon.")]
+    initializer_range: Annotated[float, Fact(doc="Standard deviation of new parameters.")]
+    pooling: Annotated[Literal["mean", "cls"], Fact(doc="Pooling.")]
+    projection_dim: Annotated[int | None, Fact(doc="Width of the new head.")]
+
+
+EncoderConfig = TextEncoderConfig | BertConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A run of consecutive layers equal in structure, adapters and freezing; stacked and scanned."""
+
+    first: Annotated[int, Fact(doc="Index of the first layer.")]
+    count: Annotated[int, Fact(doc="Number of layers.")]
+    adapted: Annotated[
+        tuple[str, ...], Fact(doc="Linear modules of a layer that carry an adapter.")
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One leaf of the parameter tree. ``path`` is dotted; ``groups.0.…`` leaves have the layers as axis 0."""
+
+    path: Annotated[str, Fact(doc="Dotted path in the tree.")]
+    shape: Annotated[tuple[int, ...], Fact(doc="Shape, the stack axis first where there is one.")]
+    role: Annotated[Role, Fact(doc="What it is.")]
+    stacked: Annotated[
+        int | None, Fact(doc="First layer of its stack; null outside the layers.")
+    ] = None
+    new: Annotated[bool, Fact(doc="Initialised by the seed rather than read from weights.")] = True
+    decay: Annotated[bool, Fact(doc="Weight decay applies.")] = False
+    trained: Annotated[bool, Fact(doc="Trained in at least one segment.")] = True
+
+    @property
+    def size(self) -> int:
+        total = 1
+        for n in self.shape:
+            total *= n
+        return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterMatch:
+    """A linear layer that carries an adapter, and the pattern that chose it."""
+
+    module: Annotated[str, Fact(doc="Logical path, such as layers.3.attention.self.query.")]
+    target: Annotated[str, Fact(doc="The entry of target_modules.")]
+    shape: Annotated[tuple[int, int], Fact(doc="(in, out).")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraPlan:
+    rank: Annotated[int, Fact(doc="Rank.")]
+    alpha: Annotated[float, Fact(doc="Alpha.")]
+    dropout: Annotated[float, Fact(doc="Dropout on the adapter's input.")]
+    scale: Annotated[float, Fact(doc="alpha / rank, or alpha / √rank.")]
+    matches: Annotated[tuple[AdapterMatch, ...], Fact(doc="What matched what.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsPlan:
+    """Files that the parameters are read from."""
+
+    directory: Annotated[str, Fact(doc="Absolute directory.", klass="cosmetic")]
+    layout: Annotated[Literal["torch", "flax"], Fact(doc="Names and orientation in the files.")]
+    files: Annotated[tuple[Input, ...], Fact(doc="The files.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleCount:
+    """Parameters of one top module."""
+
+    module: Annotated[str, Fact(doc="Dotted path.")]
+    total: Annotated[int, Fact(doc="Parameters.")]
+    trainable: Annotated[int, Fact(doc="Of these, trained in some segment.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPlan:
+    config: Annotated[EncoderConfig, Fact(doc="The configuration, complete.")]
+    groups: Annotated[tuple[Group, ...], Fact(doc="Layers, stacked.")]
+    parameters: Annotated[
+        tuple[Parameter, ...], Fact(doc="Every parameter, adapters and loss parameters included.")
+    ]
+    modules: Annotated[tuple[ModuleCount, ...], Fact(doc="Counts by module.")]
+    total_parameters: Annotated[int, Fact(doc="All parameters.")]
+    trainable_parameters: Annotated[int, Fact(doc="Trained in some segment.")]
+    embedding_dim: Annotated[int, Fact(doc="Width of the embedding.")]
+    lora: Annotated[LoraPlan | None, Fact(doc="Adapters.")] = None
+    weights: Annotated[
+        WeightsPlan | None, Fact(doc="Where weights come from; null is the seed.")
+    ] = None

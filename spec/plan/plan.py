@@ -1,0 +1,88 @@
+"""The plan: everything a run will do, complete, immutable and hashed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from specrun.spec.annotations import Fact, FieldClass
+from specrun.spec.plan.data import DataPlan, TokenizerPlan
+from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.training import (
+    AdamWPlan,
+    CheckpointPlan,
+    CostPlan,
+    EvaluationPlan,
+    HardwarePlan,
+    LossPlan,
+    MatryoshkaPlan,
+    PrecisionPlan,
+    Segment,
+    Trace,
+    TrainPlan,
+)
+
+FORMAT_VERSION = "1.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """One level's say about a value."""
+
+    level: Annotated[str, Fact(doc="default, environment, preset, file or set.")]
+    place: Annotated[str, Fact(doc="File with line and column, variable, or option.")]
+    value: Annotated[Any, Fact(doc="The value there.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """One leaf of the merged spec, with every level that spoke; the last one won."""
+
+    path: Annotated[str, Fact(doc="Dotted path in the spec.")]
+    value: Annotated[Any, Fact(doc="The value that holds.")]
+    klass: Annotated[FieldClass, Fact(doc="How a change counts.")]
+    origins: Annotated[tuple[Origin, ...], Fact(doc="From the weakest level to the one that won.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warning:
+    """A finding that did not stop the compiling."""
+
+    code: Annotated[str, Fact(doc="Stable code.")]
+    path: Annotated[str, Fact(doc="Path in the spec.")]
+    message: Annotated[str, Fact(doc="What and how to mend it.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    format_version: Annotated[
+        str, Fact(doc="Major.minor of this format; another major is refused.")
+    ]
+    specrun_version: Annotated[str, Fact(doc="Version that compiled it.", klass="cosmetic")]
+    name: Annotated[str, Fact(doc="Name of the run.", klass="cosmetic")]
+    output_dir: Annotated[
+        str, Fact(doc="Folder of the run, relative to the working directory.", klass="cosmetic")
+    ]
+    seed: Annotated[int, Fact(doc="Seed of everything random.")]
+    model: Annotated[ModelPlan, Fact(doc="The network.")]
+    tokenizer: Annotated[TokenizerPlan, Fact(doc="The tokenizer.")]
+    data: Annotated[DataPlan, Fact(doc="The rows.")]
+    losses: Annotated[tuple[LossPlan, ...], Fact(doc="Loss terms.")]
+    matryoshka: Annotated[
+        MatryoshkaPlan | None, Fact(doc="Widths of the losses; null is the whole.")
+    ]
+    train: Annotated[TrainPlan, Fact(doc="Batches.")]
+    optimizer: Annotated[AdamWPlan, Fact(doc="The optimizer.")]
+    segments: Annotated[tuple[Segment, ...], Fact(doc="Step ranges in order.")]
+    traces: Annotated[
+        tuple[Trace, ...], Fact(doc="The training traces promised.", klass="throughput")
+    ]
+    precision: Annotated[PrecisionPlan, Fact(doc="Number formats.")]
+    evaluation: Annotated[EvaluationPlan | None, Fact(doc="Held-out metrics; null is none.")]
+    checkpoint: Annotated[CheckpointPlan, Fact(doc="Saving.")]
+    hardware: Annotated[HardwarePlan, Fact(doc="Devices.")]
+    cost: Annotated[CostPlan, Fact(doc="Estimated cost.", klass="cosmetic")]
+    values: Annotated[
+        tuple[Value, ...], Fact(doc="Every value of the spec and its history.", klass="cosmetic")
+    ]
+    warnings: Annotated[tuple[Warning, ...], Fact(doc="Findings.", klass="cosmetic")]

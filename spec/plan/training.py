@@ -1,0 +1,179 @@
+"""The plan's losses, segments, traces, optimizer, evaluation, checkpoints, hardware and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from specrun.spec.annotations import Fact
+from specrun.spec.plan.schedule import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoNCE:
+    kind: Annotated[Literal["infonce"], Fact(doc="Cross-entropy against the diagonal.")] = "infonce"
+    name: Annotated[str, Fact(doc="Unique name.")]
+    temperature: Annotated[float, Fact(doc="Divides the cosines; the start when trained.")]
+    train_temperature: Annotated[
+        bool, Fact(doc="Whether it is a parameter, `losses.NAME.log_scale`.")
+    ]
+    symmetric: Annotated[bool, Fact(doc="Both directions.")]
+
+
+LossPlan = InfoNCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatryoshkaPlan:
+    dims: Annotated[tuple[int, ...], Fact(doc="Prefix widths.")]
+    weights: Annotated[tuple[float, ...], Fact(doc="One weight per width.")]
+    reduce: Annotated[
+        Literal["sum", "mean"], Fact(doc="Weighted sum, or that over the number of dims.")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Rows with ``minimum <= field <= maximum``; null is no bound. Rows without the field are not selected."""
+
+    field: Annotated[str, Fact(doc="Numeric field.")]
+    minimum: Annotated[float | None, Fact(doc="Smallest value.")]
+    maximum: Annotated[float | None, Fact(doc="Largest value.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A range of optimizer steps with one set of traces. Steps are global, 0-based, half open."""
+
+    stage: Annotated[str, Fact(doc="Name of the stage.")]
+    first_step: Annotated[int, Fact(doc="First step.", klass="horizon")]
+    stop_step: Annotated[int, Fact(doc="Step after the last.", klass="horizon")]
+    epochs: Annotated[
+        int, Fact(doc="Passes over the rows, the last possibly cut by max_steps.", klass="horizon")
+    ]
+    rows: Annotated[int, Fact(doc="Rows selected.")]
+    steps_per_epoch: Annotated[int, Fact(doc="Optimizer steps in an epoch.")]
+    selection: Annotated[Selection | None, Fact(doc="Which rows; null is all.")]
+    loss_weights: Annotated[
+        Mapping[str, float], Fact(doc="Weight by loss; losses of weight 0 are left out.")
+    ]
+    learning_rate_scale: Annotated[float, Fact(doc="Multiplies the rate.")]
+    schedule: Annotated[Schedule, Fact(doc="The rate; its step counts from schedule_start.")]
+    schedule_start: Annotated[
+        int, Fact(doc="Global step at which the schedule's step is 0.", klass="horizon")
+    ]
+    trained: Annotated[tuple[str, ...], Fact(doc="Paths of the parameters that train.")]
+    reset_optimizer: Annotated[bool, Fact(doc="Fresh optimizer state for all that trains.")]
+    fresh: Annotated[tuple[str, ...], Fact(doc="Paths that get fresh optimizer state on entering.")]
+    traces: Annotated[tuple[str, ...], Fact(doc="Names of the traces it uses.", klass="throughput")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """One traced training step: everything here is static in it."""
+
+    name: Annotated[str, Fact(doc="Name.")]
+    query_length: Annotated[int, Fact(doc="Padded length of queries.", unit="tokens")]
+    positive_length: Annotated[int, Fact(doc="Padded length of positives.", unit="tokens")]
+    losses: Annotated[tuple[str, ...], Fact(doc="Losses computed.")]
+    segments: Annotated[tuple[int, ...], Fact(doc="Segments that use it.")]
+    steps: Annotated[int, Fact(doc="Steps that use it.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    batch_size: Annotated[int, Fact(doc="Rows in one forward pass over all devices.", unit="rows")]
+    accumulation_steps: Annotated[int, Fact(doc="Forward passes per step.")]
+    micro_batch_size: Annotated[
+        int, Fact(doc="Rows encoded at a time; batch_size is all.", unit="rows", klass="throughput")
+    ]
+    drop_last: Annotated[bool, Fact(doc="Short last batches dropped.")]
+    gradient_checkpointing: Annotated[
+        bool, Fact(doc="Layers recomputed in the backward pass.", klass="throughput")
+    ]
+    unroll: Annotated[int, Fact(doc="Layers per scan iteration.", klass="throughput")]
+    buckets: Annotated[
+        tuple[tuple[int, int], ...],
+        Fact(
+            doc="(query, positive) padded lengths, rising; a step takes the first that fits all of its rows.",
+            klass="throughput",
+        ),
+    ]
+    log_every_steps: Annotated[
+        int, Fact(doc="Steps between rows of metrics.", unit="steps", klass="cosmetic")
+    ]
+    total_steps: Annotated[int, Fact(doc="Optimizer steps.", unit="steps", klass="horizon")]
+    negatives_per_query: Annotated[int, Fact(doc="Other rows' positives in a full batch.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamWPlan:
+    kind: Annotated[Literal["adamw"], Fact(doc="Decoupled decay.")] = "adamw"
+    learning_rate: Annotated[float, Fact(doc="Peak rate.")]
+    weight_decay: Annotated[float, Fact(doc="Decay, times the rate.")]
+    beta1: Annotated[float, Fact(doc="First moment.")]
+    beta2: Annotated[float, Fact(doc="Second moment.")]
+    eps: Annotated[float, Fact(doc="Epsilon.")]
+    max_grad_norm: Annotated[float, Fact(doc="Global clip; 0 is off.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStoppingPlan:
+    patience: Annotated[int, Fact(doc="Evaluations without improvement.")]
+    min_delta: Annotated[float, Fact(doc="Smallest improvement.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPlan:
+    """Evaluation happens after the steps named: ``after = 10`` means ten optimizer steps were made."""
+
+    after: Annotated[
+        tuple[int, ...],
+        Fact(doc="Numbers of finished steps; the last is the total.", klass="horizon"),
+    ]
+    batch_size: Annotated[int, Fact(doc="Rows encoded at a time.", klass="throughput")]
+    metrics: Annotated[tuple[str, ...], Fact(doc="Metrics.")]
+    dims: Annotated[tuple[int, ...], Fact(doc="Widths measured; the first is the whole embedding.")]
+    select_best: Annotated[str, Fact(doc="Metric that chooses the best, as named in results.")]
+    early_stopping: Annotated[EarlyStoppingPlan | None, Fact(doc="Null is never.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointPlan:
+    after: Annotated[
+        tuple[int, ...],
+        Fact(
+            doc="Numbers of finished steps at which state is saved; the last is the total.",
+            klass="throughput",
+        ),
+    ]
+    keep: Annotated[int, Fact(doc="Newest kept.", klass="cosmetic")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionPlan:
+    compute: Annotated[Literal["float32"], Fact(doc="Activations and parameters.")]
+    matmul: Annotated[Literal["default", "high", "highest"], Fact(doc="jax's matmul precision.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwarePlan:
+    platform: Annotated[Literal["auto", "cpu", "gpu"], Fact(doc="Device kind.", klass="throughput")]
+    devices: Annotated[int, Fact(doc="Data-parallel devices.", klass="throughput")]
+    deterministic: Annotated[bool, Fact(doc="Deterministic GPU kernels only.", klass="throughput")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPlan:
+    """Arithmetic, not measurement."""
+
+    weight_bytes: Annotated[int, Fact(doc="All parameters.", unit="bytes")]
+    gradient_bytes: Annotated[int, Fact(doc="Gradients of the trained ones.", unit="bytes")]
+    optimizer_bytes: Annotated[int, Fact(doc="Two moments of the trained ones.", unit="bytes")]
+    activation_bytes: Annotated[
+        int, Fact(doc="Kept for the backward pass, largest trace.", unit="bytes")
+    ]
+    peak_bytes: Annotated[int, Fact(doc="Sum of these.", unit="bytes")]
+    flops_per_step: Annotated[int, Fact(doc="Floating-point operations of a step, largest trace.")]
+    total_flops: Annotated[int, Fact(doc="Over all steps.")]
