@@ -88,6 +88,22 @@ class Parameter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TableRow:
+    """One parameter of an architecture before layers are stacked: ``layers.3.attention.self.query.kernel``."""
+
+    path: str
+    shape: tuple[int, ...]
+    role: Role
+    new: bool = True
+
+    @property
+    def layer(self) -> int | None:
+        """Index of the layer it belongs to; None outside the layers."""
+        head, _, rest = self.path.partition(".")
+        return int(rest.partition(".")[0]) if head == "layers" else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AdapterMatch:
     """A linear layer that carries an adapter, and the pattern that chose it."""
 

@@ -1,0 +1,74 @@
+"""What the compiler must be told from outside: a protocol that the front door fills with jax-free readers.
+
+The compiler never imports the runtime. Whatever needs files, tokenizers or architecture tables comes through
+``Facts``; tests hand in small fakes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from specrun.spec.plan.data import HeldOut, Input, Scan, Source, TokenizerPlan, TokenizerSource
+from specrun.spec.plan.model import BertConfig, EncoderConfig, TableRow, WeightsPlan
+from specrun.spec.plan.training import Selection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """A Hugging Face directory as the compiler sees it. ``weights`` is None when only the configuration is there."""
+
+    config: BertConfig
+    max_length: int | None
+    tokenizer: Path | None
+    weights: WeightsPlan | None
+    config_input: Input
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRequest:
+    """What the layout of a stage depends on; ``epochs`` is how many are laid out."""
+
+    selection: Selection | None
+    epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageLayout:
+    """Rows selected, steps of an epoch, and for every step the padded lengths it needs: (query, positive) tokens."""
+
+    rows: int
+    steps_per_epoch: int
+    lengths: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peek:
+    """The first rows of the data, for ``check``: numeric fields seen, and problems as (code, spec path, message, hint)."""
+
+    fields: tuple[str, ...]
+    problems: tuple[tuple[str, str, str, str], ...]
+
+
+class Facts(Protocol):
+    """Everything from outside that a plan depends on. Methods raise InputError with a message for the user."""
+
+    def pretrained(self, directory: Path) -> Pretrained: ...
+    def table(self, config: EncoderConfig) -> tuple[TableRow, ...]: ...
+    def peek(self, source: Source, held_out: HeldOut | None) -> Peek: ...
+    def scan(self, source: Source, held_out: HeldOut | None, bad_rows: str) -> Scan: ...
+    def tokenizer(self, source: TokenizerSource, scan: Scan) -> TokenizerPlan: ...
+    def layout(
+        self,
+        *,
+        scan: Scan,
+        tokenizer: TokenizerPlan,
+        max_query_length: int,
+        max_positive_length: int,
+        seed: int,
+        batch_size: int,
+        accumulation_steps: int,
+        drop_last: bool,
+        stages: tuple[StageRequest, ...],
+    ) -> tuple[StageLayout, ...]: ...
