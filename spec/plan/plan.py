@@ -86,3 +86,12 @@ class Plan:
         tuple[Value, ...], Fact(doc="Every value of the spec and its history.", klass="cosmetic")
     ]
     warnings: Annotated[tuple[Warning, ...], Fact(doc="Findings.", klass="cosmetic")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanFile:
+    """plan.json as written."""
+
+    digest: Annotated[str, Fact(doc="SHA-256 of the whole plan; a changed plan is refused.")]
+    identity: Annotated[str, Fact(doc="SHA-256 of the semantic fields: the identity of a run.")]
+    plan: Annotated[Plan, Fact(doc="The plan.")]
