@@ -1,0 +1,315 @@
+"""Tiny plans made by hand from the plan's dataclasses, for tests of the runtime that need no compiler.
+
+``make_plan()`` is a two-layer text encoder, InfoNCE, one stage of four steps. ``make_plan(train={"batch_size": 16})``
+changes fields of a part; a whole part (``losses=(...)``, ``segments=(...)``, ``matryoshka=...``) replaces it.
+Traces, cost and the loss parameters are made to agree with the rest, unless they are given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from specrun.spec.plan.data import (
+    DataPlan,
+    HeldOutFraction,
+    PythonSource,
+    Scan,
+    TokenizerPlan,
+    TrainedTokenizer,
+)
+from specrun.spec.plan.model import (
+    AdapterMatch,
+    Group,
+    LoraPlan,
+    ModelPlan,
+    ModuleCount,
+    Parameter,
+    Role,
+    TextEncoderConfig,
+)
+from specrun.spec.plan.plan import FORMAT_VERSION, Plan
+from specrun.spec.plan.schedule import Constant, Schedule
+from specrun.spec.plan.training import (
+    AdamWPlan,
+    CheckpointPlan,
+    CostPlan,
+    EvaluationPlan,
+    HardwarePlan,
+    InfoNCE,
+    PrecisionPlan,
+    Segment,
+    Trace,
+    TrainPlan,
+)
+
+
+def make_config(**changes: Any) -> TextEncoderConfig:
+    """Two blocks of width 16 over 64 token ids, learned positions, some dropout."""
+    base = TextEncoderConfig(
+        vocab_size=64,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        hidden_act="gelu",
+        position_embedding="learned",
+        max_position_embeddings=32,
+        rope_theta=10000.0,
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.1,
+        layer_norm_eps=1e-5,
+        initializer_range=0.2,
+        pooling="mean",
+        final_layer_norm=True,
+        projection_dim=None,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def make_model(
+    config: TextEncoderConfig | None = None,
+    *,
+    lora: LoraPlan | None = None,
+    losses: tuple[InfoNCE, ...] = (),
+    adapted: tuple[str, ...] = ("attention.query", "attention.value"),
+) -> ModelPlan:
+    """The model's part of a plan; with ``lora`` all layers carry adapters on ``adapted``."""
+    config = config or make_config()
+    layers = config.num_hidden_layers
+    names = adapted if lora else ()
+    groups = (Group(first=0, count=layers, adapted=names),) if layers else ()
+    parameters = _encoder_parameters(config, groups, lora) + _loss_parameters(losses)
+    total = sum(p.size for p in parameters)
+    tops = sorted({p.path.partition(".")[0] for p in parameters})
+    counts = {t: sum(p.size for p in parameters if p.path.partition(".")[0] == t) for t in tops}
+    return ModelPlan(
+        config=config,
+        groups=groups,
+        parameters=parameters,
+        modules=tuple(ModuleCount(module=t, total=n, trainable=n) for t, n in counts.items()),
+        total_parameters=total,
+        trainable_parameters=total,
+        embedding_dim=config.projection_dim or config.hidden_size,
+        lora=lora,
+    )
+
+
+def make_lora(config: TextEncoderConfig | None = None, **changes: Any) -> LoraPlan:
+    """Rank-2 adapters on the queries and values of every layer, with dropout."""
+    config = config or make_config()
+    width = config.hidden_size
+    matches = tuple(
+        AdapterMatch(module=f"layers.{i}.attention.{n}", target=n, shape=(width, width))
+        for i in range(config.num_hidden_layers)
+        for n in ("query", "value")
+    )
+    base = LoraPlan(rank=2, alpha=4.0, dropout=0.1, scale=2.0, matches=matches)
+    return dataclasses.replace(base, **changes)
+
+
+def make_infonce(**changes: Any) -> InfoNCE:
+    base = InfoNCE(name="infonce", temperature=0.1, train_temperature=False, symmetric=True)
+    return dataclasses.replace(base, **changes)
+
+
+def make_segment(model: ModelPlan, **changes: Any) -> Segment:
+    """Four steps on all rows, everything trained, constant rate."""
+    trained = changes.pop("trained", tuple(p.path for p in model.parameters))
+    schedule: Schedule = changes.pop("schedule", Constant())
+    base = Segment(
+        stage="all",
+        first_step=0,
+        stop_step=4,
+        epochs=1,
+        rows=32,
+        steps_per_epoch=4,
+        selection=None,
+        loss_weights={"infonce": 1.0},
+        learning_rate_scale=1.0,
+        schedule=schedule,
+        schedule_start=0,
+        trained=trained,
+        reset_optimizer=False,
+        fresh=trained,
+        traces=(),
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def make_plan(**changes: Any) -> Plan:
+    """A complete tiny plan. See the module's docstring for ``changes``."""
+    losses = changes.pop("losses", (make_infonce(),))
+    model = changes.pop("model", None) or make_model(losses=losses)
+    segments = changes.pop("segments", None) or (
+        make_segment(model, loss_weights={loss.name: 1.0 for loss in losses}),
+    )
+    traces = changes.pop("traces", None)
+    plan = _base(model, losses, segments)
+    for name, change in changes.items():
+        part = getattr(plan, name)
+        if isinstance(change, Mapping) and dataclasses.is_dataclass(part):
+            change = dataclasses.replace(part, **change)
+        plan = dataclasses.replace(plan, **{name: change})
+    return dataclasses.replace(plan, traces=traces) if traces else with_traces(plan)
+
+
+def with_traces(plan: Plan) -> Plan:
+    """The plan with one trace for each (lengths, losses, trained set), and its segments naming them."""
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for i, segment in enumerate(plan.segments):
+        losses = tuple(n for n, w in segment.loss_weights.items() if w > 0)
+        for lengths in plan.train.buckets:
+            found.setdefault((lengths, losses, frozenset(segment.trained)), []).append(i)
+    traces = tuple(
+        Trace(
+            name=f"t{k}",
+            query_length=key[0][0],
+            positive_length=key[0][1],
+            losses=key[1],
+            segments=tuple(where),
+            steps=0,
+        )
+        for k, (key, where) in enumerate(found.items())
+    )
+    segments = tuple(
+        dataclasses.replace(s, traces=tuple(t.name for t in traces if i in t.segments))
+        for i, s in enumerate(plan.segments)
+    )
+    return dataclasses.replace(plan, traces=traces, segments=segments)
+
+
+def _base(model: ModelPlan, losses: tuple[InfoNCE, ...], segments: tuple[Segment, ...]) -> Plan:
+    total = segments[-1].stop_step
+    scan = Scan(
+        inputs=(),
+        rows_digest="0" * 64,
+        rows_read=40,
+        bad=(),
+        duplicates=0,
+        dropped_by_split=0,
+        training_rows=32,
+        validation_rows=8,
+        fields=(),
+    )
+    return Plan(
+        format_version=FORMAT_VERSION,
+        specrun_version="0",
+        name="tiny",
+        output_dir="runs/tiny",
+        seed=7,
+        model=model,
+        tokenizer=TokenizerPlan(
+            source=TrainedTokenizer(
+                vocab_size=64, min_frequency=1, lowercase=True, split_identifiers=True
+            ),
+            digest="0" * 64,
+            vocab_size=64,
+            pad_id=0,
+        ),
+        data=DataPlan(
+            source=PythonSource(roots=()),
+            validation=HeldOutFraction(fraction=0.2),
+            bad_rows="skip",
+            scan=scan,
+            max_query_length=6,
+            max_positive_length=8,
+        ),
+        losses=losses,
+        matryoshka=None,
+        train=TrainPlan(
+            batch_size=8,
+            accumulation_steps=1,
+            micro_batch_size=8,
+            drop_last=False,
+            gradient_checkpointing=False,
+            unroll=1,
+            buckets=((6, 8),),
+            log_every_steps=1,
+            total_steps=total,
+            negatives_per_query=7,
+        ),
+        optimizer=AdamWPlan(
+            learning_rate=1e-3,
+            weight_decay=0.01,
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-8,
+            max_grad_norm=1.0,
+        ),
+        segments=segments,
+        traces=(),
+        precision=PrecisionPlan(compute="float32", matmul="highest"),
+        evaluation=EvaluationPlan(
+            after=(total,),
+            batch_size=8,
+            metrics=("mrr@10", "recall@1"),
+            dims=(model.embedding_dim,),
+            select_best="mrr@10",
+            early_stopping=None,
+        ),
+        checkpoint=CheckpointPlan(after=(total,), keep=2),
+        hardware=HardwarePlan(platform="cpu", devices=1, deterministic=True),
+        cost=CostPlan(
+            weight_bytes=4 * model.total_parameters,
+            gradient_bytes=4 * model.trainable_parameters,
+            optimizer_bytes=8 * model.trainable_parameters,
+            activation_bytes=0,
+            peak_bytes=16 * model.total_parameters,
+            flops_per_step=0,
+            total_flops=0,
+        ),
+        values=(),
+        warnings=(),
+    )
+
+
+def _encoder_parameters(
+    config: TextEncoderConfig, groups: tuple[Group, ...], lora: LoraPlan | None
+) -> tuple[Parameter, ...]:
+    width = config.hidden_size
+    rows = [_leaf("embeddings.token.embedding", (config.vocab_size, width), "embedding")]
+    if config.position_embedding == "learned":
+        shape = (config.max_position_embeddings, width)
+        rows.append(_leaf("embeddings.position.embedding", shape, "embedding"))
+    for g, group in enumerate(groups):
+        for name, shape, role in _layer(config):
+            rows.append(_leaf(f"groups.{g}.{name}", (group.count, *shape), role, group.first))
+        for name in group.adapted:
+            assert lora is not None
+            a, b = (group.count, width, lora.rank), (group.count, lora.rank, width)
+            rows.append(_leaf(f"groups.{g}.{name}.lora_a", a, "lora_a", group.first))
+            rows.append(_leaf(f"groups.{g}.{name}.lora_b", b, "lora_b", group.first))
+    if config.final_layer_norm:
+        rows += [_leaf(f"final_norm.{n}", (width,), n) for n in ("scale", "bias")]
+    if config.projection_dim:
+        rows.append(_leaf("projection.kernel", (width, config.projection_dim), "kernel"))
+    return tuple(sorted(rows, key=lambda p: p.path))
+
+
+def _layer(config: TextEncoderConfig) -> list[tuple[str, tuple[int, ...], Role]]:
+    width, inner = config.hidden_size, config.intermediate_size
+    linear = {f"attention.{n}": (width, width) for n in ("query", "key", "value", "output")}
+    linear |= {"mlp.up": (width, inner), "mlp.down": (inner, width)}
+    if config.hidden_act == "swiglu":
+        linear["mlp.gate"] = (width, inner)
+    rows: list[tuple[str, tuple[int, ...], Role]] = []
+    for norm in ("attention_norm", "mlp_norm"):
+        rows += [(f"{norm}.scale", (width,), "scale"), (f"{norm}.bias", (width,), "bias")]
+    for name, shape in linear.items():
+        rows += [(f"{name}.kernel", shape, "kernel"), (f"{name}.bias", shape[1:], "bias")]
+    return rows
+
+
+def _loss_parameters(losses: tuple[InfoNCE, ...]) -> tuple[Parameter, ...]:
+    return tuple(
+        _leaf(f"losses.{loss.name}.log_scale", (), "temperature")
+        for loss in losses
+        if loss.train_temperature
+    )
+
+
+def _leaf(path: str, shape: tuple[int, ...], role: Any, stacked: int | None = None) -> Parameter:
+    decay = role in ("kernel", "embedding", "lora_a", "lora_b")
+    return Parameter(path=path, shape=shape, role=role, stacked=stacked, decay=decay)
