@@ -1,0 +1,151 @@
+"""Spec to plan: the list of passes, and the function that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from specrun.compiler.front import Loaded
+
+from specrun.compiler.draft import Context, Draft
+from specrun.compiler.facts import Facts
+from specrun.compiler.passes.inputs import (
+    make_tokenizer,
+    place_data,
+    place_model,
+    place_tokenizer,
+    scan_data,
+)
+from specrun.compiler.passes.lower import lower
+from specrun.compiler.passes.model import (
+    choose_trained,
+    configure_model,
+    match_adapters,
+    stack_layers,
+)
+from specrun.compiler.passes.steps import (
+    build_segments,
+    check_fields,
+    choose_buckets,
+    draft_stages,
+    lay_out_steps,
+    resolve_schedules,
+)
+from specrun.compiler.passes.watch import estimate_cost, plan_checkpoints, plan_evaluation
+from specrun.compiler.values import values
+from specrun.spec.codec import canonical, to_plain
+from specrun.spec.diagnostics import Diagnostic
+from specrun.spec.plan.plan import Plan, Warning
+
+Pass = Callable[[Draft, Context], Draft]
+
+LOOK: tuple[Pass, ...] = (place_data, place_model, place_tokenizer, draft_stages)
+"""What needs names, headers and configurations only."""
+
+NETWORK: tuple[Pass, ...] = (configure_model, match_adapters, choose_trained)
+"""The network by its table."""
+
+CHECK: tuple[tuple[Pass, ...], ...] = (LOOK, (*NETWORK, check_fields))
+"""The passes of ``check``: no data is scanned and no tokenizer trained."""
+
+COMPILE: tuple[tuple[Pass, ...], ...] = (
+    LOOK,
+    (scan_data,),
+    (make_tokenizer,),
+    (*NETWORK, check_fields),
+    (stack_layers, lay_out_steps),
+    (resolve_schedules,),
+    (choose_buckets, build_segments, plan_evaluation, plan_checkpoints, estimate_cost),
+)
+"""The passes of ``compile``, in batches: a batch runs to its end, so that its mistakes are told together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """A plan, or None where there were errors; and everything found on the way."""
+
+    plan: Plan | None
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def pass_names() -> tuple[str, ...]:
+    """The names that ``--print-after`` takes."""
+    return tuple(p.__name__ for batch in COMPILE for p in batch)
+
+
+def check_loaded(loaded: Loaded, facts: Facts, local: Mapping[str, Path]) -> tuple[Diagnostic, ...]:
+    """Every mistake that shows without reading all of the data."""
+    _run(CHECK, loaded, facts, local, lambda name, draft: None)
+    return loaded.diagnostics
+
+
+def compile_loaded(
+    loaded: Loaded,
+    facts: Facts,
+    local: Mapping[str, Path],
+    *,
+    print_after: Callable[[str, Draft], None] = lambda name, draft: None,
+) -> Compiled:
+    """Run every pass. ``print_after`` is told each pass's name and the draft it made."""
+    draft = _run(COMPILE, loaded, facts, local, print_after)
+    if draft is None or _failed(loaded):
+        return Compiled(plan=None, diagnostics=loaded.diagnostics)
+    found = tuple(
+        Warning(code=d.code, path=d.path, message=d.message + (f" ({d.hint})" if d.hint else ""))
+        for d in loaded.diagnostics
+    )
+    assert loaded.experiment is not None
+    plan = lower(draft, values(loaded.experiment, loaded.history), found)
+    return Compiled(plan=plan, diagnostics=loaded.diagnostics)
+
+
+def draft_text(draft: Draft) -> str:
+    """A draft as canonical JSON, without the spec and without what is still missing."""
+    tree: dict[str, Any] = {
+        k: v for k, v in to_plain_draft(draft).items() if k != "spec" and v not in (None, [], {})
+    }
+    return canonical(tree)
+
+
+def to_plain_draft(draft: Draft) -> dict[str, Any]:
+    """The draft's parts as plain values; sets sorted, paths as text."""
+    return {name: _plain(getattr(draft, name)) for name in Draft.__dataclass_fields__}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+    plain = to_plain(value)
+    return {k: _plain(v) for k, v in plain.items()} if isinstance(plain, dict) else plain  # pyright: ignore[reportUnknownVariableType]
+
+
+def _run(
+    batches: tuple[tuple[Pass, ...], ...],
+    loaded: Loaded,
+    facts: Facts,
+    local: Mapping[str, Path],
+    print_after: Callable[[str, Draft], None],
+) -> Draft | None:
+    if loaded.experiment is None:
+        return None
+    draft = Draft(spec=loaded.experiment)
+    context = Context(facts=facts, report=loaded.reporter, folder=loaded.folder, local=local)
+    if _failed(loaded) and batches is not CHECK:
+        return None
+    for batch in batches:
+        for step in batch:
+            draft = step(draft, context)
+            print_after(step.__name__, draft)
+        if _failed(loaded) and batches is not CHECK:
+            return None
+    return draft
+
+
+def _failed(loaded: Loaded) -> bool:
+    return any(d.severity == "error" for d in loaded.diagnostics)

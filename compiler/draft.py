@@ -1,0 +1,93 @@
+"""What the passes hand on: a draft of the plan that each pass completes by its part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from specrun.compiler.facts import Facts, Pretrained, StageLayout
+from specrun.spec.experiment import Experiment
+from specrun.spec.plan.data import HeldOut, Scan, Source, TokenizerPlan, TokenizerSource
+from specrun.spec.plan.model import AdapterMatch, EncoderConfig, Group, Parameter, TableRow
+from specrun.spec.plan.schedule import Schedule
+from specrun.spec.plan.training import (
+    CheckpointPlan,
+    CostPlan,
+    EvaluationPlan,
+    Segment,
+    Selection,
+    Trace,
+)
+
+
+class Report(Protocol):
+    """Where passes put what they find; paths are dotted spec paths, such as ``lora.target_modules[0]``."""
+
+    def error(self, path: str, code: str, message: str, *, hint: str = "") -> None: ...
+    def warning(self, path: str, code: str, message: str, *, hint: str = "") -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What surrounds the passes: outside facts, the report, the folder that relative paths start from."""
+
+    facts: Facts
+    report: Report
+    folder: Path
+    local: Mapping[str, Path] = field(default_factory=dict[str, Path])
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageDraft:
+    """A stage with all that it inherits filled in; ``trained`` holds logical parameter paths."""
+
+    name: str
+    path: str
+    epochs: int | None
+    selection: Selection | None
+    loss_weights: Mapping[str, float]
+    learning_rate_scale: float
+    trainable: tuple[str, ...] | None
+    trainable_path: str
+    reset_optimizer: bool
+    trained: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """The plan in the making. A field is None until its pass has run."""
+
+    spec: Experiment
+    source: Source | None = None
+    held_out: HeldOut | None = None
+    model_directory: Path | None = None
+    tokenizer_source: TokenizerSource | None = None
+    pretrained: Pretrained | None = None
+    scan: Scan | None = None
+    tokenizer: TokenizerPlan | None = None
+    config: EncoderConfig | None = None
+    rows: tuple[TableRow, ...] = ()
+    matches: tuple[AdapterMatch, ...] = ()
+    stages: tuple[StageDraft, ...] = ()
+    groups: tuple[Group, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    stacked: Mapping[str, str] = field(default_factory=dict[str, str])
+    layouts: tuple[StageLayout, ...] = ()
+    schedules: tuple[tuple[Schedule, int], ...] = ()
+    buckets: tuple[tuple[int, int], ...] = ()
+    segments: tuple[Segment, ...] = ()
+    traces: tuple[Trace, ...] = ()
+    evaluation: EvaluationPlan | None = None
+    checkpoint: CheckpointPlan | None = None
+    cost: CostPlan | None = None
+
+    def need(self, name: str) -> Any:
+        """The part ``name``; a part that no earlier pass has made is a fault of specrun, and says so."""
+        value = getattr(self, name)
+        if value is None:
+            raise AssertionError(
+                f"specrun itself is at fault: a pass needs {name!r}, which no earlier pass made"
+            )
+        return value

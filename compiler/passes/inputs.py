@@ -1,0 +1,193 @@
+"""Passes that turn names into places and read what lies there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from specrun.compiler.draft import Context, Draft
+from specrun.compiler.locate import locate, locate_model, locate_root
+from specrun.spec.diagnostics import InputError
+from specrun.spec.experiment import (
+    BertModel,
+    FileTokenizer,
+    FileValidation,
+    FractionValidation,
+    JsonlColumns,
+    JsonlData,
+    PythonSourceData,
+    TrainTokenizer,
+)
+from specrun.spec.plan.data import (
+    HeldOut,
+    HeldOutFile,
+    HeldOutFraction,
+    JsonlSource,
+    PythonSource,
+    Source,
+    TokenizerFile,
+    TokenizerSource,
+    TrainedTokenizer,
+)
+
+
+def place_data(draft: Draft, context: Context) -> Draft:
+    """Where rows and held-out rows are; each missing file or folder is an error at its key."""
+    return replace(draft, source=_source(draft, context), held_out=_held_out(draft, context))
+
+
+def place_model(draft: Draft, context: Context) -> Draft:
+    """The pretrained model's directory, inspected; None for a model from scratch."""
+    model = draft.spec.model
+    if not isinstance(model, BertModel):
+        return draft
+    directory = locate_model(model.name_or_path, context.folder, context.local)
+    if directory is None:
+        context.report.error(
+            "model.name_or_path",
+            "model-not-found",
+            f"no model {model.name_or_path!r}: it is no directory, no name in specrun.local.yaml, and not in the Hugging Face cache",
+            hint="download it first (`hf download NAME`), or map the name to a directory in specrun.local.yaml",
+        )
+        return draft
+    try:
+        found = context.facts.pretrained(directory)
+    except InputError as error:
+        _report_all(error, "model.name_or_path", context)
+        return draft
+    return replace(draft, model_directory=directory, pretrained=found)
+
+
+def place_tokenizer(draft: Draft, context: Context) -> Draft:
+    """How the tokenizer comes to be: trained, a file, or the pretrained model's own."""
+    return replace(draft, tokenizer_source=_tokenizer_source(draft, context))
+
+
+def scan_data(draft: Draft, context: Context) -> Draft:
+    """Read all rows: counts, faults, split, digest."""
+    data = draft.spec.data
+    try:
+        scan = context.facts.scan(draft.need("source"), draft.held_out, data.bad_rows)
+    except InputError as error:
+        _report_all(error, "data", context)
+        return draft
+    if scan.training_rows == 0:
+        context.report.error(
+            "data", "no-rows", "the data holds no training row", hint=_bad_summary(draft, scan.bad)
+        )
+    if draft.held_out is not None and scan.validation_rows == 0:
+        context.report.error(
+            "data.validation",
+            "no-rows",
+            "no row is held out",
+            hint="raise the fraction, or check the file",
+        )
+    for bad in scan.bad:
+        context.report.warning(
+            "data",
+            "bad-rows",
+            f"{bad.count} left out: {bad.reason}",
+            hint="for instance " + ", ".join(bad.places),
+        )
+    return replace(draft, scan=scan)
+
+
+def make_tokenizer(draft: Draft, context: Context) -> Draft:
+    """Train or read the tokenizer."""
+    try:
+        tokenizer = context.facts.tokenizer(draft.need("tokenizer_source"), draft.need("scan"))
+    except InputError as error:
+        _report_all(error, "tokenizer", context)
+        return draft
+    return replace(draft, tokenizer=tokenizer)
+
+
+def _source(draft: Draft, context: Context) -> Source | None:
+    data = draft.spec.data
+    match data:
+        case PythonSourceData():
+            roots = [locate_root(r, context.folder, context.local) for r in data.roots]
+            for i, (name, root) in enumerate(zip(data.roots, roots, strict=True)):
+                _require(root.exists(), f"data.roots[{i}]", name, root, "folder or file", context)
+            return PythonSource(roots=tuple(map(str, roots)), exclude=data.exclude)
+        case JsonlData():
+            path = locate(data.path, context.folder, context.local)
+            _require(path.is_file(), "data.path", data.path, path, "file", context)
+            return JsonlSource(
+                path=str(path), query=data.columns.query, positive=data.columns.positive
+            )
+
+
+def _held_out(draft: Draft, context: Context) -> HeldOut | None:
+    data = draft.spec.data
+    match data.validation:
+        case None:
+            return None
+        case FractionValidation():
+            return HeldOutFraction(fraction=data.validation.fraction)
+        case FileValidation():
+            path = locate(data.validation.path, context.folder, context.local)
+            _require(
+                path.is_file(), "data.validation.path", data.validation.path, path, "file", context
+            )
+            columns = data.columns if isinstance(data, JsonlData) else JsonlColumns()
+            return HeldOutFile(path=str(path), query=columns.query, positive=columns.positive)
+
+
+def _tokenizer_source(draft: Draft, context: Context) -> TokenizerSource | None:
+    tokenizer = draft.spec.tokenizer
+    match tokenizer:
+        case TrainTokenizer():
+            return TrainedTokenizer(
+                vocab_size=tokenizer.vocab_size,
+                min_frequency=tokenizer.min_frequency,
+                lowercase=tokenizer.lowercase,
+                split_identifiers=tokenizer.split_identifiers,
+            )
+        case FileTokenizer():
+            path = locate(tokenizer.path, context.folder, context.local)
+            path = path / "tokenizer.json" if path.is_dir() else path
+            _require(
+                path.is_file(), "tokenizer.path", tokenizer.path, path, "tokenizer.json", context
+            )
+            return TokenizerFile(path=str(path))
+        case None:
+            return _own_tokenizer(draft, context)
+
+
+def _own_tokenizer(draft: Draft, context: Context) -> TokenizerSource | None:
+    if draft.pretrained is None:
+        return None
+    if draft.pretrained.tokenizer is None:
+        context.report.error(
+            "model.name_or_path",
+            "no-tokenizer",
+            f"{draft.model_directory} holds no tokenizer.json",
+            hint="add the section tokenizer with kind file and its path",
+        )
+        return None
+    return TokenizerFile(path=str(draft.pretrained.tokenizer))
+
+
+def _require(there: bool, path: str, name: str, place: Path, wanted: str, context: Context) -> None:
+    if not there:
+        context.report.error(
+            path,
+            "not-found",
+            f"{name!r} is no {wanted}: looked at {place}",
+            hint="paths are relative to the spec's folder; names can be mapped in specrun.local.yaml",
+        )
+
+
+def _report_all(error: InputError, path: str, context: Context) -> None:
+    for d in error.diagnostics:
+        where = f" ({d.file}:{d.line})" if d.file and d.line else (f" ({d.file})" if d.file else "")
+        context.report.error(d.path or path, d.code, d.message + where, hint=d.hint)
+
+
+def _bad_summary(draft: Draft, bad: object) -> str:
+    return (
+        "every row was left out as bad; see the warnings"
+        if bad
+        else "check the path and the columns"
+    )

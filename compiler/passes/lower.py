@@ -1,0 +1,141 @@
+"""The last pass: a complete draft becomes the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from specrun.compiler.draft import Draft
+from specrun.compiler.passes.model import counts, embedding_dim, scale_of
+from specrun.spec.plan.data import DataPlan
+from specrun.spec.plan.model import LoraPlan, ModelPlan, ModuleCount
+from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
+from specrun.spec.plan.training import (
+    AdamWPlan,
+    HardwarePlan,
+    InfoNCE,
+    MatryoshkaPlan,
+    PrecisionPlan,
+    TrainPlan,
+)
+
+
+def lower(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]) -> Plan:
+    """The plan of a draft that every pass has completed without an error."""
+    spec = draft.spec
+    return Plan(
+        format_version=FORMAT_VERSION,
+        specrun_version=_version(),
+        name=spec.name,
+        output_dir=spec.output_dir or f"runs/{spec.name}",
+        seed=spec.seed,
+        model=_model(draft),
+        tokenizer=draft.need("tokenizer"),
+        data=_data(draft),
+        losses=tuple(
+            InfoNCE(
+                name=loss.name or loss.kind,
+                temperature=loss.temperature,
+                train_temperature=loss.train_temperature,
+                symmetric=loss.symmetric,
+            )
+            for loss in spec.losses
+        ),
+        matryoshka=_matryoshka(draft),
+        train=_train(draft),
+        optimizer=_optimizer(draft),
+        segments=draft.segments,
+        traces=draft.traces,
+        precision=PrecisionPlan(compute=spec.precision.compute, matmul=spec.precision.matmul),
+        evaluation=draft.evaluation,
+        checkpoint=draft.need("checkpoint"),
+        hardware=HardwarePlan(
+            platform=spec.hardware.platform,
+            devices=spec.hardware.devices,
+            deterministic=spec.hardware.deterministic,
+        ),
+        cost=draft.need("cost"),
+        values=tuple(values),
+        warnings=tuple(warnings),
+    )
+
+
+def _version() -> str:
+    try:
+        return version("specrun")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _model(draft: Draft) -> ModelPlan:
+    config = draft.need("config")
+    table = counts(draft.parameters)
+    lora = draft.spec.lora
+    return ModelPlan(
+        config=config,
+        groups=draft.groups,
+        parameters=draft.parameters,
+        modules=tuple(ModuleCount(module=m, total=a, trainable=t) for m, (a, t) in table.items()),
+        total_parameters=sum(a for a, _ in table.values()),
+        trainable_parameters=sum(t for _, t in table.values()),
+        embedding_dim=embedding_dim(config),
+        lora=None
+        if lora is None
+        else LoraPlan(
+            rank=lora.rank,
+            alpha=lora.alpha,
+            dropout=lora.dropout,
+            scale=scale_of(lora.rank, lora.alpha, lora.rslora),
+            matches=draft.matches,
+        ),
+        weights=draft.pretrained.weights if draft.pretrained else None,
+    )
+
+
+def _data(draft: Draft) -> DataPlan:
+    data = draft.spec.data
+    return DataPlan(
+        source=draft.need("source"),
+        validation=draft.held_out,
+        bad_rows=data.bad_rows,
+        scan=draft.need("scan"),
+        max_query_length=data.max_length.query,
+        max_positive_length=data.max_length.positive,
+    )
+
+
+def _matryoshka(draft: Draft) -> MatryoshkaPlan | None:
+    spec = draft.spec.matryoshka
+    if spec is None:
+        return None
+    return MatryoshkaPlan(
+        dims=spec.dims, weights=spec.weights or (1.0,) * len(spec.dims), reduce=spec.reduce
+    )
+
+
+def _train(draft: Draft) -> TrainPlan:
+    train = draft.spec.train
+    return TrainPlan(
+        batch_size=train.batch_size,
+        accumulation_steps=train.accumulation_steps,
+        micro_batch_size=train.micro_batch_size or train.batch_size,
+        drop_last=train.drop_last,
+        gradient_checkpointing=train.gradient_checkpointing,
+        unroll=train.unroll,
+        buckets=draft.buckets,
+        log_every_steps=train.log_every_steps,
+        total_steps=draft.segments[-1].stop_step,
+        negatives_per_query=min(train.batch_size, draft.need("scan").training_rows) - 1,
+    )
+
+
+def _optimizer(draft: Draft) -> AdamWPlan:
+    optimizer = draft.spec.optimizer
+    return AdamWPlan(
+        learning_rate=optimizer.learning_rate,
+        weight_decay=optimizer.weight_decay,
+        beta1=optimizer.beta1,
+        beta2=optimizer.beta2,
+        eps=optimizer.eps,
+        max_grad_norm=draft.spec.train.max_grad_norm,
+    )

@@ -1,0 +1,330 @@
+"""Passes that give the network in numbers: configuration, adapters, trained parts, stacked parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import cast
+
+from specrun.compiler.draft import Context, Draft, StageDraft
+from specrun.spec.experiment import BertModel, TextEncoderModel
+from specrun.spec.plan.model import (
+    AdapterMatch,
+    BertConfig,
+    EncoderConfig,
+    Group,
+    Parameter,
+    TableRow,
+    TextEncoderConfig,
+)
+
+DECAYED = ("kernel", "embedding", "lora_a", "lora_b")
+
+
+def configure_model(draft: Draft, context: Context) -> Draft:
+    """The encoder's complete configuration, and its parameters row by row."""
+    model = draft.spec.model
+    match model:
+        case TextEncoderModel():
+            config: EncoderConfig | None = _text_encoder(model, _vocab_size(draft))
+        case BertModel():
+            config = _bert(model, draft.pretrained.config) if draft.pretrained else None
+    if config is None:
+        return draft
+    _check_lengths(draft, config, context)
+    _check_vocabulary(draft, config, context)
+    _check_dims(draft, config, context)
+    return replace(draft, config=config, rows=context.facts.table(config))
+
+
+def match_adapters(draft: Draft, context: Context) -> Draft:
+    """Which linear layers carry an adapter, and by which target; a target that matches nothing is an error."""
+    lora = draft.spec.lora
+    if lora is None or draft.config is None:
+        return draft
+    linear = {
+        r.path.removesuffix(".kernel"): r
+        for r in draft.rows
+        if r.role == "kernel" and r.layer is not None
+    }
+    matches: dict[str, AdapterMatch] = {}
+    for i, target in enumerate(lora.target_modules):
+        hits = [m for m in linear if _matches_module(m, target)]
+        if not hits:
+            names = sorted({m.split(".", 2)[2] for m in linear})
+            near = get_close_matches(target, names + [n.rsplit(".", 1)[-1] for n in names], n=1)
+            context.report.error(
+                f"lora.target_modules[{i}]",
+                "no-match",
+                f"{target!r} matches no linear layer of the model",
+                hint=(f"did you mean {near[0]!r}? " if near else "")
+                + f"there are: {', '.join(names) or 'none'}",
+            )
+        for module in hits:
+            shape = cast("tuple[int, int]", linear[module].shape)
+            matches.setdefault(module, AdapterMatch(module=module, target=target, shape=shape))
+    ordered = tuple(matches[m] for m in linear if m in matches)
+    return replace(draft, matches=ordered, rows=(*draft.rows, *_adapter_rows(ordered, lora.rank)))
+
+
+def choose_trained(draft: Draft, context: Context) -> Draft:
+    """The parameters that each stage trains."""
+    if draft.config is None:
+        return draft
+    rows = (*draft.rows, *_loss_rows(draft))
+    names = [r.path for r in rows]
+    stages = tuple(
+        replace(s, trained=frozenset(_trained(s, draft, rows, context))) for s in draft.stages
+    )
+    for stage in stages:
+        if not stage.trained:
+            context.report.error(
+                stage.trainable_path or stage.path,
+                "nothing-trains",
+                f"stage {stage.name!r} trains no parameter",
+                hint="widen `trainable`",
+            )
+    _unmatched(draft.spec.optimizer.no_decay, "optimizer.no_decay", names, context)
+    return replace(draft, rows=rows, stages=stages)
+
+
+def stack_layers(draft: Draft, context: Context) -> Draft:
+    """Layers equal in adapters, freezing and decay become one group, and their parameters one stacked leaf."""
+    groups = group_layers(draft)
+    leaves, stacked = stack(draft, groups)
+    return replace(draft, groups=groups, parameters=leaves, stacked=stacked)
+
+
+def group_layers(draft: Draft) -> tuple[Group, ...]:
+    """Maximal runs of layers with one signature: (parameters, adapters, what trains when, decay)."""
+    layers: dict[int, list[TableRow]] = {}
+    for row in draft.rows:
+        if row.layer is not None:
+            layers.setdefault(row.layer, []).append(row)
+    groups: list[Group] = []
+    last: object = None
+    for index in sorted(layers):
+        signature = tuple(_signature(row, draft) for row in layers[index])
+        if groups and signature == last:
+            groups[-1] = replace(groups[-1], count=groups[-1].count + 1)
+        else:
+            adapted = tuple(
+                _inside(r.path).removesuffix(".lora_a") for r in layers[index] if r.role == "lora_a"
+            )
+            groups.append(Group(first=index, count=1, adapted=adapted))
+        last = signature
+    return tuple(groups)
+
+
+def stack(draft: Draft, groups: tuple[Group, ...]) -> tuple[tuple[Parameter, ...], dict[str, str]]:
+    """The leaves of the tree, and for every logical path the leaf that holds it."""
+    leaves: dict[str, Parameter] = {}
+    stacked: dict[str, str] = {}
+    trained = frozenset[str]().union(*(s.trained for s in draft.stages))
+    for row in draft.rows:
+        number = next(
+            (
+                g
+                for g, group in enumerate(groups)
+                if row.layer is not None and group.first <= row.layer < group.first + group.count
+            ),
+            None,
+        )
+        group = None if number is None else groups[number]
+        path = row.path if group is None else f"groups.{number}.{_inside(row.path)}"
+        stacked[row.path] = path
+        leaves.setdefault(
+            path,
+            Parameter(
+                path=path,
+                shape=row.shape if group is None else (group.count, *row.shape),
+                role=row.role,
+                stacked=None if group is None else group.first,
+                new=row.new,
+                decay=_decays(row, draft),
+                trained=row.path in trained,
+            ),
+        )
+    return tuple(leaves.values()), stacked
+
+
+def embedding_dim(config: EncoderConfig) -> int:
+    """Width of the embedding: the head's, or the blocks'."""
+    return config.projection_dim or config.hidden_size
+
+
+def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig:
+    return TextEncoderConfig(
+        vocab_size=vocab_size,
+        hidden_size=model.hidden_size,
+        num_hidden_layers=model.num_hidden_layers,
+        num_attention_heads=model.num_attention_heads,
+        intermediate_size=model.intermediate_size or 4 * model.hidden_size,
+        hidden_act=model.hidden_act,
+        position_embedding=model.position_embedding,
+        max_position_embeddings=model.max_position_embeddings,
+        rope_theta=model.rope_theta,
+        hidden_dropout_prob=model.hidden_dropout_prob,
+        attention_probs_dropout_prob=model.attention_probs_dropout_prob,
+        layer_norm_eps=model.layer_norm_eps,
+        initializer_range=model.initializer_range,
+        pooling=model.pooling,
+        final_layer_norm=model.final_layer_norm,
+        projection_dim=model.projection_dim,
+    )
+
+
+def _bert(model: BertModel, found: BertConfig) -> BertConfig:
+    given = {
+        "hidden_dropout_prob": model.hidden_dropout_prob,
+        "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
+        "pooling": model.pooling,
+        "projection_dim": model.projection_dim,
+    }
+    return replace(found, **{k: v for k, v in given.items() if v is not None})
+
+
+def _vocab_size(draft: Draft) -> int:
+    """The tokenizer's, or before it exists the size asked for."""
+    if draft.tokenizer is not None:
+        return draft.tokenizer.vocab_size
+    return getattr(draft.tokenizer_source, "vocab_size", 1)
+
+
+def _check_lengths(draft: Draft, config: EncoderConfig, context: Context) -> None:
+    if isinstance(config, TextEncoderConfig) and config.position_embedding != "learned":
+        return
+    for side in ("query", "positive"):
+        wanted = getattr(draft.spec.data.max_length, side)
+        if wanted > config.max_position_embeddings:
+            context.report.error(
+                f"data.max_length.{side}",
+                "too-long",
+                f"{wanted} tokens, but the model has {config.max_position_embeddings} positions",
+                hint=f"at most {config.max_position_embeddings}"
+                + (
+                    ", or raise model.max_position_embeddings"
+                    if isinstance(config, TextEncoderConfig)
+                    else ""
+                ),
+            )
+
+
+def _check_vocabulary(draft: Draft, config: EncoderConfig, context: Context) -> None:
+    if draft.tokenizer is not None and draft.tokenizer.vocab_size > config.vocab_size:
+        context.report.error(
+            "tokenizer",
+            "vocabulary-too-large",
+            f"the tokenizer has {draft.tokenizer.vocab_size} ids, the model's table {config.vocab_size} rows",
+            hint="use the model's own tokenizer",
+        )
+
+
+def _check_dims(draft: Draft, config: EncoderConfig, context: Context) -> None:
+    if draft.spec.matryoshka is None or isinstance(config, TextEncoderConfig):
+        return  # semantics.py has checked the widths of a model from scratch
+    width = embedding_dim(config)
+    for i, dim in enumerate(draft.spec.matryoshka.dims):
+        if dim > width:
+            context.report.error(
+                f"matryoshka.dims[{i}]",
+                "dim-above-width",
+                f"{dim} is above the embedding's width {width}",
+                hint=f"at most {width}",
+            )
+
+
+def _matches_module(module: str, target: str) -> bool:
+    return module == target or module.endswith("." + target) or fnmatchcase(module, target)
+
+
+def _adapter_rows(matches: Iterable[AdapterMatch], rank: int) -> list[TableRow]:
+    rows: list[TableRow] = []
+    for match in matches:
+        rows.append(
+            TableRow(path=f"{match.module}.lora_a", shape=(match.shape[0], rank), role="lora_a")
+        )
+        rows.append(
+            TableRow(path=f"{match.module}.lora_b", shape=(rank, match.shape[1]), role="lora_b")
+        )
+    return rows
+
+
+def _loss_rows(draft: Draft) -> list[TableRow]:
+    return [
+        TableRow(path=f"losses.{loss.name or loss.kind}.log_scale", shape=(), role="temperature")
+        for loss in draft.spec.losses
+        if loss.train_temperature
+    ]
+
+
+def _trained(
+    stage: StageDraft, draft: Draft, rows: tuple[TableRow, ...], context: Context
+) -> list[str]:
+    model_rows = [r for r in rows if r.role != "temperature"]
+    active = {
+        f"losses.{name}.log_scale" for name, weight in stage.loss_weights.items() if weight > 0
+    }
+    temperatures = [r.path for r in rows if r.path in active]
+    if stage.trainable is None:
+        return [r.path for r in model_rows if _trains_by_default(r, draft)] + temperatures
+    _unmatched(stage.trainable, stage.trainable_path, [r.path for r in model_rows], context)
+    return [
+        r.path for r in model_rows if any(fnmatchcase(r.path, p) for p in stage.trainable)
+    ] + temperatures
+
+
+def _trains_by_default(row: TableRow, draft: Draft) -> bool:
+    if draft.spec.lora is None:
+        return True
+    head = row.new and row.layer is None and draft.pretrained is not None
+    return head or row.role in ("lora_a", "lora_b")
+
+
+def _unmatched(patterns: Iterable[str], path: str, names: list[str], context: Context) -> None:
+    for i, pattern in enumerate(patterns):
+        if not any(fnmatchcase(n, pattern) for n in names):
+            near = get_close_matches(pattern, names, n=1, cutoff=0.4)
+            tops = sorted({n.split(".")[0] + ".*" for n in names})
+            context.report.error(
+                f"{path}[{i}]",
+                "no-match",
+                f"{pattern!r} matches no parameter",
+                hint=(f"did you mean {near[0]!r}? " if near else "")
+                + f"top modules: {', '.join(tops)}",
+            )
+
+
+def _signature(row: TableRow, draft: Draft) -> tuple[object, ...]:
+    trained = tuple(row.path in s.trained for s in draft.stages)
+    return _inside(row.path), row.shape, row.role, row.new, trained, _decays(row, draft)
+
+
+def _decays(row: TableRow, draft: Draft) -> bool:
+    optimizer = draft.spec.optimizer
+    kept = any(fnmatchcase(row.path, p) for p in optimizer.no_decay)
+    return row.role in DECAYED and not kept and optimizer.weight_decay > 0
+
+
+def _inside(path: str) -> str:
+    """``layers.3.attention.query.kernel`` → ``attention.query.kernel``."""
+    return path.split(".", 2)[2]
+
+
+def scale_of(rank: int, alpha: float, rslora: bool) -> float:
+    """α / r (Hu et al. 2021), or α / √r (Kalajdzievski 2023)."""
+    return alpha / math.sqrt(rank) if rslora else alpha / rank
+
+
+def counts(parameters: Iterable[Parameter]) -> Mapping[str, tuple[int, int]]:
+    """(all, trained) parameters by top module; groups and losses by their number or name."""
+    table: dict[str, tuple[int, int]] = {}
+    for p in parameters:
+        parts = p.path.split(".")
+        name = ".".join(parts[:2]) if parts[0] in ("groups", "losses", "embeddings") else parts[0]
+        total, trained = table.get(name, (0, 0))
+        table[name] = (total + p.size, trained + (p.size if p.trained else 0))
+    return table

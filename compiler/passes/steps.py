@@ -1,0 +1,368 @@
+"""Passes that lay out the steps: stages, their rows and lengths, schedules, segments and traces."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from specrun.compiler.draft import Context, Draft, StageDraft
+from specrun.compiler.facts import StageLayout, StageRequest
+from specrun.spec.experiment import (
+    ConstantSchedule,
+    ConstantWithWarmupSchedule,
+    CosineSchedule,
+    CosineWithRestartsSchedule,
+    LinearSchedule,
+    Select,
+)
+from specrun.spec.plan.schedule import (
+    Constant,
+    ConstantWithWarmup,
+    Cosine,
+    CosineWithRestarts,
+    Linear,
+    Schedule,
+)
+from specrun.spec.plan.training import Segment, Selection, Trace
+
+LENGTH_MULTIPLE = 8
+
+
+def draft_stages(draft: Draft, context: Context) -> Draft:
+    """The curriculum's stages with everything they inherit, or the one stage of a spec without a curriculum."""
+    weights = {loss.name or loss.kind: loss.weight for loss in draft.spec.losses}
+    train = draft.spec.train
+    curriculum = draft.spec.curriculum
+    if curriculum is None:
+        only = StageDraft(
+            name="train",
+            path="train",
+            epochs=train.epochs,
+            selection=None,
+            loss_weights=weights,
+            learning_rate_scale=1.0,
+            trainable=train.trainable,
+            trainable_path="train.trainable",
+            reset_optimizer=False,
+        )
+        return replace(draft, stages=(only,))
+    stages: list[StageDraft] = []
+    for i, stage in enumerate(curriculum.stages):
+        path = f"curriculum.stages[{i}]"
+        own = stage.trainable is not None
+        stages.append(
+            StageDraft(
+                name=stage.name,
+                path=path,
+                epochs=stage.epochs,
+                selection=_selection(stage.select),
+                loss_weights={**weights, **stage.loss_weights},
+                learning_rate_scale=stage.learning_rate_scale,
+                trainable=stage.trainable if own else train.trainable,
+                trainable_path=f"{path}.trainable" if own else "train.trainable",
+                reset_optimizer=stage.reset_optimizer,
+            )
+        )
+    if stages[0].reset_optimizer:
+        context.report.error(
+            "curriculum.stages[0].reset_optimizer",
+            "no-effect",
+            "the first stage starts with a fresh optimizer anyway",
+            hint="remove it",
+        )
+    return replace(draft, stages=tuple(stages))
+
+
+def check_fields(draft: Draft, context: Context) -> Draft:
+    """Every field that a stage selects by is in the data, and its range selects rows."""
+    if draft.scan is not None:
+        known = {f.name: f for f in draft.scan.fields}
+    else:
+        known = dict.fromkeys(context.facts.peek(draft.need("source"), draft.held_out).fields)
+    for stage in draft.stages:
+        if stage.selection is not None and stage.selection.field not in known:
+            context.report.error(
+                f"{stage.path}.select.field",
+                "unknown-field",
+                f"no row has a numeric field {stage.selection.field!r}",
+                hint=f"there are: {', '.join(sorted(known))}",
+            )
+    return draft
+
+
+def lay_out_steps(draft: Draft, context: Context) -> Draft:
+    """Rows, steps and padded lengths of every stage."""
+    first = _layouts(draft, context, [1] * len(draft.stages))
+    for stage, layout in zip(draft.stages, first, strict=True):
+        if layout.rows == 0:
+            where = f"{stage.path}.select" if stage.selection else "data"
+            context.report.error(
+                where,
+                "empty-stage",
+                f"stage {stage.name!r} selects no training row",
+                hint=_range_hint(stage, draft),
+            )
+        elif layout.steps_per_epoch == 0:
+            context.report.error(
+                stage.path,
+                "stage-too-small",
+                f"stage {stage.name!r} has {layout.rows} rows, fewer than one optimizer batch, and drop_last drops them",
+                hint="set train.drop_last to false, or make the batch smaller",
+            )
+    if any(layout.steps_per_epoch == 0 for layout in first):
+        return draft
+    epochs, steps = _durations(draft, first, context)
+    layouts = _layouts(draft, context, epochs)
+    cut = tuple(replace(x, lengths=x.lengths[:n]) for x, n in zip(layouts, steps, strict=True))
+    stages = tuple(replace(s, epochs=e) for s, e in zip(draft.stages, epochs, strict=True))
+    return replace(draft, stages=stages, layouts=cut)
+
+
+def resolve_schedules(draft: Draft, context: Context) -> Draft:
+    """One schedule for each stretch between optimizer resets, its warm-up and end in steps."""
+    stretches = _stretches(draft)
+    resolved: list[tuple[Schedule, int]] = []
+    for start, stop, count in stretches:
+        schedule = _schedule(draft, stop - start, context)
+        resolved.extend([(schedule, start)] * count)
+    return replace(draft, schedules=tuple(resolved))
+
+
+def choose_buckets(draft: Draft, context: Context) -> Draft:
+    """Padded lengths: quantiles of what the steps need, as multiples of eight, never above the maximum."""
+    needed = [pair for layout in draft.layouts for pair in layout.lengths]
+    n = draft.spec.train.length_buckets
+    limits = draft.spec.data.max_length
+    queries = _edges([q for q, _ in needed], n, limits.query)
+    positives = _edges([p for _, p in needed], n, limits.positive)
+    pairs = sorted(set(zip(queries, positives, strict=True)))
+    used = sorted({_bucket(pair, pairs) for pair in needed})
+    return replace(draft, buckets=tuple(used))
+
+
+def build_segments(draft: Draft, context: Context) -> Draft:
+    """Segments with the traces they use; equal traces of different segments are one."""
+    segments: list[Segment] = []
+    found: dict[tuple[object, ...], Trace] = {}
+    start = 0
+    before: tuple[str, ...] = ()
+    for index, (stage, layout) in enumerate(zip(draft.stages, draft.layouts, strict=True)):
+        trained = tuple(p.path for p in draft.parameters if _leaf_trains(p.path, stage, draft))
+        names = _traces(index, trained, stage, layout, draft, found)
+        schedule, schedule_start = draft.schedules[index]
+        segments.append(
+            Segment(
+                stage=stage.name,
+                first_step=start,
+                stop_step=start + len(layout.lengths),
+                epochs=draft.need("stages")[index].epochs or 1,
+                rows=layout.rows,
+                steps_per_epoch=layout.steps_per_epoch,
+                selection=stage.selection,
+                loss_weights=_active(stage),
+                learning_rate_scale=stage.learning_rate_scale,
+                schedule=schedule,
+                schedule_start=schedule_start,
+                trained=trained,
+                reset_optimizer=stage.reset_optimizer,
+                fresh=trained
+                if index == 0 or stage.reset_optimizer
+                else tuple(p for p in trained if p not in before),
+                traces=names,
+            )
+        )
+        start, before = segments[-1].stop_step, trained
+    return replace(draft, segments=tuple(segments), traces=tuple(found.values()))
+
+
+def _layouts(draft: Draft, context: Context, epochs: list[int]) -> tuple[StageLayout, ...]:
+    train, limits = draft.spec.train, draft.spec.data.max_length
+    return context.facts.layout(
+        scan=draft.need("scan"),
+        tokenizer=draft.need("tokenizer"),
+        max_query_length=limits.query,
+        max_positive_length=limits.positive,
+        seed=draft.spec.seed,
+        batch_size=train.batch_size,
+        accumulation_steps=train.accumulation_steps,
+        drop_last=train.drop_last,
+        stages=tuple(
+            StageRequest(selection=s.selection, epochs=e)
+            for s, e in zip(draft.stages, epochs, strict=True)
+        ),
+    )
+
+
+def _durations(
+    draft: Draft, first: tuple[StageLayout, ...], context: Context
+) -> tuple[list[int], list[int]]:
+    """Epochs and steps of each stage, with ``max_steps`` applied."""
+    limit = draft.spec.train.max_steps
+    if len(draft.stages) == 1 and draft.spec.curriculum is None and limit is not None:
+        if draft.spec.train.epochs is not None:
+            context.report.warning(
+                "train.epochs",
+                "overridden",
+                f"train.max_steps ({limit}) decides; train.epochs is not used",
+                hint="remove one of the two",
+            )
+        return [math.ceil(limit / first[0].steps_per_epoch)], [limit]
+    epochs = [s.epochs or 1 for s in draft.stages]
+    steps = [e * x.steps_per_epoch for e, x in zip(epochs, first, strict=True)]
+    if limit is None or limit == sum(steps):
+        return epochs, steps
+    if limit > sum(steps) or limit <= sum(steps[:-1]):
+        context.report.error(
+            "train.max_steps",
+            "steps-disagree",
+            f"max_steps is {limit}, but the stages have {' + '.join(map(str, steps))} = {sum(steps)} steps",
+            hint="remove max_steps, or cut within the last stage",
+        )
+        return epochs, steps
+    steps[-1] = limit - sum(steps[:-1])
+    epochs[-1] = math.ceil(steps[-1] / first[-1].steps_per_epoch)
+    return epochs, steps
+
+
+def _stretches(draft: Draft) -> list[tuple[int, int, int]]:
+    """(first step, stop step, stages) of each stretch that shares one schedule."""
+    stretches: list[tuple[int, int, int]] = []
+    start = 0
+    for i, (stage, layout) in enumerate(zip(draft.stages, draft.layouts, strict=True)):
+        stop = start + len(layout.lengths)
+        if i == 0 or stage.reset_optimizer:
+            stretches.append((start, stop, 1))
+        else:
+            stretches[-1] = (stretches[-1][0], stop, stretches[-1][2] + 1)
+        start = stop
+    return stretches
+
+
+def _schedule(draft: Draft, total: int, context: Context) -> Schedule:
+    schedule = draft.spec.schedule
+    warmup = (
+        0
+        if isinstance(schedule, ConstantSchedule)
+        else _warmup(schedule.warmup_ratio, schedule.warmup_steps, total, context)
+    )
+    match schedule:
+        case ConstantSchedule():
+            return Constant()
+        case ConstantWithWarmupSchedule():
+            return ConstantWithWarmup(warmup_steps=warmup)
+        case LinearSchedule():
+            return Linear(warmup_steps=warmup, total_steps=total)
+        case CosineSchedule():
+            _check_floor(draft, schedule.min_learning_rate, context)
+            return Cosine(
+                warmup_steps=warmup, total_steps=total, min_learning_rate=schedule.min_learning_rate
+            )
+        case CosineWithRestartsSchedule():
+            _check_floor(draft, schedule.min_learning_rate, context)
+            return CosineWithRestarts(
+                warmup_steps=warmup,
+                min_learning_rate=schedule.min_learning_rate,
+                first_period_steps=schedule.first_period_steps,
+                period_multiplier=schedule.period_multiplier,
+            )
+
+
+def _warmup(ratio: float | None, steps: int | None, total: int, context: Context) -> int:
+    by_ratio = None if ratio is None else math.ceil(round(total * ratio, 9))
+    if by_ratio is not None and steps is not None and by_ratio != steps:
+        context.report.error(
+            "schedule.warmup_steps",
+            "two-warmups",
+            f"warmup_steps is {steps}, but warmup_ratio {ratio} of {total} steps is {by_ratio}",
+            hint="give one of the two",
+        )
+    warmup = steps if steps is not None else (by_ratio or 0)
+    if warmup > total:
+        context.report.error(
+            "schedule.warmup_steps",
+            "warmup-too-long",
+            f"{warmup} steps of warm-up, but only {total} steps",
+            hint="shorten it",
+        )
+    return min(warmup, total)
+
+
+def _check_floor(draft: Draft, floor: float, context: Context) -> None:
+    peak = draft.spec.optimizer.learning_rate
+    if floor > peak:
+        context.report.error(
+            "schedule.min_learning_rate",
+            "floor-above-peak",
+            f"the floor {floor} is above the peak {peak}",
+            hint="lower it",
+        )
+
+
+def _edges(values: list[int], n: int, limit: int) -> list[int]:
+    ordered = sorted(values)
+    edges: list[int] = []
+    for i in range(1, n + 1):
+        value = ordered[math.ceil(i / n * len(ordered)) - 1]
+        edges.append(min(limit, -(-value // LENGTH_MULTIPLE) * LENGTH_MULTIPLE))
+    return edges
+
+
+def _bucket(
+    pair: tuple[int, int], buckets: list[tuple[int, int]] | tuple[tuple[int, int], ...]
+) -> tuple[int, int]:
+    return next(b for b in buckets if pair[0] <= b[0] and pair[1] <= b[1])
+
+
+def _active(stage: StageDraft) -> dict[str, float]:
+    return {name: weight for name, weight in stage.loss_weights.items() if weight > 0}
+
+
+def _leaf_trains(leaf: str, stage: StageDraft, draft: Draft) -> bool:
+    return any(draft.stacked[path] == leaf for path in stage.trained)
+
+
+def _traces(
+    index: int,
+    trained: tuple[str, ...],
+    stage: StageDraft,
+    layout: StageLayout,
+    draft: Draft,
+    found: dict[tuple[object, ...], Trace],
+) -> tuple[str, ...]:
+    names: list[str] = []
+    losses = tuple(sorted(_active(stage)))
+    for query, positive in draft.buckets:
+        steps = sum(_bucket(pair, draft.buckets) == (query, positive) for pair in layout.lengths)
+        if not steps:
+            continue
+        key = (trained, losses, query, positive)
+        known = found.get(key)
+        if known is None:
+            name = f"t{len(found)}-q{query}-p{positive}"
+            found[key] = Trace(
+                name=name,
+                query_length=query,
+                positive_length=positive,
+                losses=losses,
+                segments=(index,),
+                steps=steps,
+            )
+        else:
+            found[key] = replace(
+                known, segments=(*known.segments, index), steps=known.steps + steps
+            )
+        names.append(found[key].name)
+    return tuple(names)
+
+
+def _selection(select: Select | None) -> Selection | None:
+    if select is None:
+        return None
+    return Selection(field=select.field, minimum=select.min, maximum=select.max)
+
+
+def _range_hint(stage: StageDraft, draft: Draft) -> str:
+    if stage.selection is None or draft.scan is None:
+        return ""
+    found = next((f for f in draft.scan.fields if f.name == stage.selection.field), None)
+    return "" if found is None else f"{found.name} runs from {found.minimum:g} to {found.maximum:g}"

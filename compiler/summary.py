@@ -1,0 +1,107 @@
+"""The one-screen summary that `specrun compile` prints."""
+
+from __future__ import annotations
+
+from specrun.spec.plan.plan import Plan
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+LISTED = 8
+
+
+def summary(plan: Plan) -> str:
+    """What will happen, what it costs, and what was found, on one screen."""
+    parts = [
+        _head(plan),
+        _model(plan),
+        _data(plan),
+        _training(plan),
+        _watch(plan),
+        _cost(plan),
+        _findings(plan),
+    ]
+    return "\n".join(line for part in parts for line in part)
+
+
+def size(count: float) -> str:
+    """Bytes with a binary unit."""
+    unit = 0
+    while count >= 1024 and unit < len(UNITS) - 1:
+        count, unit = count / 1024, unit + 1
+    return f"{count:.0f} {UNITS[unit]}" if unit == 0 else f"{count:.1f} {UNITS[unit]}"
+
+
+def _head(plan: Plan) -> list[str]:
+    return [f"{plan.name}: {plan.train.total_steps} steps into {plan.output_dir}, seed {plan.seed}"]
+
+
+def _model(plan: Plan) -> list[str]:
+    model = plan.model
+    lines = [
+        f"model      {model.config.kind}, {model.config.num_hidden_layers} layers, embedding {model.embedding_dim}; "
+        f"{model.total_parameters:,} parameters, {model.trainable_parameters:,} trainable"
+    ]
+    lines += [
+        f"           {m.module}: {m.total:,} ({m.trainable:,} trainable)"
+        for m in model.modules[:LISTED]
+    ]
+    if len(model.modules) > LISTED:
+        lines.append(
+            f"           and {len(model.modules) - LISTED} more (`specrun explain PLAN model.modules`)"
+        )
+    if model.lora is not None:
+        names = sorted({m.module.split(".", 2)[2] for m in model.lora.matches})
+        lines.append(
+            f"lora       rank {model.lora.rank} on {len(model.lora.matches)} layers: {', '.join(names)}"
+        )
+    return lines
+
+
+def _data(plan: Plan) -> list[str]:
+    scan = plan.data.scan
+    dropped = f"{scan.duplicates} duplicates, {scan.dropped_by_split} shared across the split"
+    lines = [
+        f"data       {scan.rows_read:,} rows read: {scan.training_rows:,} train, {scan.validation_rows:,} held out; left out: {dropped}"
+    ]
+    lines += [
+        f"           bad: {b.count} × {b.reason} ({', '.join(b.places[:2])})" for b in scan.bad
+    ]
+    tokenizer = plan.tokenizer
+    lines.append(
+        f"tokenizer  {tokenizer.source.kind}, {tokenizer.vocab_size:,} ids; at most {plan.data.max_query_length} query and {plan.data.max_positive_length} positive tokens"
+    )
+    return lines
+
+
+def _training(plan: Plan) -> list[str]:
+    train = plan.train
+    widths = f" over widths {', '.join(map(str, plan.matryoshka.dims))}" if plan.matryoshka else ""
+    losses = ", ".join(f"{x.name} (temperature {x.temperature:g})" for x in plan.losses)
+    return [
+        f"losses     {losses}{widths}; {train.negatives_per_query} negatives per query",
+        f"batches    {train.batch_size} rows × {train.accumulation_steps}, padded to {', '.join(f'{q}/{p}' for q, p in train.buckets)}",
+        f"segments   {', '.join(f'{s.stage} ({s.stop_step - s.first_step} steps, {s.rows:,} rows)' for s in plan.segments)}",
+        f"traces     {len(plan.traces)} training traces",
+        f"optimizer  {plan.optimizer.kind}, rate {plan.optimizer.learning_rate:g}, {plan.segments[0].schedule.kind}, decay {plan.optimizer.weight_decay:g}, clip {plan.optimizer.max_grad_norm:g}",
+    ]
+
+
+def _watch(plan: Plan) -> list[str]:
+    evaluation = plan.evaluation
+    if evaluation is None:
+        return ["evaluation none"]
+    return [
+        f"evaluation {len(evaluation.after)} times: {', '.join(evaluation.metrics)}; best by {evaluation.select_best}"
+    ]
+
+
+def _cost(plan: Plan) -> list[str]:
+    cost = plan.cost
+    return [
+        f"cost       {size(cost.peak_bytes)} by arithmetic: weights {size(cost.weight_bytes)}, gradients {size(cost.gradient_bytes)}, "
+        f"optimizer {size(cost.optimizer_bytes)}, activations {size(cost.activation_bytes)}",
+        f"           {cost.flops_per_step:.3g} FLOP per step, {cost.total_flops:.3g} in all",
+    ]
+
+
+def _findings(plan: Plan) -> list[str]:
+    return [f"warning    {w.path}: {w.message}" for w in plan.warnings]

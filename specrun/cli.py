@@ -1,0 +1,147 @@
+"""The command line: a table of commands. Each handler imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """One argument of a command, in argparse's words."""
+
+    names: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its name, its line of help, its handler in ``specrun.commands`` and its arguments."""
+
+    name: str
+    help: str
+    handler: str
+    options: tuple[Option, ...]
+
+
+def _arg(*names: str, **settings: Any) -> Option:
+    return Option(names, settings)
+
+
+SPEC = _arg("spec", metavar="SPEC", help="the YAML spec")
+PLAN = _arg("plan", metavar="PLAN", help="a plan.json")
+FOLDER = _arg("folder", metavar="FOLDER", help="a run's folder, or a Hugging Face directory")
+SET = _arg(
+    "--set",
+    dest="overrides",
+    action="append",
+    default=[],
+    metavar="PATH=VALUE",
+    help="override a value, such as train.batch_size=64",
+)
+FORMAT = _arg(
+    "--format", choices=("text", "json", "github"), default="text", help="how findings are printed"
+)
+QUIET = _arg("--quiet", action="store_true", help="print errors only")
+TOP = _arg("-k", "--top", type=int, default=5, metavar="K", help="how many to find")
+
+COMMANDS: tuple[Command, ...] = (
+    Command("init", "write a commented spec to start from", "init", (
+        _arg("file", nargs="?", default="spec.yaml", metavar="FILE", help="where to write it"),
+        _arg("--force", action="store_true", help="replace an existing file"),
+    )),
+    Command("check", "report every mistake of a spec", "check", (SPEC, SET, FORMAT)),
+    Command("compile", "turn a spec into an immutable plan", "compile", (
+        SPEC,
+        _arg("-o", "--output", default="plan.json", metavar="PLAN", help="where the plan goes (default plan.json)"),
+        SET, FORMAT, QUIET,
+        _arg("--print-after", metavar="PASS", action="append", default=[], help="print the draft after a pass"),
+    )),
+    Command("explain", "say what a value means and where it came from", "explain", (
+        PLAN, _arg("path", nargs="?", metavar="PATH", help="such as train.batch_size; none lists all"),
+    )),
+    Command("diff", "say what differs between two plans, by class", "diff", (
+        _arg("left", metavar="A", help="a plan.json"), _arg("right", metavar="B", help="a plan.json"),
+    )),
+    Command("show", "show a plan's summary or timeline", "show", (
+        PLAN, _arg("--steps", action="store_true", help="the timeline of steps"),
+    )),
+    Command("schema", "print the JSON Schema of specs or plans", "schema", (
+        _arg("--plan", action="store_true", help="of plan.json instead"),
+    )),
+    Command("run", "carry out a plan, or continue it", "run", (
+        PLAN, _arg("--extend", action="store_true", help="go on with a longer horizon"), QUIET,
+    )),
+    Command("encode", "embed texts into a .npy file", "encode", (
+        FOLDER,
+        _arg("input", metavar="INPUT", help="a text file, one text a line, or a .jsonl file"),
+        _arg("-o", "--output", default="embeddings.npy", metavar="FILE", help="where the array goes"),
+        _arg("--column", default="text", metavar="KEY", help="key of the text in a .jsonl file (default text)"),
+        _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
+    )),
+    Command("search", "find the best rows for a query", "search", (
+        FOLDER,
+        _arg("query", metavar="QUERY", help="what to look for"),
+        _arg("--corpus", metavar="PATH", help="a .jsonl file or a folder of Python code instead of the run's own rows"),
+        TOP,
+        _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
+    )),
+    Command("baseline", "score BM25 on a plan's held-out rows", "baseline", (PLAN,)),
+)  # fmt: skip
+
+
+def parser() -> ArgumentParser:
+    """The parser made from the table."""
+    top = ArgumentParser(
+        prog="specrun", description="One YAML spec, compiled into an immutable plan, run on JAX."
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        sub = commands.add_parser(command.name, help=command.help, description=command.help)
+        for option in command.options:
+            sub.add_argument(*option.names, **option.settings)
+        sub.set_defaults(handler=command.handler)
+    return top
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command. Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 130/143 interrupted."""
+    try:
+        options = parser().parse_args(arguments)
+        return _handle(options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _handle(options: Namespace) -> int:
+    from specrun import commands
+    from specrun.spec.diagnostics import InputError, SpecrunError
+
+    handler: Callable[[Namespace], int] = getattr(commands, options.handler)
+    try:
+        return handler(options)
+    except InputError as error:
+        commands.report(error.diagnostics, getattr(options, "format", "text"))
+        return error.exit_code
+    except SpecrunError as error:
+        print(f"specrun: {error}", file=sys.stderr)
+        return error.exit_code
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if os.environ.get("SPECRUN_TRACEBACK"):
+            raise
+        print(
+            f"specrun itself failed: {type(error).__name__}: {error}\n"
+            "This is a fault of specrun, not of your input. SPECRUN_TRACEBACK=1 shows where; please report it.",
+            file=sys.stderr,
+        )
+        return 1

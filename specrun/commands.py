@@ -1,0 +1,160 @@
+"""What each command does. Heavy imports happen inside the handlers, so that ``--help`` and ``check`` stay quick."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from specrun.spec.diagnostics import Diagnostic, InputError
+
+
+def report(diagnostics: Sequence[Diagnostic], form: str) -> None:
+    """Print findings: json and github on stdout for machines, text on stderr for people."""
+    from specrun.spec.render import render
+
+    text = render(diagnostics, form)
+    if text:
+        print(text, file=sys.stderr if form == "text" else sys.stdout)
+
+
+def init(options: Namespace) -> int:
+    from specrun.compiler.init import template
+
+    target = Path(options.file)
+    if target.exists() and not options.force:
+        raise InputError(
+            f"{target} exists", code="exists", hint="give another name, or --force to replace it"
+        )
+    try:
+        target.write_text(template(target), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror}", code="unwritable") from error
+    print(f"wrote {target}; next: specrun check {target}")
+    return 0
+
+
+def check(options: Namespace) -> int:
+    from specrun.api import check as check_spec
+
+    found = check_spec(options.spec, overrides=options.overrides)
+    report(found, options.format)
+    errors = sum(d.severity == "error" for d in found)
+    if options.format == "text":
+        print(
+            f"{options.spec}: {_count(errors, 'error')}, {_count(len(found) - errors, 'warning')}"
+        )
+    return 2 if errors else 0
+
+
+def compile(options: Namespace) -> int:
+    from specrun.api import compile_spec
+    from specrun.compiler.compile import draft_text, pass_names
+    from specrun.compiler.summary import summary
+    from specrun.spec.plan.file import write_plan
+
+    unknown = [name for name in options.print_after if name not in pass_names()]
+    if unknown:
+        raise InputError(
+            f"no pass {unknown[0]!r}",
+            code="unknown-pass",
+            hint=f"there are: {', '.join(pass_names())}",
+        )
+
+    def print_after(name: str, draft: object) -> None:
+        if name in options.print_after:
+            print(f"# after {name}\n{draft_text(draft)}")  # type: ignore[arg-type]
+
+    compiled = compile_spec(options.spec, overrides=options.overrides, print_after=print_after)
+    if compiled.plan is None:
+        report(compiled.diagnostics, options.format)
+        return 2
+    if options.format != "text" or options.quiet:
+        report(compiled.diagnostics if options.format != "text" else (), options.format)
+    write_plan(compiled.plan, options.output)
+    if options.format == "text" and not options.quiet:
+        print(summary(compiled.plan))
+        print(f"plan       {options.output}")
+    return 0
+
+
+def explain(options: Namespace) -> int:
+    from specrun.compiler.explain import explain as explain_plan
+    from specrun.spec.plan.file import read_plan
+
+    print(explain_plan(read_plan(options.plan), options.path))
+    return 0
+
+
+def diff(options: Namespace) -> int:
+    from specrun.compiler.diff import diff as diff_plans
+    from specrun.spec.plan.file import read_plan
+
+    print(diff_plans(read_plan(options.left), read_plan(options.right)) or "the plans are the same")
+    return 0
+
+
+def show(options: Namespace) -> int:
+    from specrun.compiler.summary import summary
+    from specrun.compiler.timeline import timeline
+    from specrun.spec.plan.file import read_plan
+
+    plan = read_plan(options.plan)
+    print(timeline(plan) if options.steps else summary(plan))
+    return 0
+
+
+def schema(options: Namespace) -> int:
+    from importlib.resources import files
+
+    name = "plan.schema.json" if options.plan else "experiment.schema.json"
+    print(files("specrun.schemas").joinpath(name).read_text(encoding="utf-8"), end="")
+    return 0
+
+
+def run(options: Namespace) -> int:
+    from specrun.runtime.run import main
+
+    return main(options.plan, extend=options.extend, quiet=options.quiet)
+
+
+def encode(options: Namespace) -> int:
+    from specrun.runtime.predictor import encode_file
+
+    count, width = encode_file(
+        options.folder,
+        options.input,
+        options.output,
+        column=options.column,
+        dimension=options.dimension,
+    )
+    print(f"wrote {options.output}: {count} embeddings of width {width}")
+    return 0
+
+
+def search(options: Namespace) -> int:
+    from specrun.runtime.search import search as find
+
+    for hit in find(
+        options.folder,
+        options.query,
+        corpus=options.corpus,
+        top=options.top,
+        dimension=options.dimension,
+    ):
+        print(f"{hit.score:.3f}  {hit.place}  {hit.text}")
+    return 0
+
+
+def baseline(options: Namespace) -> int:
+    from specrun.runtime.data.bm25 import score_plan
+    from specrun.spec.plan.file import read_plan
+
+    for name, value in score_plan(read_plan(options.plan)).items():
+        print(f"{name:12} {value:.4f}")
+    return 0
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")

@@ -1,0 +1,77 @@
+"""The joint of compiler and runtime: the compiler's facts, supplied by the runtime's readers that need no jax."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from specrun.compiler.facts import Peek, Pretrained, StageLayout, StageRequest
+from specrun.spec.plan.data import HeldOut, Scan, Source, TokenizerPlan, TokenizerSource
+from specrun.spec.plan.model import EncoderConfig, TableRow
+
+
+class RuntimeFacts:
+    """``compiler.facts.Facts`` from the files of this machine. Imports wait until a fact is asked for."""
+
+    def pretrained(self, directory: Path) -> Pretrained:
+        from specrun.runtime.models.directory import inspect
+
+        found = inspect(directory)
+        return Pretrained(
+            config=found.config,
+            max_length=found.max_length,
+            tokenizer=found.tokenizer,
+            weights=found.weights,
+            config_input=found.config_input,
+        )
+
+    def table(self, config: EncoderConfig) -> tuple[TableRow, ...]:
+        from specrun.runtime.models.tables import rows
+
+        return tuple(rows(config))
+
+    def peek(self, source: Source, held_out: HeldOut | None) -> Peek:
+        from specrun.runtime.data.scan import peek
+
+        found = peek(source, held_out)
+        return Peek(fields=tuple(found.fields), problems=tuple(found.problems))
+
+    def scan(self, source: Source, held_out: HeldOut | None, bad_rows: str) -> Scan:
+        from specrun.runtime.data.scan import scan
+
+        return scan(source, held_out, bad_rows)
+
+    def tokenizer(self, source: TokenizerSource, scan: Scan) -> TokenizerPlan:
+        from specrun.runtime.data.tokenizer import prepare
+
+        return prepare(source, scan.rows_digest)
+
+    def layout(
+        self,
+        *,
+        scan: Scan,
+        tokenizer: TokenizerPlan,
+        max_query_length: int,
+        max_positive_length: int,
+        seed: int,
+        batch_size: int,
+        accumulation_steps: int,
+        drop_last: bool,
+        stages: tuple[StageRequest, ...],
+    ) -> tuple[StageLayout, ...]:
+        from specrun.runtime.data.batches import layout
+
+        found = layout(
+            scan=scan,
+            tokenizer=tokenizer,
+            max_query_length=max_query_length,
+            max_positive_length=max_positive_length,
+            seed=seed,
+            batch_size=batch_size,
+            accumulation_steps=accumulation_steps,
+            drop_last=drop_last,
+            stages=stages,
+        )
+        return tuple(
+            StageLayout(rows=x.rows, steps_per_epoch=x.steps_per_epoch, lengths=tuple(x.lengths))
+            for x in found
+        )
