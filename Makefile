@@ -1,0 +1,70 @@
+# Everything a fresh machine needs: Python >= 3.11 and make.
+#   make demo     set up, compile and run the example, compare with BM25, answer a query
+#   make test     set up and pass the tests        make parity   compare with torch, transformers, PEFT
+#   make lint     format, lint, types, contracts   make clean    remove what these made
+
+PYTHON ?= python3
+VENV ?= .venv
+PARITY ?= .venv-parity
+WHEEL ?= .venv-wheel
+TOOLS ?= .tools
+PIP = -m pip --disable-pip-version-check install --quiet -c constraints.txt
+DEMO = configs/examples/stdlib-search.yaml
+QUERY ?= wrap a long text into lines of a given width
+TORCH = torch==2.13.0
+
+.PHONY: demo test test-wheel test-editor parity lint clean setup
+
+demo: $(VENV)/.demo
+	$(VENV)/bin/specrun compile $(DEMO) -o runs/stdlib-search.plan.json
+	$(VENV)/bin/specrun run runs/stdlib-search.plan.json
+	$(VENV)/bin/specrun baseline runs/stdlib-search.plan.json
+	$(VENV)/bin/specrun search runs/stdlib-search "$(QUERY)"
+
+test: $(VENV)/.test
+	$(VENV)/bin/python -m pytest -n 2 -m "not parity and not editor" tests
+
+test-editor: $(VENV)/.test $(TOOLS)/yls/node_modules
+	$(VENV)/bin/python -m pytest -m editor tests
+
+test-wheel: $(VENV)/.test
+	rm -rf dist $(WHEEL) && $(VENV)/bin/python -m build --outdir dist . > /dev/null
+	$(PYTHON) -m venv $(WHEEL) && $(WHEEL)/bin/python $(PIP) "$$(ls dist/*.whl)[test]"
+	./tests/from_another_folder $(WHEEL)
+
+parity: $(PARITY)/.ready
+	$(PARITY)/bin/python -m pytest -m parity tests
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/pyright
+	$(VENV)/bin/lint-imports
+
+setup: $(VENV)/.test
+
+clean:
+	rm -rf $(VENV) $(PARITY) $(WHEEL) $(TOOLS) build dist *.egg-info runs .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "specrun needs Python 3.11 or newer; name one with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(VENV)/bin/python $(PIP) -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(VENV)/bin/python $(PIP) -e '.[test,lint]'
+	touch $@ $(VENV)/.demo
+
+$(PARITY)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python $(PIP) $(TORCH)
+	$(PARITY)/bin/python $(PIP) -e '.[test,parity]'
+	touch $@
+
+$(TOOLS)/yls/node_modules:
+	mkdir -p $(TOOLS)/yls
+	npm install --prefix $(TOOLS)/yls --no-audit --no-fund --loglevel=error yaml-language-server@2.0.0
