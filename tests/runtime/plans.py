@@ -1,8 +1,8 @@
-"""Tiny plans made by hand from the plan's dataclasses, for tests of the runtime that need no compiler.
+"""Tiny plans made by hand from the plan's dataclasses, for tests of the runtime without a compiler.
 
-``make_plan()`` is a two-layer text encoder, InfoNCE, one stage of four steps. ``make_plan(train={"batch_size": 16})``
-changes fields of a part; a whole part (``losses=(...)``, ``segments=(...)``, ``matryoshka=...``) replaces it.
-Traces, cost and the loss parameters are made to agree with the rest, unless they are given.
+``make_plan()`` is a two-layer text encoder, InfoNCE, one stage of four steps. A mapping changes
+fields of a part (``train={"batch_size": 16}``); a whole part (``losses=(...)``, ``matryoshka=...``)
+replaces it. Traces, cost and the loss parameters are made to agree with the rest, unless given.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def make_plan(**changes: Any) -> Plan:
 
 
 def with_traces(plan: Plan) -> Plan:
-    """The plan with one trace for each (lengths, losses, trained set), and its segments naming them."""
+    """The plan with a trace for each (lengths, losses, trained set), named by its segments."""
     found: dict[tuple[Any, ...], list[int]] = {}
     for i, segment in enumerate(plan.segments):
         losses = tuple(n for n, w in segment.loss_weights.items() if w > 0)

@@ -1,0 +1,63 @@
+"""The values that change from step to step without a new trace: rate, loss weights, segment."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+
+from specrun.spec.diagnostics import RunError
+from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.schedule import learning_rate
+from specrun.spec.plan.training import Segment
+
+
+class Control(TypedDict):
+    """Arguments of a step. ``loss_weights`` holds exactly the losses that the step computes.
+
+    numpy scalars, because Python numbers are weakly typed and would cause a second trace.
+    """
+
+    learning_rate: np.float32
+    loss_weights: dict[str, np.float32]
+    segment: np.uint32
+
+
+def segment_at(plan: Plan, step: int) -> int:
+    """Index of the segment that holds the 0-based global ``step``. RunError outside the plan."""
+    for index, segment in enumerate(plan.segments):
+        if segment.first_step <= step < segment.stop_step:
+            return index
+    raise RunError(f"step {step} lies outside the plan's {plan.train.total_steps} steps")
+
+
+def control_at(plan: Plan, step: int) -> Control:
+    """Control values of the 0-based global ``step``; a function of the plan alone."""
+    index = segment_at(plan, step)
+    segment = plan.segments[index]
+    return Control(
+        learning_rate=_rate(plan, segment, step),
+        loss_weights={n: np.float32(segment.loss_weights[n]) for n in active_losses(segment)},
+        segment=np.uint32(index),
+    )
+
+
+def active_losses(segment: Segment) -> tuple[str, ...]:
+    """Names of the losses whose weight is not 0: a weight of 0 removes a loss (0 · inf is NaN)."""
+    return tuple(sorted(name for name, weight in segment.loss_weights.items() if weight > 0))
+
+
+def learning_rate_table(plan: Plan) -> np.ndarray:
+    """The rate of every step, as the steps get it. float32 [total_steps]"""
+    rates = [
+        _rate(plan, segment, step)
+        for segment in plan.segments
+        for step in range(segment.first_step, segment.stop_step)
+    ]
+    return np.array(rates, np.float32)
+
+
+def _rate(plan: Plan, segment: Segment, step: int) -> np.float32:
+    since = step - segment.schedule_start
+    peak = plan.optimizer.learning_rate
+    return np.float32(learning_rate(segment.schedule, peak, since) * segment.learning_rate_scale)

@@ -1,0 +1,163 @@
+"""Loss and gradient of one optimizer batch, for any number of forward passes and chunks.
+
+Every combination gives the gradient of the same sum. Dropout keys belong to rows, so neither
+accumulation nor chunking nor the number of devices changes what a row sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from specrun.runtime import trees
+from specrun.runtime.losses.algebra import Outputs, Term, combine, divisors
+from specrun.runtime.trees import Tree
+
+Encode = Callable[..., jax.Array]
+"""``encode(parameters, ids [B, S], mask [B, S], keys [B] or None) -> [B, D]``"""
+
+_QUERY, _POSITIVE = 0, 1
+
+
+class Objective(NamedTuple):
+    """What is minimised: the encoder, the losses that count, and how many chunks encode a pass."""
+
+    encode: Encode
+    terms: Mapping[str, Term]
+    chunks: int
+
+
+class Value(NamedTuple):
+    """Loss of an optimizer batch, and its parts ``S_k / W_k`` without their weights."""
+
+    loss: jax.Array  # []
+    parts: dict[str, jax.Array]  # each []
+
+
+def step_key(seed: int, segment: jax.Array, step: jax.Array) -> jax.Array:
+    """The key of a step's dropout. Threefry by name, whatever jax's default may be."""
+    key = jax.random.key(seed, impl="threefry2x32")
+    return jax.random.fold_in(jax.random.fold_in(key, segment), step)
+
+
+def loss_and_gradient(
+    objective: Objective,
+    params: Tree,
+    frozen: Tree,
+    batch: Any,
+    weights: Mapping[str, jax.Array],
+    key: jax.Array | None,
+) -> tuple[Value, Tree]:
+    """Value and its gradient for ``params``, over a batch of arrays [A, B, ...].
+
+    The gradient of each pass is of ``Σ_k w_k · S_k / W_k`` with the sum of that pass and the
+    divisor of all, so that passes add up. In-batch losses see their whole pass, whose rows are
+    encoded in chunks; when every loss is separable, the chunks are passes of their own.
+    """
+    over = divisors(objective.terms, batch)
+    batch, chunks = _passes(objective, batch)
+
+    def one(params: Tree, rows: Any) -> tuple[jax.Array, Value]:
+        value = _value(objective, chunks, trees.merge(params, frozen), rows, weights, over, key)
+        return value.loss, value
+
+    def gradient(rows: Any) -> tuple[Value, Tree]:
+        (_, value), slopes = jax.value_and_grad(one, has_aux=True)(params, rows)
+        return value, slopes
+
+    zero = (_zero(objective), jax.tree.map(jnp.zeros_like, params))
+    return _add_passes(gradient, zero, batch)
+
+
+def loss_only(
+    objective: Objective, parameters: Tree, batch: Any, weights: Mapping[str, jax.Array]
+) -> Value:
+    """The value without dropout and without a gradient."""
+    over = divisors(objective.terms, batch)
+    batch, chunks = _passes(objective, batch)
+    return _add_passes(
+        lambda rows: _value(objective, chunks, parameters, rows, weights, over, None),
+        _zero(objective),
+        batch,
+    )
+
+
+def _value(
+    objective: Objective,
+    chunks: int,
+    parameters: Tree,
+    rows: Any,
+    weights: Mapping[str, jax.Array],
+    over: Mapping[str, jax.Array],
+    key: jax.Array | None,
+) -> Value:
+    """The share of one pass, rows [B, ...], in the value of the optimizer batch."""
+
+    def side(ids: jax.Array, mask: jax.Array, fold: int) -> jax.Array:
+        keys = None if key is None else _row_keys(key, fold, rows.row)
+        return _encode_chunks(objective.encode, chunks, parameters, (ids, mask, keys))
+
+    outputs = Outputs(
+        side(rows.query_ids, rows.query_mask, _QUERY),
+        side(rows.positive_ids, rows.positive_mask, _POSITIVE),
+    )
+    parts = {
+        name: term.sum(parameters, outputs, rows) / over[name]
+        for name, term in objective.terms.items()
+    }
+    return Value(combine(weights, parts), parts)
+
+
+def _row_keys(key: jax.Array, fold: int, row: jax.Array) -> jax.Array:
+    """One key for every row, from its global index. [B]"""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.fold_in(key, fold), row)
+
+
+def _encode_chunks(encode: Encode, chunks: int, parameters: Tree, rows: Any) -> jax.Array:
+    """Embeddings of all rows, [B, D], chunk after chunk; each is encoded again going backward."""
+    if chunks == 1:
+        return encode(parameters, *rows)
+    one = jax.checkpoint(lambda chunk: encode(parameters, *chunk), prevent_cse=False)
+    embeddings = jax.lax.map(one, jax.tree.map(lambda x: strided(x, chunks), rows))  # [n, B/n, D]
+    return embeddings.swapaxes(0, 1).reshape(-1, embeddings.shape[-1])
+
+
+def strided(x: jax.Array, chunks: int) -> jax.Array:
+    """[B, ...] as [chunks, B / chunks, ...], row i in chunk i mod chunks.
+
+    Consecutive rows lie on one device when the batch is split over devices; blocked chunks would
+    each lie on a few and leave the others idle.
+    """
+    return x.reshape(-1, chunks, *x.shape[1:]).swapaxes(0, 1)
+
+
+def _passes(objective: Objective, batch: Any) -> tuple[Any, int]:
+    """The batch by forward passes [A', B', ...], and the chunks that each is encoded in."""
+    separable = all(term.scope == "separable" for term in objective.terms.values())
+    if objective.chunks == 1 or not separable:
+        return batch, objective.chunks
+
+    def cut(x: jax.Array) -> jax.Array:
+        parts = jax.vmap(lambda rows: strided(rows, objective.chunks))(x)
+        return parts.reshape(-1, *parts.shape[2:])
+
+    return jax.tree.map(cut, batch), 1
+
+
+def _add_passes(function: Callable[[Any], Any], zero: Any, batch: Any) -> Any:
+    """The sum of ``function`` over the first axis of the batch, one pass after the other."""
+    if jax.tree.leaves(batch)[0].shape[0] == 1:
+        return function(jax.tree.map(lambda x: x[0], batch))
+
+    def body(carry: Any, rows: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, carry, function(rows)), None
+
+    return jax.lax.scan(body, zero, batch)[0]
+
+
+def _zero(objective: Objective) -> Value:
+    nothing = jnp.zeros((), jnp.float32)
+    return Value(nothing, dict.fromkeys(objective.terms, nothing))

@@ -1,0 +1,64 @@
+"""What a loss is, and the one place that divides.
+
+A term has two functions: ``weight(batch)``, free of parameters, and ``sum(parameters, outputs,
+batch)``. The loss of an optimizer batch is ``Σ_k w_k · S_k / W_k`` where ``S_k`` and ``W_k`` are
+sums over the whole global batch, whatever the number of forward passes, chunks or devices; so a
+mean of means cannot arise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+Scope = Literal["separable", "in_batch"]
+
+
+class Rows(Protocol):
+    """The rows of one forward pass as a loss sees them: a batch without its accumulation axis."""
+
+    @property
+    def weight(self) -> jax.Array: ...  # [B], 0 is a padding row
+
+
+class Outputs(NamedTuple):
+    """Embeddings of one forward pass, not normalised."""
+
+    query: jax.Array  # [B, D]
+    positive: jax.Array  # [B, D]
+
+
+class Term(NamedTuple):
+    """One loss.
+
+    ``scope``: ``separable`` losses are sums over rows, so any part of the rows may be summed
+    alone; ``in_batch`` losses compare the rows of a forward pass and must see all of them.
+    The ``parameters`` that ``sum`` gets are all of the run's (a loss may own some, at
+    ``losses.NAME``).
+    """
+
+    name: str
+    scope: Scope
+    weight: Callable[[Any], jax.Array]  # Rows -> []
+    sum: Callable[[Mapping[str, Any], Outputs, Any], jax.Array]  # -> []
+
+
+def divisor(weight: jax.Array) -> jax.Array:
+    """``weight``, and 1 where it is 0: a loss without any weight is 0, never NaN."""
+    return jnp.where(weight > 0, weight, jnp.ones_like(weight))
+
+
+def divisors(terms: Mapping[str, Term], batch: Any) -> dict[str, jax.Array]:
+    """By name, the divisor over an optimizer batch, whose arrays are [A, B, ...]."""
+    return {name: divisor(jax.vmap(term.weight)(batch).sum()) for name, term in terms.items()}
+
+
+def combine(weights: Mapping[str, jax.Array], parts: Mapping[str, jax.Array]) -> jax.Array:
+    """``Σ_k w_k · parts_k`` over the parts, which are divided already. []"""
+    value = jnp.zeros((), jnp.float32)
+    for name, part in parts.items():
+        value = value + weights[name] * part
+    return value

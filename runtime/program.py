@@ -1,0 +1,208 @@
+"""A plan as pure functions of data: ``Program(init, step, enter, evaluate, encode)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from specrun.runtime import mesh as meshes
+from specrun.runtime import optimizer, state, trees
+from specrun.runtime.control import Control
+from specrun.runtime.gradients import Encode, Objective, loss_and_gradient, loss_only, step_key
+from specrun.runtime.losses import table as losses
+from specrun.runtime.models.encoder import build_encoder
+from specrun.runtime.models.initial import initial_arrays
+from specrun.runtime.settings import executable_settings
+from specrun.runtime.state import State
+from specrun.runtime.traces import TraceCounter
+from specrun.runtime.trees import Tree
+from specrun.spec.plan.plan import Plan
+
+Metrics = dict[str, jax.Array]
+
+
+class Program(NamedTuple):
+    """What a run is made of. No function keeps anything between calls, ``traces`` apart.
+
+    ``init(seed)``: a state in which nothing trains yet. InputError for unusable weights.
+    ``step(state, batch, control)``: the state after one optimizer step, and metrics as device
+    scalars: ``loss``; ``grad_norm`` before clipping; ``loss.NAME`` where the plan has several
+    losses; ``temperature.NAME``, the one this step used, where it is a parameter. Waits for
+    nothing. The trained and optimizer arrays of the state given are used up.
+    ``enter(index, state)``: the state at the start of a segment, which shares the old one's arrays.
+    ``evaluate(state, batch, control)``: ``loss`` and ``loss.NAME`` without dropout.
+    ``encode(parameters, ids, mask)``: embeddings f32 [B, D], not normalised, of int32 and bool
+    [B, S]; ``parameters`` is a state, or all parameters as one nested dict.
+    ``traces()``: how often Python traced the training step, by the names the plan promises.
+
+    A batch is ``runtime.data.batches.Batch`` with arrays [A, B, ...], on the host or a device;
+    control values are ``runtime.control.control_at``'s.
+    """
+
+    init: Callable[[int], State]
+    step: Callable[[State, Any, Control], tuple[State, Metrics]]
+    enter: Callable[[int, State], State]
+    evaluate: Callable[[State, Any, Control], Metrics]
+    encode: Callable[[Mapping[str, Any], Any, Any], jax.Array]
+    traces: TraceCounter
+
+
+def build_program(plan: Plan) -> Program:
+    """The program of a plan. InputError when the machine lacks the devices it names."""
+    train = plan.train
+    encoder = build_encoder(plan.model, remat=train.gradient_checkpointing, unroll=train.unroll)
+    return assemble(plan, encoder.encode, lambda seed: initial_arrays(plan.model, seed))
+
+
+def assemble(plan: Plan, encode: Encode, initial: Callable[[int], Tree]) -> Program:
+    """The program around any encoder; ``initial(seed)`` gives the encoder's parameters."""
+    mesh = meshes.data_mesh(plan)
+    counter = TraceCounter(plan)
+    parts = _Parts(plan, encode, losses.terms(plan), counter)
+    return Program(
+        init=lambda seed: state.init(plan, mesh, initial(seed)),
+        step=_step(parts, mesh),
+        enter=lambda index, old: state.enter(plan, mesh, index, old),
+        evaluate=_evaluate(parts, mesh),
+        encode=_encode(parts, mesh),
+        traces=counter,
+    )
+
+
+class _Parts(NamedTuple):
+    plan: Plan
+    encode: Encode
+    terms: dict[str, Any]
+    counter: TraceCounter
+
+    def objective(self, names: Any) -> Objective:
+        """The losses named, under the encoder without the parameters of losses."""
+
+        def encode(parameters: Tree, ids: Any, mask: Any, keys: Any) -> jax.Array:
+            return self.encode(_without_losses(parameters), ids, mask, keys)
+
+        train = self.plan.train
+        chunks = train.batch_size // train.micro_batch_size
+        return Objective(encode, {name: self.terms[name] for name in sorted(names)}, chunks)
+
+
+def _step(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., tuple[State, Metrics]]:
+    everywhere, rows = meshes.replicated(mesh), meshes.over_rows(mesh)
+    compiled = _jit(
+        parts.plan,
+        lambda *args: _train(parts, *args),
+        in_shardings=(everywhere, everywhere, rows, everywhere),
+        out_shardings=everywhere,
+        donate_argnums=0,
+    )
+
+    def step(old: State, batch: Any, control: Control) -> tuple[State, Metrics]:
+        carried = {part: old[part] for part in state.CARRIED}
+        batch, control = jax.device_put((batch, control), (rows, everywhere))
+        new, metrics = compiled(carried, old["frozen"], batch, control)
+        return {**new, "frozen": old["frozen"]}, metrics
+
+    return step
+
+
+def _train(
+    parts: _Parts, carried: Tree, frozen: Tree, batch: Any, control: Control
+) -> tuple[Tree, Metrics]:
+    plan, weights = parts.plan, control["loss_weights"]
+    _check_batch(plan, batch)
+    parts.counter.train(
+        batch.query_ids.shape[2],
+        batch.positive_ids.shape[2],
+        weights,
+        trees.flatten(carried["params"]),
+    )
+    key = step_key(plan.seed, control["segment"], carried["step"])
+    value, gradients = loss_and_gradient(
+        parts.objective(weights), carried["params"], frozen, batch, weights, key
+    )
+    norm = optimizer.global_norm(gradients)
+    params, moments = optimizer.update(
+        plan.optimizer,
+        {p.path for p in plan.model.parameters if p.decay},
+        carried["params"],
+        optimizer.clip(gradients, norm, plan.optimizer.max_grad_norm),
+        carried["optimizer"],
+        control["learning_rate"],
+    )
+    metrics = _loss_metrics(plan, value) | {"grad_norm": norm}
+    used = trees.merge(carried["params"], frozen)
+    metrics |= losses.temperatures(plan, set(weights), used)
+    new = {
+        "params": losses.project(plan, params),
+        "optimizer": moments,
+        "step": carried["step"] + 1,
+    }
+    return new, metrics
+
+
+def _evaluate(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., Metrics]:
+    everywhere, rows = meshes.replicated(mesh), meshes.over_rows(mesh)
+
+    def trace(parameters: Tree, batch: Any, weights: Any) -> Metrics:
+        parts.counter.evaluation += 1
+        value = loss_only(parts.objective(weights), parameters, batch, weights)
+        return _loss_metrics(parts.plan, value)
+
+    compiled = _jit(
+        parts.plan,
+        trace,
+        in_shardings=(everywhere, rows, everywhere),
+        out_shardings=everywhere,
+    )
+
+    def evaluate(old: State, batch: Any, control: Control) -> Metrics:
+        weights = control["loss_weights"]
+        batch, weights = jax.device_put((batch, weights), (rows, everywhere))
+        return compiled(state.parameters_of(old), batch, weights)
+
+    return evaluate
+
+
+def _encode(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., jax.Array]:
+    def trace(parameters: Tree, ids: jax.Array, mask: jax.Array) -> jax.Array:
+        parts.counter.encoding += 1
+        return parts.encode(parameters, ids, mask, None)
+
+    compiled = _jit(parts.plan, trace)
+
+    def encode(parameters: Mapping[str, Any], ids: Any, mask: Any) -> jax.Array:
+        rows = meshes.first_axis(mesh, ids.shape[0])
+        ids, mask = jax.device_put((ids, mask), rows)
+        return compiled(_without_losses(state.parameters_of(parameters)), ids, mask)
+
+    return encode
+
+
+def _jit(plan: Plan, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """jit with the plan's precision and XLA options, which thereby reach everything that is run."""
+    settings = executable_settings(plan)
+
+    def trace(*args: Any) -> Any:
+        with jax.default_matmul_precision(settings["matmul_precision"]):
+            return function(*args)
+
+    return jax.jit(trace, compiler_options=settings["compiler_options"], **options)
+
+
+def _loss_metrics(plan: Plan, value: Any) -> Metrics:
+    named = {f"loss.{name}": part for name, part in value.parts.items()}
+    return {"loss": value.loss} | (named if len(plan.losses) > 1 else {})
+
+
+def _without_losses(parameters: Mapping[str, Any]) -> Tree:
+    return {name: part for name, part in parameters.items() if name != "losses"}
+
+
+def _check_batch(plan: Plan, batch: Any) -> None:
+    expected = (plan.train.accumulation_steps, plan.train.batch_size)
+    found = {name: jnp.shape(x)[:2] for name, x in batch._asdict().items()}
+    if wrong := {name: shape for name, shape in found.items() if shape != expected}:
+        raise ValueError(f"batch arrays must begin with {expected}: {wrong}")
