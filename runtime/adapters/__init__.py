@@ -1,0 +1,1 @@
+"""Adapters: small trained updates beside frozen kernels, and their names on disk."""

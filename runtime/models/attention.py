@@ -1,0 +1,78 @@
+"""Attention over padded rows, rotary positions, and pooling of tokens into one vector."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from specrun.runtime.models.modules import Keys, dropout
+
+_MASKED = -0.7 * float(np.finfo(np.float32).max)
+"""Logit of a masked token: finite, so a row with no valid token gives a mean over padding and never NaN."""
+
+
+def attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array,
+    *,
+    rate: float = 0.0,
+    dropout_key: Keys = None,
+) -> jax.Array:
+    """softmax(Q Kᵀ / √H) V (Vaswani et al. 2017, eq. 1): [B, S, N, H] each, mask bool [B, S] → [B, S, N, H].
+
+    The implementation is named, so no other is taken in silence; probabilities are dropped on a path of its own,
+    because ``jax.nn.dot_product_attention`` has no dropout.
+    """
+    if rate == 0.0 or dropout_key is None:
+        return jax.nn.dot_product_attention(
+            query, key, value, mask=mask[:, None, None, :], implementation="xla"
+        )
+    scale = query.shape[-1] ** -0.5
+    logits = jnp.einsum("BTNH,BSNH->BNTS", query, key) * scale
+    logits = jnp.where(mask[:, None, None, :], logits, _MASKED)
+    probabilities = dropout(jax.nn.softmax(logits, axis=-1), rate, dropout_key)  # [B, N, T, S]
+    return jnp.einsum("BNTS,BSNH->BTNH", probabilities, value)
+
+
+def split_heads(x: jax.Array, heads: int) -> jax.Array:
+    """[B, S, N·H] → [B, S, N, H]."""
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
+
+
+def join_heads(x: jax.Array) -> jax.Array:
+    """[B, S, N, H] → [B, S, N·H]."""
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
+
+
+def rotary_table(length: int, width: int, theta: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and sines [S, 1, H/2] of position · theta^(−2i/H), made in f64 (Su et al. 2021, §3.2.2)."""
+    frequency = theta ** (-np.arange(0, width, 2, dtype=np.float64) / width)
+    angle = np.arange(length, dtype=np.float64)[:, None, None] * frequency
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+
+
+def rotate(x: jax.Array, table: tuple[np.ndarray, np.ndarray]) -> jax.Array:
+    """Turn x [B, S, N, H]: number i of the first half pairs with number i of the second, as in Llama."""
+    cos, sin = table
+    first, second = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def mean_pool(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean over valid tokens in f32: x [B, S, D], mask bool [B, S] → [B, D]. A row without valid tokens gives 0."""
+    weight = mask.astype(jnp.float32)
+    total = jnp.einsum("BSD,BS->BD", x.astype(jnp.float32), weight)
+    return total / jnp.maximum(jnp.sum(weight, axis=1, keepdims=True), 1.0)
+
+
+def first_pool(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """The first token in f32: x [B, S, D] → [B, D]."""
+    del mask  # padding is on the right, so the first token is valid
+    return x[:, 0].astype(jnp.float32)
+
+
+POOLING = {"mean": mean_pool, "cls": first_pool}
+"""Pooling by name."""

@@ -1,0 +1,1 @@
+"""The BERT family: ``table`` (defaults, parameters, names; no jax) and ``model`` (NNX)."""

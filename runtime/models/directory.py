@@ -1,0 +1,174 @@
+"""A Hugging Face or sentence-transformers directory as facts: configuration, pooling, length, tokenizer, weights.
+
+Imports no jax and runs nothing from the directory. What would change an embedding and is not implemented (another
+architecture, another pooling, a prompt that is always prepended) is refused by name rather than ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from specrun.runtime.models.bert import table as bert
+from specrun.runtime.models.pieces import Folder
+from specrun.runtime.models.sentences import Sentences, read_sentences
+from specrun.runtime.models.tables import rows
+from specrun.runtime.weights.files import digest, find
+from specrun.runtime.weights.load import match_weights
+from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.data import Input
+from specrun.spec.plan.model import BertConfig, WeightsPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedDirectory:
+    """``max_length`` counts tokens, the special ones included; None when the directory says nothing.
+
+    ``weights`` is None when the directory holds only a configuration. ``unused`` are the tensors that are known and
+    take no part in an embedding, such as a pooler or a masked-language head. ``pooling`` is mean where the directory
+    names none, as in sentence-transformers.
+    """
+
+    config: BertConfig
+    pooling: Literal["mean", "cls"]
+    normalize: bool
+    max_length: int | None
+    tokenizer: Path | None
+    weights: WeightsPlan | None
+    unused: tuple[str, ...]
+    config_input: Input
+
+
+def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
+    """Read ``directory``; with ``weights=False`` leave the weights files alone (``weights`` is then None).
+
+    Raises one InputError that names every fault of the configuration, or every fault of the weights.
+    """
+    folder = Folder(Path(directory))
+    folder.require_directory()
+    sentences = read_sentences(folder)
+    model = folder.below(sentences.transformer)
+    config = _config(model, sentences.pooling)
+    max_length = _max_length(model, sentences, config)
+    folder.finish()
+    assert config is not None  # finish raises when a fault was found
+    found, unused = _weights(model.path, config) if weights else (None, ())
+    tokenizer = model.path / "tokenizer.json"
+    return PretrainedDirectory(
+        config=config,
+        pooling=sentences.pooling,
+        normalize=sentences.normalize,
+        max_length=max_length,
+        tokenizer=tokenizer.resolve() if tokenizer.is_file() else None,
+        weights=found,
+        unused=unused,
+        config_input=folder.digest("config"),
+    )
+
+
+def _config(model: Folder, pooling: Literal["mean", "cls"]) -> BertConfig | None:
+    """config.json with the family's defaults; None after a fault."""
+    raw = model.json("config.json")
+    if raw is None:
+        model.fault("config.json", "a model directory holds config.json, found none", _DIRECTORY)
+        return None
+    model_type = raw.get("model_type")
+    if model_type not in bert.MODEL_TYPES:
+        known = ", ".join(bert.MODEL_TYPES)
+        message = f"model_type must be one of: {known}; found {model_type!r}"
+        model.fault("config.json", message, "only these architectures are implemented")
+        return None
+    before = model.faults_found
+    _refuse_unlike(model, raw)
+    values = {key: _value(model, raw, key) for key in bert.DEFAULTS}
+    _check_activation(model, values["hidden_act"])
+    if model.faults_found > before:
+        return None
+    config = BertConfig(**values, pooling=pooling, projection_dim=None)  # type: ignore[arg-type]
+    try:
+        rows(config)
+    except InputError as error:
+        model.fault("config.json", error.diagnostics[0].message, error.diagnostics[0].hint)
+    return config
+
+
+_DIRECTORY = "name a Hugging Face or sentence-transformers directory of the BERT family"
+
+
+def _refuse_unlike(model: Folder, raw: dict[str, object]) -> None:
+    """Keys that change the arithmetic must have the one value that is implemented."""
+    for key, only in bert.FIXED.items():
+        if key in raw and raw[key] != only and not (raw[key] is None and not only):
+            message = f"{key} must be {only!r}, found {str(raw[key])[:80]!r}"
+            model.fault(
+                "config.json", message, "this variant of the architecture is not implemented"
+            )
+    code = raw.get("auto_map")
+    if isinstance(code, dict) and any(str(k) not in ("AutoTokenizer", "AutoConfig") for k in code):
+        message = "auto_map names code that comes with the model, which is never run"
+        model.fault("config.json", message, "use a model of an architecture that is built in")
+
+
+def _value(model: Folder, raw: dict[str, object], key: str) -> object:
+    """The value of ``key`` with its type and range checked; the default where it is absent."""
+    default = bert.DEFAULTS[key]
+    value = raw.get(key, default)
+    if isinstance(default, int):
+        least = 0 if key == "num_hidden_layers" else 1
+        if type(value) is int and least <= value < 2**31:
+            return value
+        model.fault(
+            "config.json", f"{key} must be a whole number ≥ {least}, found {value!r}", _TYPE
+        )
+    elif isinstance(default, float):
+        if isinstance(value, int | float) and type(value) is not bool and _in_range(key, value):
+            return float(value)
+        rule = "a number from 0 to below 1" if key.endswith("_prob") else "a number above 0"
+        model.fault("config.json", f"{key} must be {rule}, found {value!r}", _TYPE)
+    elif isinstance(value, str):
+        return value
+    else:
+        model.fault("config.json", f"{key} must be text, found {value!r}", _TYPE)
+    return default
+
+
+_TYPE = "config.json must be the model's own, as transformers writes it"
+
+
+def _in_range(key: str, value: float) -> bool:
+    return 0 <= value < 1 if key.endswith("_prob") else 0 < value < 1e6
+
+
+def _check_activation(model: Folder, activation: object) -> None:
+    if activation not in bert.ACTIVATIONS:
+        message = f"hidden_act must be one of: {', '.join(bert.ACTIVATIONS)}; found {activation!r}"
+        model.fault("config.json", message, "this activation is not implemented")
+
+
+def _max_length(model: Folder, sentences: Sentences, config: BertConfig | None) -> int | None:
+    """sentence-transformers' own length, else the tokenizer's; never more than the positions there are."""
+    if sentences.max_length is not None:
+        if config and sentences.max_length > config.max_position_embeddings:
+            message = (
+                f"max_seq_length {sentences.max_length} exceeds the "
+                f"{config.max_position_embeddings} positions of config.json"
+            )
+            model.fault("sentence_bert_config.json", message, "lower max_seq_length")
+        return sentences.max_length
+    raw = model.json("tokenizer_config.json")
+    length = (raw or {}).get("model_max_length")
+    if type(length) not in (int, float) or config is None:
+        return None
+    # transformers writes 1e30 for "no limit"
+    return min(int(cast(float, length)), config.max_position_embeddings) if length >= 1 else None
+
+
+def _weights(directory: Path, config: BertConfig) -> tuple[WeightsPlan | None, tuple[str, ...]]:
+    start = find(directory)
+    if start is None:
+        return None, ()
+    match = match_weights(start, config, rows(config))
+    files = tuple(digest(path, "weights") for path in match.files)
+    plan = WeightsPlan(directory=str(directory), layout=match.layout, files=files)
+    return plan, match.unused

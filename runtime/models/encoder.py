@@ -1,0 +1,151 @@
+"""The encoder of a plan: one pure function from token ids to embeddings, and the leaves it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import jax
+import jax.numpy as jnp
+
+from specrun.runtime.models.attention import POOLING
+from specrun.runtime.models.bert import model as bert
+from specrun.runtime.models.initial import initial_arrays
+from specrun.runtime.models.modules import (
+    Adapter,
+    Keys,
+    Shell,
+    Stack,
+    bind,
+    fork,
+    misfits,
+    shell,
+)
+from specrun.runtime.models.text_encoder import model as text_encoder
+from specrun.runtime.models.tree import Tree, flatten, parameter_leaves
+from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.model import BertConfig, Group, LoraPlan, ModelPlan, TextEncoderConfig
+
+Layers = Callable[[dict[str, Adapter]], Any]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """``encode`` and the shapes it needs.
+
+    ``abstract`` is the nested dict of the encoder's leaves (``jax.ShapeDtypeStruct``); losses keep their own leaves
+    elsewhere. Both are free of state: the numbers are an argument of ``encode``.
+    """
+
+    model: ModelPlan
+    ends: Shell
+    stacks: tuple[Stack, ...]
+
+    @property
+    def abstract(self) -> Tree:
+        """Leaves of the encoder: paths as in ``ModelPlan.parameters``."""
+        groups = {str(i): stack.abstract for i, stack in enumerate(self.stacks)}
+        return {**self.ends.abstract, **({"groups": groups} if groups else {})}
+
+    def encode(self, params: Tree, ids: jax.Array, mask: jax.Array, keys: Keys = None) -> jax.Array:
+        """Embeddings f32 [B, D]: pooled, normed, projected, not L2-normalised.
+
+        ``ids`` int32 [B, S]; ``mask`` bool [B, S], True where a token is valid, padding on the right; ``keys`` typed
+        keys [B], one per row, or None for evaluation. A row without valid tokens gives finite numbers. Raises
+        InputError when S exceeds the positions that the model has.
+        """
+        config = self.model.config
+        _check_length(config, ids.shape[1])
+        ends = bind(self.ends, {k: v for k, v in params.items() if k != "groups"})
+        per_layer = fork(keys if _is_random(self.model) else None, config.num_hidden_layers + 1)
+        x = ends.embed(ids, per_layer[0])  # [B, S, D]
+        context = _context(config, mask)
+        for i, (stack, group) in enumerate(zip(self.stacks, self.model.groups, strict=True)):
+            first = group.first + 1
+            own = None if per_layer[0] is None else per_layer[first : first + group.count]
+            x = stack(params["groups"][str(i)], x, *context, keys=own)
+        return ends.finish(POOLING[config.pooling](x, mask))
+
+
+def build_encoder(model: ModelPlan, *, remat: bool = False, unroll: int = 1) -> Encoder:
+    """The encoder of ``model``. ``remat`` and ``unroll`` change memory and speed, never the result.
+
+    Raises ValueError (an internal error) when the modules and ``model.parameters`` disagree.
+    """
+    ends, layer = _family(model)
+    stacks = tuple(
+        Stack(shell(lambda g=group: layer(_adapters(g, model.lora))), group.count, remat, unroll)
+        for group in model.groups
+    )
+    encoder = Encoder(model, ends, stacks)
+    _check_table(encoder)
+    return encoder
+
+
+def _family(model: ModelPlan) -> tuple[Shell, Layers]:
+    config = model.config
+    match config:
+        case TextEncoderConfig():
+            return (
+                shell(lambda: text_encoder.Ends(config)),
+                lambda adapters: text_encoder.Layer(config, adapters),
+            )
+        case BertConfig():
+            return shell(lambda: bert.Ends(config)), lambda adapters: bert.Layer(config, adapters)
+        case _:
+            assert_never(config)
+
+
+def _context(config: TextEncoderConfig | BertConfig, mask: jax.Array) -> tuple[Any, ...]:
+    if isinstance(config, TextEncoderConfig):
+        return text_encoder.context(config, mask)
+    return bert.context(config, mask)
+
+
+def _adapters(group: Group, lora: LoraPlan | None) -> dict[str, Adapter]:
+    if lora is None:
+        return {}
+    adapter = Adapter(lora.rank, lora.scale, lora.dropout)
+    return dict.fromkeys(group.adapted, adapter)
+
+
+def _is_random(model: ModelPlan) -> bool:
+    """Whether training draws random numbers at all; if not, keys need not be forked."""
+    config = model.config
+    rates = [config.hidden_dropout_prob]
+    if config.num_hidden_layers:
+        rates.append(config.attention_probs_dropout_prob)
+        rates.append(model.lora.dropout if model.lora else 0.0)
+    return any(rate > 0.0 for rate in rates)
+
+
+def _check_length(config: TextEncoderConfig | BertConfig, length: int) -> None:
+    learned = isinstance(config, BertConfig) or config.position_embedding == "learned"
+    if learned and length > config.max_position_embeddings:
+        raise InputError(
+            f"rows are {length} tokens long, but the model has {config.max_position_embeddings} positions",
+            code="too-long",
+            hint="lower data.max_length, or the length asked of the predictor",
+        )
+
+
+def _check_table(encoder: Encoder) -> None:
+    found = flatten(encoder.abstract)
+    expected = {
+        p.path: jax.ShapeDtypeStruct(p.shape, "float32")
+        for p in parameter_leaves(encoder.model.parameters)
+    }
+    faults = misfits(expected, found)
+    if faults:
+        raise ValueError(
+            "internal error: the modules differ from the plan's parameters: " + "; ".join(faults)
+        )
+
+
+def initial_parameters(model: ModelPlan, seed: int) -> Tree:
+    """Leaves of the encoder (jax arrays, f32), nested: read from ``model.weights``, or new from ``seed``.
+
+    Raises InputError naming everything missing, unexpected, doubled, misshapen or changed in the weights files.
+    """
+    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), initial_arrays(model, seed))

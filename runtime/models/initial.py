@@ -1,0 +1,67 @@
+"""Where parameters start: read from weights, or drawn from the seed. Imports no jax, so nothing is compiled.
+
+Every new leaf has a stream of its own, keyed by the seed and its logical path. So a layer starts the same however
+layers are grouped, and whatever else is in the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from specrun.runtime.models.tables import rows
+from specrun.runtime.models.tree import Tree, logical_paths, parameter_leaves, unflatten
+from specrun.runtime.weights.load import load_weights
+from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.model import ModelPlan, Parameter
+
+
+def initial_arrays(model: ModelPlan, seed: int) -> Tree:
+    """Encoder leaves as nested dict of f32 numpy arrays; see ``initial_parameters``."""
+    parameters = tuple(parameter_leaves(model.parameters))
+    read = _read(model, parameters)
+    spread = model.config.initializer_range
+    leaves: dict[str, np.ndarray] = {}
+    for parameter in parameters:
+        leaf = np.empty(parameter.shape, np.float32)
+        layers = leaf if parameter.stacked is not None else leaf[None]
+        for i, path in enumerate(logical_paths(parameter)):
+            layers[i] = _drawn(parameter, path, seed, spread) if parameter.new else read.pop(path)
+        leaves[parameter.path] = leaf
+    return unflatten(leaves)
+
+
+def _read(model: ModelPlan, parameters: tuple[Parameter, ...]) -> dict[str, np.ndarray]:
+    if all(parameter.new for parameter in parameters):
+        return {}
+    if model.weights is None:
+        raise InputError(
+            "the model's parameters are read from weights, but the plan names no weights files",
+            code="weights-missing",
+            hint="put model.safetensors or flax_model.msgpack beside config.json and compile again",
+        )
+    return load_weights(model.weights, model.config, rows(model.config))
+
+
+def _drawn(parameter: Parameter, path: str, seed: int, spread: float) -> np.ndarray | float:
+    """Normal matrices and tables, zero biases, unit scales; LoRA: A uniform within ±1/√in, B zero."""
+    shape = parameter.shape if parameter.stacked is None else parameter.shape[1:]
+    match parameter.role:
+        case "kernel" | "embedding":
+            return _stream(seed, path).standard_normal(shape, np.float32) * np.float32(spread)
+        case "lora_a":
+            bound = np.float32(shape[0] ** -0.5)
+            return (_stream(seed, path).random(shape, np.float32) * 2 - 1) * bound
+        case "scale":
+            return 1.0
+        case "bias" | "lora_b":
+            return 0.0
+        case "temperature":
+            raise ValueError(f"internal error: {path} belongs to a loss, not to the encoder")
+
+
+def _stream(seed: int, path: str) -> np.random.Generator:
+    digest = hashlib.sha256(f"{seed}/{path}".encode()).digest()
+    key = np.frombuffer(digest[:16], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))

@@ -1,0 +1,192 @@
+"""Building blocks: Dense with an optional adapter, LayerNorm, Embedding, dropout by row, layers stacked and scanned.
+
+A module declares its parameters and computes; it never holds real numbers of its own. ``shell`` makes its graph and
+abstract leaves once, without allocating, and ``bind`` is the one way to give it leaves: it compares paths, shapes and
+dtypes first, because ``nnx.merge`` binds by position and checks nothing.
+
+There are no modes. A module that draws random numbers takes ``key``: a typed key array [B], one key per row, or None,
+which is evaluation. So what a row's dropout is depends on nothing but its own key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from specrun.runtime.models.tree import Tree, flatten
+
+Keys = jax.Array | None
+"""Typed keys [B], one per row; None is evaluation."""
+
+
+# --- graphs and leaves -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A module without numbers: its graph, and ``abstract``, the nested dict of its leaves' shapes and dtypes."""
+
+    graph: Any
+    abstract: Tree
+
+
+def shell(make: Callable[[], nnx.Module]) -> Shell:
+    """Trace ``make`` abstractly: nothing is allocated."""
+    graph, state = nnx.split(nnx.eval_shape(make))
+    return Shell(graph, nnx.to_pure_dict(state))
+
+
+def bind(module: Shell, tree: Mapping[str, Any]) -> Any:
+    """The module of ``module`` with the leaves of ``tree``. Raises ValueError that names every misfit.
+
+    This guards against an error of the program, not of its user: weights from outside were checked when read.
+    """
+    faults = misfits(flatten(module.abstract), flatten(tree))
+    if faults:
+        raise ValueError("internal error: leaves do not fit the module: " + "; ".join(faults))
+    return nnx.merge(module.graph, dict(tree))
+
+
+def misfits(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Sentences for each leaf missing, unexpected, misshapen or of another dtype, by dotted path."""
+    faults = [f"{path} is missing" for path in expected if path not in found]
+    faults += [f"{path} is unexpected" for path in found if path not in expected]
+    for path, leaf in expected.items():
+        other = found.get(path)
+        if other is None:
+            continue
+        if tuple(leaf.shape) != tuple(other.shape):
+            faults.append(f"{path} has shape {tuple(other.shape)}, expected {tuple(leaf.shape)}")
+        elif leaf.dtype != other.dtype:
+            faults.append(f"{path} is {other.dtype}, expected {leaf.dtype}")
+    return faults
+
+
+# --- randomness ------------------------------------------------------------------------------------------------------
+
+
+def fork(key: Keys, n: int) -> Any:
+    """``n`` independent sets of keys: [B] → [n, B]. None → n times None."""
+    if key is None:
+        return (None,) * n
+    if key.ndim == 0:
+        return jax.random.split(key, n)
+    return jax.vmap(lambda k: jax.random.split(k, n), out_axes=1)(key)
+
+
+def dropout(x: jax.Array, rate: float, key: Keys) -> jax.Array:
+    """Zero a share ``rate`` of ``x`` [B, …] and scale up the rest; one key per row. None or 0 leaves x as it is.
+
+    The share is a multiple of 2⁻¹⁶, and the scale is the inverse of exactly what is kept: the mean stays unbiased.
+    """
+    if key is None or rate == 0.0:
+        return x
+    steps = 1 << 16
+    kept = max(1, steps - round(rate * steps))
+    bits = jax.vmap(lambda k: jax.random.bits(k, x.shape[1:], jnp.uint16))(key)
+    return jnp.where(bits < np.uint16(kept), x * (steps / kept), 0.0) if kept < steps else x
+
+
+# --- layers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """LoRA on one linear layer: y + scale · dropout(x) A B, with A (in, rank) and B (rank, out)."""
+
+    rank: int
+    scale: float
+    dropout: float
+
+
+class Dense(nnx.Module):
+    """x [..., in] → [..., out]: x K + b, and the adapter's update where there is one (Hu et al. 2021, eq. 3)."""
+
+    def __init__(self, n_in: int, n_out: int, *, bias: bool = True, adapter: Adapter | None = None):
+        self.kernel = nnx.Param(jnp.zeros((n_in, n_out)))
+        self.bias = nnx.Param(jnp.zeros((n_out,))) if bias else None
+        self.adapter = adapter
+        if adapter is not None:
+            self.lora_a = nnx.Param(jnp.zeros((n_in, adapter.rank)))
+            self.lora_b = nnx.Param(jnp.zeros((adapter.rank, n_out)))
+
+    def __call__(self, x: jax.Array, key: Keys = None) -> jax.Array:
+        y = x @ self.kernel[...]
+        if self.bias is not None:
+            y = y + self.bias[...]
+        if self.adapter is None:
+            return y
+        low = dropout(x, self.adapter.dropout, key) @ self.lora_a[...]  # [..., r]
+        return y + (low * self.adapter.scale) @ self.lora_b[...]
+
+
+class LayerNorm(nnx.Module):
+    """x [..., D] → [..., D] in f32: (x − mean) / √(var + eps) · scale + bias (Ba et al. 2016)."""
+
+    def __init__(self, width: int, eps: float):
+        self.scale = nnx.Param(jnp.ones((width,)))
+        self.bias = nnx.Param(jnp.zeros((width,)))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x.astype(jnp.float32)
+        centred = x - jnp.mean(x, axis=-1, keepdims=True)
+        variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
+        return centred * jax.lax.rsqrt(variance + self.eps) * self.scale[...] + self.bias[...]
+
+
+class Embedding(nnx.Module):
+    """ids int [...] → [..., D]. An id outside the table gives NaN rather than another row's numbers."""
+
+    def __init__(self, count: int, width: int):
+        self.embedding = nnx.Param(jnp.zeros((count, width)))
+
+    def __call__(self, ids: jax.Array) -> jax.Array:
+        return jnp.take(self.embedding[...], ids, axis=0, mode="fill", fill_value=jnp.nan)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """x · Φ(x) by erf, as torch computes it (Hendrycks & Gimpel 2016)."""
+    return x * (0.5 * (1.0 + jax.lax.erf(x * np.float32(0.5**0.5))))
+
+
+# --- stacked layers --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stack:
+    """``count`` layers equal in structure, scanned. Leaves have the layers as axis 0; a layer knows nothing of it.
+
+    ``remat`` recomputes each layer in the backward pass; ``unroll`` layers are one iteration of the scan.
+    """
+
+    layer: Shell
+    count: int
+    remat: bool = False
+    unroll: int = 1
+
+    @property
+    def abstract(self) -> Tree:
+        """Leaves of the stack: those of a layer with the layers as axis 0."""
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((self.count, *leaf.shape), leaf.dtype),
+            self.layer.abstract,
+        )
+
+    def __call__(self, params: Tree, x: jax.Array, *context: Any, keys: Keys = None) -> jax.Array:
+        """x [B, S, D] through every layer; ``keys`` [count, B] or None; ``context`` goes to each layer unchanged."""
+
+        def body(carry: jax.Array, per: tuple[Tree, Keys]) -> tuple[jax.Array, None]:
+            leaves, key = per
+            return bind(self.layer, leaves)(carry, *context, key=key), None
+
+        if self.remat:
+            body = jax.checkpoint(body, prevent_cse=False)
+        unroll = max(1, min(self.unroll, self.count))
+        return jax.lax.scan(body, x, (params, keys), length=self.count, unroll=unroll)[0]

@@ -1,0 +1,135 @@
+"""What a sentence-transformers directory says beyond Hugging Face's files. Imports no jax.
+
+Both spellings are read: that of versions up to 5 (``pooling_mode_mean_tokens: true``) and that of 6
+(``pooling_mode: mean``). A module that is not implemented is refused by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from specrun.runtime.models.pieces import Folder
+
+Pooling = Literal["mean", "cls"]
+
+_OLD_POOLING = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_ORDER = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+_ONLY = "only Transformer, Pooling and Normalize, in this order, are implemented"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentences:
+    """``transformer`` is the folder of the network, "" for the directory itself."""
+
+    transformer: str = ""
+    pooling: Pooling = "mean"
+    normalize: bool = False
+    max_length: int | None = None
+
+
+def read_sentences(folder: Folder) -> Sentences:
+    """modules.json, the pooling, the length and the prompts; defaults for a plain Hugging Face directory."""
+    modules = folder.any_json("modules.json")
+    if modules is None:
+        return Sentences()
+    kinds, paths = _modules(folder, modules)
+    if kinds not in _ORDER:
+        named = " → ".join(kinds) or "none"
+        folder.fault("modules.json", f"the modules must be {_ONLY[5:]}; found {named}", _CHOOSE)
+        return Sentences()
+    _check_prompts(folder)
+    transformer = folder.below(paths[0])
+    return Sentences(
+        transformer=paths[0],
+        pooling=_pooling(folder.below(paths[1])),
+        normalize="Normalize" in kinds,
+        max_length=_length(transformer),
+    )
+
+
+_CHOOSE = "use a model made of these modules"
+
+
+def _modules(folder: Folder, modules: Any) -> tuple[list[str], list[str]]:
+    """(class names without their packages, folders), in order of idx."""
+    if not isinstance(modules, list) or not all(_is_module(m) for m in modules):
+        folder.fault("modules.json", "modules.json is a list of {idx, name, path, type}", _CHOOSE)
+        return [], []
+    ordered = sorted(modules, key=lambda m: m["idx"])
+    return [m["type"].rpartition(".")[2] for m in ordered], [m["path"] for m in ordered]
+
+
+def _is_module(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and type(value.get("idx")) is int
+        and isinstance(value.get("path"), str)
+        and isinstance(value.get("type"), str)
+    )
+
+
+def _pooling(folder: Folder) -> Pooling:
+    raw = folder.json("config.json")
+    if raw is None:
+        folder.fault("config.json", "the pooling's config.json is needed, found none", _CHOOSE)
+        return "mean"
+    modes = [mode for key, mode in _OLD_POOLING.items() if raw.get(key) is True]
+    named = raw.get("pooling_mode")
+    if named is not None:
+        modes = [str(m) for m in named] if isinstance(named, list) else [str(named)]
+    modes = modes or ["mean"]
+    if modes not in (["mean"], ["cls"]):
+        message = f"pooling must be mean or cls, found {' and '.join(modes)}"
+        folder.fault("config.json", message, "use a model pooled by mean or cls")
+        return "mean"
+    return cast(Pooling, modes[0])
+
+
+def _length(folder: Folder) -> int | None:
+    """max_seq_length of sentence_bert_config.json; None when it says nothing."""
+    name = "sentence_bert_config.json"
+    raw = folder.json(name) or {}
+    if raw.get("do_lower_case") is True and not _lowercases(folder):
+        message = "do_lower_case is true, but tokenizer.json keeps the case"
+        folder.fault(name, message, "give tokenizer.json a Lowercase normalizer")
+    if raw.get("module_output_name", "token_embeddings") != "token_embeddings":
+        message = (
+            f"module_output_name must be token_embeddings, found {raw['module_output_name']!r}"
+        )
+        folder.fault(name, message, _CHOOSE)
+    length = raw.get("max_seq_length")
+    if length is None or (type(length) is int and length >= 1):
+        return length
+    folder.fault(name, f"max_seq_length must be a whole number ≥ 1, found {length!r}", "mend it")
+    return None
+
+
+def _lowercases(folder: Folder) -> bool:
+    tokenizer = folder.json("tokenizer.json") or {}
+    normalizer = tokenizer.get("normalizer")
+    parts = normalizer.get("normalizers", [normalizer]) if isinstance(normalizer, dict) else []
+    return any(
+        isinstance(part, dict)
+        and (part.get("type") == "Lowercase" or part.get("lowercase") is True)
+        for part in parts
+    )
+
+
+def _check_prompts(folder: Folder) -> None:
+    """A prompt that is put before every text would change every embedding."""
+    name = "config_sentence_transformers.json"
+    raw = folder.json(name) or {}
+    chosen, prompts = raw.get("default_prompt_name"), raw.get("prompts")
+    if chosen and isinstance(prompts, dict) and prompts.get(chosen):
+        message = (
+            f"default_prompt_name {chosen!r} puts {str(prompts[chosen])[:60]!r} before every text"
+        )
+        folder.fault(name, message, "set it to null, and put the prompt into the texts yourself")

@@ -1,0 +1,20 @@
+"""Every parameter of an architecture, by configuration. Imports no jax: the compiler counts and matches on it."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from specrun.runtime.models.bert import table as bert
+from specrun.runtime.models.text_encoder import table as text_encoder
+from specrun.spec.plan.model import BertConfig, EncoderConfig, TableRow, TextEncoderConfig
+
+
+def rows(config: EncoderConfig) -> tuple[TableRow, ...]:
+    """Parameters before layers are stacked, in the order of the forward pass. Raises InputError for impossible shapes."""
+    match config:
+        case TextEncoderConfig():
+            return text_encoder.rows(config)
+        case BertConfig():
+            return bert.rows(config)
+        case _:
+            assert_never(config)

@@ -1,0 +1,141 @@
+"""Loading is a bijection between the table and the files: every misfit is named, in one error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from specrun.runtime.weights import files as weight_files
+from specrun.runtime.weights.names import (
+    Layout,
+    canonical,
+    file_name,
+    file_shape,
+    is_unused,
+    layout_of,
+    orient,
+)
+from specrun.runtime.weights.tensors import READABLE, Tensor
+from specrun.spec.diagnostics import Diagnostic, InputError
+from specrun.spec.plan.model import EncoderConfig, TableRow, WeightsPlan
+
+
+@dataclass(frozen=True)
+class Match:
+    """Every row of the table with its tensor; ``unused`` are names known to take no part in an embedding."""
+
+    layout: Layout
+    files: tuple[Path, ...]
+    pairs: tuple[tuple[TableRow, Tensor], ...]
+    unused: tuple[str, ...]
+
+
+def match_weights(start: Path, config: EncoderConfig, rows: tuple[TableRow, ...]) -> Match:
+    """Pair the rows that are read from files with the tensors found from ``start`` on. Nothing is allocated.
+
+    Raises one InputError for all that is damaged, missing, unexpected, doubled, misshapen or of a wrong dtype.
+    """
+    found = weight_files.read(start)
+    if found.faults:
+        raise InputError(found.faults)
+    if found.written_by == "tf":
+        raise InputError(
+            f"{start.name} was written by TensorFlow, whose orientation is not read",
+            code="weights-layout",
+            hint="write it again with torch or flax",
+        )
+    layout = layout_of(found.tensors, found.written_by)
+    used: dict[str, list[Tensor]] = {}
+    unused: list[str] = []
+    for tensor in found.tensors:
+        name = canonical(tensor.name, config)
+        if is_unused(name, config):
+            unused.append(tensor.name)
+        else:
+            used.setdefault(name, []).append(tensor)
+    expected = {file_name(row, config, layout): row for row in rows if not row.new}
+    faults = [*_set_faults(expected, used), *_tensor_faults(expected, used, layout)]
+    if faults:
+        raise InputError([_diagnostic(start, code, message) for code, message in faults])
+    pairs = tuple((row, used[name][0]) for name, row in expected.items())
+    return Match(layout, found.files, pairs, tuple(sorted(unused)))
+
+
+def load_weights(
+    plan: WeightsPlan, config: EncoderConfig, rows: tuple[TableRow, ...]
+) -> dict[str, np.ndarray]:
+    """Leaves by logical path, f32, in our orientation.
+
+    Raises InputError when a file is not the one the plan was compiled with, or does not fit the table.
+    """
+    changed = [f for f in (_changed(Path(i.path), i.digest) for i in plan.files) if f]
+    if changed:
+        raise InputError(changed)
+    match = match_weights(Path(plan.files[0].path), config, rows)
+    return {row.path: orient(tensor.float32(), row, match.layout) for row, tensor in match.pairs}
+
+
+def _changed(path: Path, digest: str) -> Diagnostic | None:
+    if not path.is_file():
+        return Diagnostic(
+            code="weights-missing",
+            message="a weights file of the plan is not there",
+            file=str(path),
+            hint="put it back, or compile again",
+        )
+    if weight_files.digest(path, "weights").digest == digest:
+        return None
+    return Diagnostic(
+        code="input-changed",
+        message="the weights file changed since the plan was compiled",
+        file=str(path),
+        hint="put the old file back, or compile again",
+    )
+
+
+def _set_faults(
+    expected: dict[str, TableRow], used: dict[str, list[Tensor]]
+) -> list[tuple[str, str]]:
+    faults = [
+        ("weights-missing", f"{name} is missing (for {row.path})")
+        for name, row in expected.items()
+        if name not in used
+    ]
+    for name, tensors in used.items():
+        if name not in expected:
+            faults.append(("weights-unexpected", f"{tensors[0].name} is unexpected"))
+        elif len(tensors) > 1:
+            names = " and ".join(f"{t.name} in {t.file.name}" for t in tensors)
+            faults.append(("weights-doubled", f"{name} is doubled: {names}"))
+    return faults
+
+
+def _tensor_faults(
+    expected: dict[str, TableRow], used: dict[str, list[Tensor]], layout: Layout
+) -> list[tuple[str, str]]:
+    faults = []
+    for name, row in expected.items():
+        for tensor in used.get(name, []):
+            shape = file_shape(row, layout)
+            if tensor.shape != shape:
+                message = f"{tensor.name} has shape {list(tensor.shape)}, expected {list(shape)}"
+                faults.append(("weights-shape", message))
+            if tensor.dtype not in READABLE:
+                message = f"{tensor.name} is {tensor.dtype}, expected one of {', '.join(READABLE)}"
+                faults.append(("weights-dtype", message))
+    return faults
+
+
+_MEND = {
+    "weights-missing": "the file must hold every parameter of config.json; nothing is filled in",
+    "weights-unexpected": "is config.json that of this file? another architecture is not guessed",
+    "weights-doubled": "keep one of the two",
+    "weights-shape": "is config.json that of this file?",
+    "weights-dtype": "write the model in float32, float16 or bfloat16",
+}
+
+
+def _diagnostic(start: Path, code: str, message: str) -> Diagnostic:
+    return Diagnostic(code=code, message=message, file=str(start), hint=_MEND[code])

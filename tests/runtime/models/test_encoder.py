@@ -1,0 +1,233 @@
+"""The encoder: equal to the table, to itself under any grouping, free of NaN, with dropout by row."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from specrun.runtime.models.encoder import build_encoder, initial_parameters
+from specrun.runtime.models.tables import rows
+from specrun.runtime.models.tree import flatten, stack, unstack
+from specrun.spec.diagnostics import InputError
+from tests.runtime.models.tiny import bert_config, lora_plan, model_plan, text_config
+
+CLOSE = 2e-6
+
+CONFIGS = {
+    "text": text_config(),
+    "text without layers": text_config(num_hidden_layers=0),
+    "text rotary": text_config(position_embedding="rotary", hidden_act="swiglu"),
+    "text bare": text_config(
+        position_embedding="none", final_layer_norm=False, projection_dim=6, pooling="cls"
+    ),
+    "bert": bert_config(),
+    "bert with head": bert_config(projection_dim=6, pooling="cls", hidden_act="gelu_new"),
+    "bert without layers": bert_config(num_hidden_layers=0),
+}
+
+
+def batch(rows_: int = 4, length: int = 7, vocab: int = 50) -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, vocab, (rows_, length)).astype(np.int32)
+    mask = np.arange(length)[None] < rng.integers(1, length + 1, rows_)[:, None]
+    return ids, mask
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("cuts", [(), (1,), (1, 2)])
+@pytest.mark.parametrize("adapted", [None, "all", "middle"])
+def test_the_modules_equal_the_table(name: str, cuts: tuple[int, ...], adapted: str | None):
+    config = CONFIGS[name]
+    if adapted and not config.num_hidden_layers:
+        pytest.skip("without layers there is nothing to adapt")
+    lora = None
+    if adapted:
+        module = "mlp.up" if config.kind == "text_encoder" else "attention.self.query"
+        lora = lora_plan(config, [module], layers=[1] if adapted == "middle" else None)
+    model = model_plan(config, cuts=cuts, lora=lora, new=True)
+    found = flatten(build_encoder(model).abstract)  # compares, too
+    assert {p.path: p.shape for p in model.parameters} == {k: v.shape for k, v in found.items()}
+
+
+def test_a_plan_that_differs_from_the_modules_is_an_internal_error():
+    model = model_plan(text_config())
+    wrong = dataclasses.replace(model.parameters[0], shape=(1, 1))
+    with pytest.raises(ValueError, match=r"internal error.*embeddings\.token\.embedding has shape"):
+        build_encoder(dataclasses.replace(model, parameters=(wrong, *model.parameters[1:])))
+
+
+def test_the_encoder_of_the_systems_survey_counts_exactly():
+    config = text_config(
+        vocab_size=50257,
+        hidden_size=768,
+        num_hidden_layers=6,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        max_position_embeddings=512,
+    )
+    assert sum(int(np.prod(row.shape)) for row in rows(config)) == 81_519_360
+    model = model_plan(config)
+    found = flatten(build_encoder(model).abstract)
+    assert sum(int(np.prod(leaf.shape)) for leaf in found.values()) == 81_519_360
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_embeddings_are_finite_even_for_a_row_without_tokens(name: str):
+    model = model_plan(CONFIGS[name], new=True)
+    encoder = build_encoder(model)
+    params = initial_parameters(model, 0)
+    ids, mask = batch()
+    mask[2] = False
+    out = jax.jit(encoder.encode)(params, ids, mask)
+    assert out.shape == (4, model.embedding_dim)
+    assert out.dtype == jnp.float32
+    assert np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("name", ["text", "text rotary", "bert"])
+def test_grouping_remat_and_unroll_do_not_change_the_result(name: str):
+    config = dataclasses.replace(CONFIGS[name], hidden_dropout_prob=0.2)
+    ids, mask = batch()
+    keys = jax.random.split(jax.random.key(3), 4)
+    whole = model_plan(config, new=True)
+    base = build_encoder(whole).encode(initial_parameters(whole, 0), ids, mask, keys)
+    for cuts in [(1,), (1, 2)]:
+        model = model_plan(config, cuts=cuts, new=True)
+        out = build_encoder(model).encode(initial_parameters(model, 0), ids, mask, keys)
+        np.testing.assert_allclose(out, base, atol=CLOSE)
+    varied = build_encoder(whole, remat=True, unroll=2)
+    out = varied.encode(initial_parameters(whole, 0), ids, mask, keys)
+    np.testing.assert_allclose(out, base, atol=CLOSE)
+
+
+@pytest.mark.parametrize("name", ["text", "text rotary", "bert"])
+def test_remat_does_not_change_the_gradient(name: str):
+    config = dataclasses.replace(CONFIGS[name], hidden_dropout_prob=0.2)
+    model = model_plan(config, new=True)
+    params = initial_parameters(model, 0)
+    ids, mask = batch()
+    keys = jax.random.split(jax.random.key(3), 4)
+
+    def gradient(**options: Any) -> dict[str, Any]:
+        encoder = build_encoder(model, **options)
+        loss = lambda p: jnp.sum(encoder.encode(p, ids, mask, keys)[:, 0] ** 2)  # noqa: E731
+        return flatten(jax.jit(jax.grad(loss))(params))
+
+    plain, remat = gradient(), gradient(remat=True, unroll=3)
+    for path, leaf in plain.items():
+        np.testing.assert_allclose(remat[path], leaf, atol=1e-5, err_msg=path)
+
+
+@pytest.mark.parametrize("name", ["text", "text rotary", "bert"])
+def test_padding_never_touches_an_embedding(name: str):
+    model = model_plan(CONFIGS[name], new=True)
+    encode, params = build_encoder(model).encode, initial_parameters(model, 0)
+    ids, mask = batch(length=5)
+    other = np.where(mask, ids, 7).astype(np.int32)
+    wide = np.pad(ids, ((0, 0), (0, 4)), constant_values=9)
+    wide_mask = np.pad(mask, ((0, 0), (0, 4)))
+    base = encode(params, ids, mask)
+    np.testing.assert_allclose(encode(params, other, mask), base, atol=CLOSE)
+    np.testing.assert_allclose(encode(params, wide, wide_mask), base, atol=CLOSE)
+
+
+@pytest.mark.parametrize("name", ["text", "text rotary", "bert"])
+@pytest.mark.parametrize("rate", ["hidden_dropout_prob", "attention_probs_dropout_prob"])
+def test_dropout_belongs_to_the_row(name: str, rate: str):
+    config = dataclasses.replace(CONFIGS[name], **{rate: 0.3})
+    model = model_plan(config, new=True)
+    encode, params = build_encoder(model).encode, initial_parameters(model, 0)
+    ids, mask = batch()
+    keys = jax.random.split(jax.random.key(3), 4)
+    whole = encode(params, ids, mask, keys)
+    halves = [encode(params, ids[i : i + 2], mask[i : i + 2], keys[i : i + 2]) for i in (0, 2)]
+    np.testing.assert_allclose(np.concatenate(halves), whole, atol=CLOSE)
+    evaluated = encode(params, ids, mask)
+    assert np.abs(whole - evaluated).max() > 1e-3
+    np.testing.assert_array_equal(encode(params, ids, mask), evaluated)
+
+
+def test_without_any_dropout_keys_change_nothing():
+    model = model_plan(text_config())
+    encode, params = build_encoder(model).encode, initial_parameters(model, 0)
+    ids, mask = batch()
+    keys = jax.random.split(jax.random.key(3), 4)
+    np.testing.assert_array_equal(
+        encode(params, ids, mask, keys),
+        encode(params, ids, mask),
+    )
+
+
+def test_rows_longer_than_the_positions_are_refused():
+    model = model_plan(text_config())
+    ids, mask = batch(length=13)
+    with pytest.raises(InputError, match="13 tokens long, but the model has 12 positions"):
+        build_encoder(model).encode(initial_parameters(model, 0), ids, mask)
+    free = model_plan(text_config(position_embedding="rotary"))
+    assert np.isfinite(build_encoder(free).encode(initial_parameters(free, 0), ids, mask)).all()
+
+
+def test_an_id_outside_the_table_is_not_taken_for_another():
+    model = model_plan(text_config())
+    ids, mask = batch()
+    ids[0, 0] = 50
+    out = build_encoder(model).encode(initial_parameters(model, 0), ids, mask)
+    assert np.isnan(out[0]).all()
+    assert np.isfinite(out[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"num_attention_heads": 5}, "16 / 5 is not whole"),
+        ({"num_attention_heads": 16, "position_embedding": "rotary"}, "16 / 16 = 1 is odd"),
+    ],
+)
+def test_impossible_heads_are_refused(changes: dict[str, Any], found: str):
+    with pytest.raises(InputError, match=found):
+        rows(text_config(**changes))
+    rows(text_config(num_hidden_layers=0, **changes))
+
+
+def test_the_start_depends_on_the_seed_and_the_path_only():
+    config = text_config()
+    whole, cut = model_plan(config), model_plan(config, cuts=(2,))
+    first = unstack(initial_parameters(whole, 5), whole.groups)
+    again = unstack(initial_parameters(cut, 5), cut.groups)
+    other = unstack(initial_parameters(whole, 6), whole.groups)
+    assert set(first) == {row.path for row in rows(config)}
+    for path, leaf in first.items():
+        np.testing.assert_array_equal(leaf, again[path])
+    assert (np.asarray(first["layers.0.mlp.up.kernel"] != other["layers.0.mlp.up.kernel"])).any()
+    assert (np.asarray(first["layers.0.mlp.up.kernel"] != first["layers.1.mlp.up.kernel"])).any()
+
+
+def test_the_start_is_distributed_as_the_config_says():
+    config = text_config(hidden_size=128, intermediate_size=512, initializer_range=0.02)
+    lora = lora_plan(config, ["mlp.up"], rank=8)
+    model = model_plan(config, lora=lora)
+    leaves = unstack(initial_parameters(model, 0), model.groups)
+    kernel = np.asarray(leaves["layers.1.mlp.up.kernel"])
+    assert abs(kernel.std() / 0.02 - 1) < 0.01
+    assert abs(kernel.mean()) < 2e-4
+    assert (np.asarray(leaves["layers.1.mlp.up.bias"]) == 0).all()
+    assert (np.asarray(leaves["final_norm.scale"]) == 1).all()
+    a = np.asarray(leaves["layers.1.mlp.up.lora_a"])
+    bound = 128**-0.5
+    assert np.abs(a).max() <= bound
+    assert abs(a.std() / (bound / 3**0.5) - 1) < 0.05
+    assert (np.asarray(leaves["layers.1.mlp.up.lora_b"]) == 0).all()
+
+
+def test_stacking_and_unstacking_are_inverse():
+    model = model_plan(text_config(), cuts=(1,))
+    params = initial_parameters(model, 0)
+    again = stack(unstack(params, model.groups), model.groups, np.stack)
+    assert flatten(again).keys() == flatten(params).keys()
+    for path, leaf in flatten(params).items():
+        np.testing.assert_array_equal(flatten(again)[path], leaf)
