@@ -613,6 +613,7 @@ class Evaluation:
             unit="steps",
         ),
     ] = None
+    at_start: Annotated[bool, Fact(doc="Evaluate before the first step too.")] = False
     batch_size: Annotated[
         int, Fact(doc="Rows encoded at a time.", ge=1, le=1048576, unit="rows", klass="throughput")
     ] = 256

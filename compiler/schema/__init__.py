@@ -1,0 +1,1 @@
+"""JSON Schemas emitted from the typed spec and the typed plan. ``python -m specrun.compiler.schema --write``."""

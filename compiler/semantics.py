@@ -1,0 +1,413 @@
+"""Checks on the typed spec that need no facts from outside: what fits the schema and still cannot be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import is_dataclass
+from typing import Any, assert_never
+
+from specrun.compiler.reporter import Reporter
+from specrun.spec.annotations import FieldInfo, fields_of
+from specrun.spec.experiment import (
+    BertModel,
+    CosineSchedule,
+    CosineWithRestartsSchedule,
+    Experiment,
+    JsonlData,
+    Loss,
+    Stage,
+    TextEncoderModel,
+)
+from specrun.spec.levels import LEVELS
+from specrun.spec.tree import Path, format_path
+
+FEW_NEGATIVES = 8
+
+Check = Callable[[Experiment, Reporter], None]
+
+
+def check_meaning(spec: Experiment, report: Reporter) -> None:
+    """Run every check; each reports all that it finds."""
+    for check in CHECKS:
+        check(spec, report)
+
+
+# --- keys without effect ---------------------------------------------------------------------------------------------
+
+
+def keys_without_effect(spec: Experiment, report: Reporter) -> None:
+    """A key that is set while its condition does not hold would be ignored."""
+    for path, info, holder in _conditional(spec, ()):
+        assert info.fact.when is not None
+        name, wanted = info.fact.when
+        value = getattr(holder, name)
+        holds = value > 0 if wanted == "positive" else value in wanted
+        if not holds and getattr(holder, info.name) is not None:
+            sibling = (*path[:-1], name)
+            words = "above 0" if wanted == "positive" else " or ".join(f"`{w}`" for w in wanted)
+            message = f"`{format_path(path)}` has no effect unless `{name}` is {words}"
+            no_effect(report, path, sibling, f"{message}; it is {_word(value)}")
+
+
+def no_effect(report: Reporter, path: Path, switch: Path, message: str) -> None:
+    """Report a key that ``switch`` leaves without effect, if a source sets it.
+
+    A key of a weaker level than the one that threw the switch was overridden on purpose: a warning.
+    """
+    level = _level(report, path)
+    if level == 0:
+        return
+    if level < _level(report, switch):
+        hint = f"`{format_path(switch)}` was set by a stronger level"
+        report.warning(path, "no-effect", message, hint=hint, blame="key", related=(switch,))
+    else:
+        hint = f"remove it, or change `{format_path(switch)}`"
+        report.error(path, "no-effect", message, hint=hint, blame="key", related=(switch,))
+
+
+def _level(report: Reporter, path: Path) -> int:
+    """The strength of the level that set a path last; 0 is the default."""
+    origins = report.history.get(path, ())
+    return LEVELS.index(origins[-1].level) if origins else 0
+
+
+def _conditional(value: Any, path: Path) -> Iterator[tuple[Path, FieldInfo, Any]]:
+    if is_dataclass(value) and not isinstance(value, type):
+        for info in fields_of(type(value)):
+            below = (*path, info.name)
+            if info.fact.when is not None:
+                yield below, info, value
+            yield from _conditional(getattr(value, info.name), below)
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            yield from _conditional(item, (*path, index))
+
+
+def _word(value: object) -> str:
+    return f"`{value}`" if isinstance(value, str) else str(value)
+
+
+# --- the model -------------------------------------------------------------------------------------------------------
+
+
+def attention_heads(spec: Experiment, report: Reporter) -> None:
+    model = spec.model
+    if not isinstance(model, TextEncoderModel) or model.num_hidden_layers == 0:
+        return
+    heads, width = model.num_attention_heads, model.hidden_size
+    path, related = "model.num_attention_heads", ("model.hidden_size",)
+    rotary = model.position_embedding == "rotary"
+    fitting = [h for h in _divisors(width) if not rotary or width // h % 2 == 0]
+    hint = f"heads that fit: {', '.join(str(h) for h in _nearest(fitting, heads))}"
+    if width % heads:
+        message = f"`{path}` {heads} does not divide `model.hidden_size` {width}"
+        report.error(path, "heads-do-not-divide", message, hint=hint, related=related)
+    elif rotary and width // heads % 2:
+        message = f"rotary positions need an even head size, {width} / {heads} is {width // heads}"
+        report.error(path, "odd-head-size", message, hint=hint if fitting else "", related=related)
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(1, min(number, 1024) + 1) if number % d == 0]
+
+
+def _nearest(numbers: Sequence[int], wanted: int) -> list[int]:
+    return sorted(sorted(numbers, key=lambda n: abs(n - wanted))[:4])
+
+
+def positions_suffice(spec: Experiment, report: Reporter) -> None:
+    model = spec.model
+    if not isinstance(model, TextEncoderModel) or model.position_embedding != "learned":
+        return
+    rows = model.max_position_embeddings
+    lengths = spec.data.max_length
+    for name, length in (("query", lengths.query), ("positive", lengths.positive)):
+        if length > rows:
+            path = f"data.max_length.{name}"
+            message = f"`{path}` {length} is above `model.max_position_embeddings` {rows}"
+            hint = f"lower it to {rows}, or raise the other"
+            related = ("model.max_position_embeddings",)
+            report.error(path, "too-few-positions", message, hint=hint, related=related)
+
+
+def tokenizer_given(spec: Experiment, report: Reporter) -> None:
+    match spec.model:
+        case TextEncoderModel():
+            if spec.tokenizer is None:
+                message = "`tokenizer` is missing: an encoder from scratch has none of its own"
+                hint = "add `tokenizer: {kind: train}`"
+                report.error("tokenizer", "missing-key", message, hint=hint, related=("model",))
+        case BertModel():
+            pass
+        case _:
+            assert_never(spec.model)
+
+
+def adapters_on_scratch(spec: Experiment, report: Reporter) -> None:
+    if spec.lora is not None and isinstance(spec.model, TextEncoderModel):
+        message = "`lora` freezes the base model, and this one has only random weights"
+        hint = "remove `lora`, or read a pretrained model"
+        report.warning("lora", "lora-from-scratch", message, hint=hint, blame="key")
+
+
+def layers_without_blocks(spec: Experiment, report: Reporter) -> None:
+    model = spec.model
+    if isinstance(model, TextEncoderModel) and model.num_hidden_layers == 0:
+        for name, off in (("gradient_checkpointing", False), ("unroll", 1)):
+            if getattr(spec.train, name) != off:
+                message = f"`train.{name}` has no effect: the model has no layers"
+                no_effect(report, ("train", name), ("model", "num_hidden_layers"), message)
+
+
+def embedding_width(spec: Experiment) -> int | None:
+    """The width of the embedding, where the spec alone says it."""
+    model = spec.model
+    if isinstance(model, TextEncoderModel):
+        return model.projection_dim or model.hidden_size
+    return model.projection_dim
+
+
+def matryoshka_fits(spec: Experiment, report: Reporter) -> None:
+    part = spec.matryoshka
+    if part is None:
+        return
+    width = embedding_width(spec)
+    for index, dim in enumerate(part.dims):
+        if width is not None and dim > width:
+            path = f"matryoshka.dims[{index}]"
+            message = f"`{path}` {dim} is above the embedding's width {width}"
+            related = ("model.hidden_size", "model.projection_dim")
+            hint = f"at most {width}"
+            report.error(path, "dim-above-width", message, hint=hint, related=related)
+    if part.weights is not None and len(part.weights) != len(part.dims):
+        message = f"{len(part.weights)} weights for {len(part.dims)} dims"
+        hint = "give one weight per entry of `matryoshka.dims`"
+        path, related = "matryoshka.weights", ("matryoshka.dims",)
+        report.error(path, "length-mismatch", message, hint=hint, related=related)
+    elif part.weights is not None and not any(part.weights):
+        message = "all weights of `matryoshka` are 0, so nothing would be trained"
+        report.error("matryoshka.weights", "all-weights-zero", message)
+
+
+# --- losses and stages -----------------------------------------------------------------------------------------------
+
+
+def loss_name(loss: Loss) -> str:
+    """The name by which stages and metrics call a loss."""
+    return loss.name or loss.kind
+
+
+def names_unique(spec: Experiment, report: Reporter) -> None:
+    losses = [(loss_name(x), f"losses[{i}]", x.name) for i, x in enumerate(spec.losses)]
+    _unique([(name, f"{at}.name" if given else at) for name, at, given in losses], "losses", report)
+    stages = spec.curriculum.stages if spec.curriculum else ()
+    paths = [(s.name, f"curriculum.stages[{i}].name") for i, s in enumerate(stages)]
+    _unique(paths, "stages", report)
+
+
+def _unique(names: Sequence[tuple[str, str]], what: str, report: Reporter) -> None:
+    first: dict[str, str] = {}
+    for name, path in names:
+        other = first.setdefault(name, path)
+        if other != path:
+            message = f"two {what} have the name `{name}`"
+            hint = "give each a `name` of its own"
+            report.error(path, "duplicate-name", message, hint=hint, related=(other,))
+
+
+def weights_leave_something(spec: Experiment, report: Reporter) -> None:
+    own = {loss_name(loss): loss.weight for loss in spec.losses}
+    related = tuple(f"losses[{i}].weight" for i in range(len(spec.losses)))
+    if not spec.curriculum and not any(own.values()):
+        message = "all losses have weight 0, so nothing would be trained"
+        report.error("losses[0].weight", "all-weights-zero", message, related=related)
+    for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
+        path = f"curriculum.stages[{index}].loss_weights"
+        if not any((own | dict(stage.loss_weights)).values()):
+            message = f"all losses have weight 0 in stage `{stage.name}`"
+            report.error(path, "all-weights-zero", message, related=related)
+
+
+def weights_name_losses(spec: Experiment, report: Reporter) -> None:
+    names = [loss_name(loss) for loss in spec.losses]
+    for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
+        for name in stage.loss_weights:
+            if name not in names:
+                path = ("curriculum", "stages", index, "loss_weights", name)
+                message = f"no loss has the name `{name}`"
+                hint = f"there is {', '.join(f'`{n}`' for n in names)}"
+                related = ("losses",)
+                report.error(path, "unknown-loss", message, hint=hint, blame="key", related=related)
+
+
+def stages_select(spec: Experiment, report: Reporter) -> None:
+    for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
+        _select(stage, f"curriculum.stages[{index}]", report)
+        if index == 0 and stage.reset_optimizer:
+            path = "curriculum.stages[0].reset_optimizer"
+            message = f"`{path}` has no effect: the optimizer is fresh when the run begins"
+            report.warning(path, "no-effect", message, blame="key")
+
+
+def _select(stage: Stage, path: str, report: Reporter) -> None:
+    select = stage.select
+    if select is None:
+        return
+    if select.min is None and select.max is None:
+        message = f"`{path}.select` has neither `min` nor `max`"
+        hint = "give one, or remove `select` to take all rows"
+        related = (f"{path}.select.min", f"{path}.select.max")
+        report.error(f"{path}.select", "no-bounds", message, hint=hint, related=related)
+    elif select.min is not None and select.max is not None and select.min > select.max:
+        message = f"`{path}.select.min` {select.min} is above `max` {select.max}"
+        related = (f"{path}.select.max",)
+        report.error(f"{path}.select.min", "empty-range", message, related=related)
+
+
+# --- length and batches ----------------------------------------------------------------------------------------------
+
+
+def length_given(spec: Experiment, report: Reporter) -> None:
+    train = spec.train
+    if train.epochs is None and train.max_steps is None and spec.curriculum is None:
+        message = "nothing says how long to train"
+        hint = "add `train: {epochs: 10}`, `train: {max_steps: 1000}`, or a `curriculum`"
+        related = ("train.epochs", "train.max_steps", "curriculum")
+        report.error("train", "missing-key", message, hint=hint, blame="key", related=related)
+    if train.epochs is not None and train.max_steps is not None:
+        message = "`train.epochs` has no effect: `train.max_steps` overrides it"
+        if _level(report, ("train", "epochs")) >= _level(report, ("train", "max_steps")):
+            hint = "keep one of them"
+            path, related = "train.epochs", ("train.max_steps",)
+            report.warning(path, "no-effect", message, hint=hint, blame="key", related=related)
+
+
+def epochs_agree(spec: Experiment, report: Reporter) -> None:
+    if spec.curriculum is None or spec.train.epochs is None:
+        return
+    total = sum(stage.epochs for stage in spec.curriculum.stages)
+    if spec.train.epochs != total:
+        message = f"`train.epochs` is {spec.train.epochs}, and the stages have {total} in all"
+        hint = f"remove `train.epochs`, or set it to {total}"
+        related = ("curriculum",)
+        report.error("train.epochs", "epochs-disagree", message, hint=hint, related=related)
+
+
+def batch_divides(spec: Experiment, report: Reporter) -> None:
+    rows, devices, micro = spec.train.batch_size, spec.hardware.devices, spec.train.micro_batch_size
+    if rows % devices:
+        message = f"`train.batch_size` {rows} is not a multiple of `hardware.devices` {devices}"
+        hint = f"write {_multiple(rows, devices)}"
+        path, related = "train.batch_size", ("hardware.devices",)
+        report.error(path, "does-not-divide", message, hint=hint, related=related)
+    if micro is None:
+        return
+    path, related = "train.micro_batch_size", ("train.batch_size", "hardware.devices")
+    fitting = [d for d in _divisors(rows) if d % devices == 0]
+    hint = f"sizes that fit: {', '.join(map(str, _nearest(fitting, micro)))}" if fitting else ""
+    if rows % micro:
+        message = f"`{path}` {micro} does not divide `train.batch_size` {rows}"
+        report.error(path, "does-not-divide", message, hint=hint, related=related)
+    elif micro % devices:
+        message = f"`{path}` {micro} is not a multiple of `hardware.devices` {devices}"
+        report.error(path, "does-not-divide", message, hint=hint, related=related)
+
+
+def _multiple(number: int, of: int) -> int:
+    return -(-number // of) * of
+
+
+def negatives_suffice(spec: Experiment, report: Reporter) -> None:
+    rows = spec.train.batch_size
+    path = "train.batch_size"
+    if rows == 1:
+        message = "with a batch of 1 row `infonce` has no negatives, and its loss is always 0"
+        hint = f"write at least {FEW_NEGATIVES + 1}"
+        report.error(path, "no-negatives", message, hint=hint, related=("losses",))
+    elif rows <= FEW_NEGATIVES:
+        message = f"each query has only {rows - 1} negatives, the other rows of its batch"
+        hint = "raise it; `train.micro_batch_size` bounds the memory"
+        report.warning(path, "few-negatives", message, hint=hint, related=("losses",))
+    if spec.train.accumulation_steps > 1:
+        path = "train.accumulation_steps"
+        message = "accumulation adds no negatives to `infonce`: each pass sees its own batch"
+        hint = "raise `train.batch_size`; `train.micro_batch_size` bounds the memory"
+        report.warning(path, "accumulation-in-batch", message, hint=hint, related=("losses",))
+
+
+# --- optimizer, schedule, data, evaluation ---------------------------------------------------------------------------
+
+
+def floor_below_peak(spec: Experiment, report: Reporter) -> None:
+    schedule, peak = spec.schedule, spec.optimizer.learning_rate
+    if not isinstance(schedule, (CosineSchedule, CosineWithRestartsSchedule)):
+        return
+    if schedule.min_learning_rate > peak:
+        path, related = "schedule.min_learning_rate", ("optimizer.learning_rate",)
+        message = f"`{path}` {schedule.min_learning_rate} is above the peak {peak}"
+        report.error(path, "floor-above-peak", message, related=related)
+
+
+def columns_differ(spec: Experiment, report: Reporter) -> None:
+    if isinstance(spec.data, JsonlData) and spec.data.columns.query == spec.data.columns.positive:
+        path, related = "data.columns.positive", ("data.columns.query",)
+        message = f"query and positive are the same column `{spec.data.columns.query}`"
+        report.error(path, "same-column", message, related=related)
+
+
+def evaluation_has_rows(spec: Experiment, report: Reporter) -> None:
+    if spec.evaluation is not None and spec.data.validation is None:
+        message = "`evaluation` has no rows: `data.validation` is missing"
+        hint = "add `data: {validation: {kind: fraction, fraction: 0.1}}`, or remove `evaluation`"
+        related = ("data.validation",)
+        code = "no-validation"
+        report.error("evaluation", code, message, hint=hint, blame="key", related=related)
+    if spec.evaluation is None and spec.data.validation is not None:
+        message = "rows are held out and never used: `evaluation` is missing"
+        hint = "add `evaluation: {}`, or remove `data.validation`"
+        path, related = "data.validation", ("evaluation",)
+        report.warning(path, "unused-validation", message, hint=hint, blame="key", related=related)
+
+
+def best_is_measured(spec: Experiment, report: Reporter) -> None:
+    part = spec.evaluation
+    if part is None:
+        return
+    path = "evaluation.select_best"
+    metric, _, dim = part.select_best.partition(" at ")
+    if metric not in part.metrics:
+        hint = f"metrics are {', '.join(f'`{m}`' for m in part.metrics)}"
+        message = f"`{path}` {metric} is not in `evaluation.metrics`"
+        related = ("evaluation.metrics",)
+        report.error(path, "unknown-metric", message, hint=hint, related=related)
+    width = embedding_width(spec)
+    if dim and width is not None:
+        dims = sorted({*(spec.matryoshka.dims if spec.matryoshka else ()), width})
+        if int(dim) not in dims:
+            message = f"`{path}`: dimension {dim} is not evaluated"
+            hint = f"dimensions are {', '.join(map(str, dims))}"
+            related = ("matryoshka", "model")
+            report.error(path, "unknown-dimension", message, hint=hint, related=related)
+
+
+CHECKS: tuple[Check, ...] = (
+    keys_without_effect,
+    attention_heads,
+    positions_suffice,
+    tokenizer_given,
+    adapters_on_scratch,
+    layers_without_blocks,
+    matryoshka_fits,
+    names_unique,
+    weights_leave_something,
+    weights_name_losses,
+    stages_select,
+    length_given,
+    epochs_agree,
+    batch_divides,
+    negatives_suffice,
+    floor_below_peak,
+    columns_differ,
+    evaluation_has_rows,
+    best_is_measured,
+)
