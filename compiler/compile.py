@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specrun.compiler.front import Loaded
-
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Facts
+from specrun.compiler.front import Loaded
 from specrun.compiler.passes.inputs import (
     make_tokenizer,
+    peek_data,
     place_data,
     place_model,
     place_tokenizer,
@@ -47,8 +47,8 @@ LOOK: tuple[Pass, ...] = (place_data, place_model, place_tokenizer, draft_stages
 NETWORK: tuple[Pass, ...] = (configure_model, match_adapters, choose_trained)
 """The network by its table."""
 
-CHECK: tuple[tuple[Pass, ...], ...] = (LOOK, (*NETWORK, check_fields))
-"""The passes of ``check``: no data is scanned and no tokenizer trained."""
+CHECK: tuple[Pass, ...] = (*LOOK, peek_data, *NETWORK, check_fields)
+"""The passes of ``check``: no data is scanned and no tokenizer trained. They go on past mistakes."""
 
 COMPILE: tuple[tuple[Pass, ...], ...] = (
     LOOK,
@@ -75,22 +75,24 @@ def pass_names() -> tuple[str, ...]:
     return tuple(p.__name__ for batch in COMPILE for p in batch)
 
 
-def check_loaded(loaded: Loaded, facts: Facts, local: Mapping[str, Path]) -> tuple[Diagnostic, ...]:
+def check_loaded(loaded: Loaded, facts: Facts) -> tuple[Diagnostic, ...]:
     """Every mistake that shows without reading all of the data."""
-    _run(CHECK, loaded, facts, local, lambda name, draft: None)
+    if loaded.draft is not None:
+        draft, context = Draft(spec=loaded.draft), _context(loaded, facts)
+        for step in CHECK:
+            draft = step(draft, context)
     return loaded.diagnostics
 
 
 def compile_loaded(
     loaded: Loaded,
     facts: Facts,
-    local: Mapping[str, Path],
     *,
     print_after: Callable[[str, Draft], None] = lambda name, draft: None,
 ) -> Compiled:
     """Run every pass. ``print_after`` is told each pass's name and the draft it made."""
-    draft = _run(COMPILE, loaded, facts, local, print_after)
-    if draft is None or _failed(loaded):
+    draft = _run(loaded, facts, print_after)
+    if draft is None:
         return Compiled(plan=None, diagnostics=loaded.diagnostics)
     found = tuple(
         Warning(code=d.code, path=d.path, message=d.message + (f" ({d.hint})" if d.hint else ""))
@@ -125,27 +127,19 @@ def _plain(value: Any) -> Any:
     return {k: _plain(v) for k, v in plain.items()} if isinstance(plain, dict) else plain  # pyright: ignore[reportUnknownVariableType]
 
 
-def _run(
-    batches: tuple[tuple[Pass, ...], ...],
-    loaded: Loaded,
-    facts: Facts,
-    local: Mapping[str, Path],
-    print_after: Callable[[str, Draft], None],
-) -> Draft | None:
+def _run(loaded: Loaded, facts: Facts, print_after: Callable[[str, Draft], None]) -> Draft | None:
     if loaded.experiment is None:
+        check_loaded(loaded, facts)  # whatever else is wrong is told now, not on the next try
         return None
-    draft = Draft(spec=loaded.experiment)
-    context = Context(facts=facts, report=loaded.reporter, folder=loaded.folder, local=local)
-    if _failed(loaded) and batches is not CHECK:
-        return None
-    for batch in batches:
+    draft, context = Draft(spec=loaded.experiment), _context(loaded, facts)
+    for batch in COMPILE:
         for step in batch:
             draft = step(draft, context)
             print_after(step.__name__, draft)
-        if _failed(loaded) and batches is not CHECK:
+        if loaded.reporter.has_errors:
             return None
     return draft
 
 
-def _failed(loaded: Loaded) -> bool:
-    return any(d.severity == "error" for d in loaded.diagnostics)
+def _context(loaded: Loaded, facts: Facts) -> Context:
+    return Context(facts=facts, report=loaded.reporter, folder=loaded.folder, local=loaded.local)

@@ -65,6 +65,7 @@ class Draft:
     model_directory: Path | None = None
     tokenizer_source: TokenizerSource | None = None
     pretrained: Pretrained | None = None
+    fields: tuple[str, ...] | None = None
     scan: Scan | None = None
     tokenizer: TokenizerPlan | None = None
     config: EncoderConfig | None = None

@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 from specrun.spec.annotations import FieldClass, FieldInfo, fields_of
 from specrun.spec.codec import to_plain
 from specrun.spec.experiment import Experiment
-from specrun.spec.plan.file import STRENGTH
+from specrun.spec.plan.file import weaker
 from specrun.spec.plan.plan import Origin, Value
 
 
@@ -50,7 +50,7 @@ def leaves_of(
     """(path, plain value, class, field) of every leaf of a typed spec; a null section is a leaf."""
     if is_dataclass(value) and not isinstance(value, type):
         for field in fields_of(type(value)):
-            inner = max(klass, field.fact.klass, key=STRENGTH.index)
+            inner = weaker(klass, field.fact.klass)
             at = f"{path}.{field.name}" if path else field.name
             yield from leaves_of(getattr(value, field.name), at, inner, field)
     elif isinstance(value, Mapping) and value:
@@ -66,9 +66,3 @@ def leaves_of(
 def _origin(said: History) -> Origin:
     place = f"{said.source}:{said.line}:{said.column}" if said.line else said.source
     return Origin(level=said.level, place=place, value=to_plain(said.value))
-
-
-def _inherited(path: str, value: Any, history: Mapping[str, Sequence[History]]) -> Origin:
-    """A leaf that no level named: its list or section was given whole by one, or it is a default."""
-    del path, history
-    return Origin(level="default", place="default", value=value)

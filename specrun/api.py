@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from specrun.compiler.compile import Compiled, check_loaded, compile_loaded
-from specrun.compiler.front import Loaded, load, load_local
+from specrun.compiler.front import load
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.file import parse_plan, read_plan
 from specrun.spec.plan.plan import Plan
@@ -27,8 +27,7 @@ def check(
     ``spec`` is a path, or the text itself when it holds a newline. ``overrides`` are ``path=value`` as for
     ``--set``; ``environ`` replaces ``os.environ`` as the source of ``SPECRUN__...`` variables.
     """
-    loaded = load(spec, overrides=overrides, environ=environ)
-    return check_loaded(loaded, RuntimeFacts(), load_local(loaded))
+    return check_loaded(load(spec, overrides=overrides, environ=environ), RuntimeFacts())
 
 
 def compile(
@@ -49,8 +48,8 @@ def compile_spec(
     print_after: Callable[[str, Any], None] = lambda name, draft: None,
 ) -> Compiled:
     """As ``compile``, but errors and warnings come back beside the plan."""
-    loaded: Loaded = load(spec, overrides=overrides, environ=environ)
-    return compile_loaded(loaded, RuntimeFacts(), load_local(loaded), print_after=print_after)
+    loaded = load(spec, overrides=overrides, environ=environ)
+    return compile_loaded(loaded, RuntimeFacts(), print_after=print_after)
 
 
 def run(plan: Plan | Spec, *, extend: bool = False, quiet: bool = True) -> RunResult:

@@ -6,11 +6,15 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from specrun.spec.diagnostics import Diagnostic, InputError
 
+if TYPE_CHECKING:
+    from specrun.spec.render import Format
 
-def report(diagnostics: Sequence[Diagnostic], form: str) -> None:
+
+def report(diagnostics: Sequence[Diagnostic], form: Format) -> None:
     """Print findings: json and github on stdout for machines, text on stderr for people."""
     from specrun.spec.render import render
 

@@ -63,6 +63,26 @@ def place_tokenizer(draft: Draft, context: Context) -> Draft:
     return replace(draft, tokenizer_source=_tokenizer_source(draft, context))
 
 
+def peek_data(draft: Draft, context: Context) -> Draft:
+    """Look at the first rows, for ``check``: the columns there are, and the faults that show at once."""
+    paths = (
+        draft.source.roots
+        if isinstance(draft.source, PythonSource)
+        else (draft.need("source").path,)
+    )
+    held = (draft.held_out.path,) if isinstance(draft.held_out, HeldOutFile) else ()
+    if not all(Path(p).exists() for p in (*paths, *held)):
+        return draft
+    try:
+        found = context.facts.peek(draft.need("source"), draft.held_out)
+    except InputError as error:
+        _report_all(error, "data", context)
+        return draft
+    for code, path, message, hint in found.problems:
+        context.report.error(path, code, message, hint=hint)
+    return replace(draft, fields=found.fields)
+
+
 def scan_data(draft: Draft, context: Context) -> Draft:
     """Read all rows: counts, faults, split, digest."""
     data = draft.spec.data
@@ -89,7 +109,7 @@ def scan_data(draft: Draft, context: Context) -> Draft:
             f"{bad.count} left out: {bad.reason}",
             hint="for instance " + ", ".join(bad.places),
         )
-    return replace(draft, scan=scan)
+    return replace(draft, scan=scan, fields=tuple(f.name for f in scan.fields))
 
 
 def make_tokenizer(draft: Draft, context: Context) -> Draft:

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from specrun.compiler.draft import Draft
 from specrun.compiler.passes.model import counts, embedding_dim, scale_of
+from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
 from specrun.spec.plan.model import LoraPlan, ModelPlan, ModuleCount
 from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
@@ -22,6 +23,13 @@ from specrun.spec.plan.training import (
 
 def lower(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]) -> Plan:
     """The plan of a draft that every pass has completed without an error."""
+    plan = _assemble(draft, values, warnings)
+    return from_plain(
+        Plan, to_plain(plan)
+    )  # 1 becomes 1.0 where the type says float, as in the file
+
+
+def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]) -> Plan:
     spec = draft.spec
     return Plan(
         format_version=FORMAT_VERSION,

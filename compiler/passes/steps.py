@@ -74,18 +74,16 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
 
 
 def check_fields(draft: Draft, context: Context) -> Draft:
-    """Every field that a stage selects by is in the data, and its range selects rows."""
-    if draft.scan is not None:
-        known = {f.name: f for f in draft.scan.fields}
-    else:
-        known = dict.fromkeys(context.facts.peek(draft.need("source"), draft.held_out).fields)
+    """Every field that a stage selects by is in the data."""
+    if draft.fields is None:
+        return draft
     for stage in draft.stages:
-        if stage.selection is not None and stage.selection.field not in known:
+        if stage.selection is not None and stage.selection.field not in draft.fields:
             context.report.error(
                 f"{stage.path}.select.field",
                 "unknown-field",
                 f"no row has a numeric field {stage.selection.field!r}",
-                hint=f"there are: {', '.join(sorted(known))}",
+                hint=f"there are: {', '.join(sorted(draft.fields))}",
             )
     return draft
 

@@ -68,6 +68,11 @@ def differences(left: Plan, right: Plan) -> tuple[Difference, ...]:
     return tuple(sorted(found, key=lambda d: (STRENGTH.index(d.klass), d.path)))
 
 
+def weaker(left: FieldClass, right: FieldClass) -> FieldClass:
+    """The class that shapes less of the run: what lies in a cosmetic section is cosmetic."""
+    return left if STRENGTH.index(left) >= STRENGTH.index(right) else right
+
+
 def plan_text(plan: Plan) -> str:
     """The text of plan.json."""
     file = PlanFile(digest=plan_digest(plan), identity=identity(plan), plan=plan)
@@ -155,7 +160,7 @@ def _check_format(tree: dict[str, Any], label: str) -> None:
 def _leaves(value: Any, path: str, klass: FieldClass) -> Iterator[tuple[str, Any, FieldClass]]:
     if is_dataclass(value) and not isinstance(value, type):
         for field in fields_of(type(value)):
-            inner = max(klass, field.fact.klass, key=STRENGTH.index)
+            inner = weaker(klass, field.fact.klass)
             yield from _leaves(getattr(value, field.name), _join(path, field.name), inner)
     elif isinstance(value, Mapping):
         for key, item in cast("Mapping[str, Any]", value).items():
