@@ -33,14 +33,8 @@ def values(spec: Experiment, history: Mapping[str, Sequence[History]]) -> tuple[
     found: list[Value] = []
     for path, value, klass, _ in leaves_of(spec):
         said = tuple(_origin(h) for h in history.get(path, ()))
-        found.append(
-            Value(
-                path=path,
-                value=value,
-                klass=klass,
-                origins=said or (_inherited(path, value, history),),
-            )
-        )
+        unsaid = (Origin(level="default", place="default", value=value),)
+        found.append(Value(path=path, value=value, klass=klass, origins=said or unsaid))
     return tuple(found)
 
 
