@@ -33,7 +33,7 @@ _TYPE_WORDS = {
 def check(cls: type, tree: Mapping[str, Any], reporter: Reporter) -> None:
     """Report everything in ``tree`` that the strict schema of ``cls`` refuses."""
     validator = _validator(strict_schema(cls, cls.__name__))
-    errors = list(itertools.islice(validator.iter_errors(tree), MAX_MISTAKES + 1))
+    errors: list[Any] = list(itertools.islice(validator.iter_errors(tree), MAX_MISTAKES + 1))
     translate = _Translate(cls, tree, reporter)
     for error in errors[:MAX_MISTAKES]:
         translate.error(error)
@@ -162,8 +162,8 @@ class _Translate:
                 self.reporter.taint(path)
 
     def wrong_type(self, error: Any, path: Path) -> None:
-        wanted = error.validator_value
-        wanted = wanted if isinstance(wanted, list) else [wanted]
+        given: Any = error.validator_value
+        wanted: list[str] = [given] if isinstance(given, str) else given
         words = " or ".join(_TYPE_WORDS[w] for w in wanted)
         if "enum" in error.schema:
             words = _one_of(error.schema["enum"])

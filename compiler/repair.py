@@ -37,25 +37,26 @@ def repair(cls: type[T], tree: Any, wrong: Set[Path]) -> T | None:
 def _repaired(
     shape: Shape, fact: Fact, value: Any, default: Any, path: Path, wrong: Set[Path]
 ) -> Any:
+    plain: Any = value
     if path in wrong:
         return stand_in(shape, fact) if default is _MISSING else to_plain(default)
     if value is None and isinstance(shape, Nullable):
         return None
     match without_null(shape):
         case Section(cls) if isinstance(value, dict):
-            return _section(cls, value, path, wrong)
+            return _section(cls, plain, path, wrong)
         case Kinds(variants) if isinstance(value, dict):
-            return _section(variants[value["kind"]], value, path, wrong)
+            return _section(variants[plain["kind"]], plain, path, wrong)
         case ListOf(item) if isinstance(value, list):
             one = dataclasses.replace(fact, examples=())
             return [
                 _repaired(item, one, part, _MISSING, (*path, i), wrong)
-                for i, part in enumerate(value)
+                for i, part in enumerate(plain)
             ]
         case MapOf(item) if isinstance(value, dict):
             return {
                 key: _repaired(item, fact, part, _MISSING, (*path, key), wrong)
-                for key, part in value.items()
+                for key, part in plain.items()
             }
         case _:
             return value

@@ -136,8 +136,10 @@ def as_path(path: str | Path) -> Path:
 def show(value: object) -> str:
     """A value as a user would write it, shortened."""
     match value:
-        case None | True | False:
-            return {None: "null", True: "true", False: "false"}[value]
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
         case str():
             return f'"{clip(value, 40)}"'
         case dict():

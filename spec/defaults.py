@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from specrun.spec.annotations import FieldInfo, fields_of
@@ -23,8 +24,7 @@ from specrun.spec.tree import Items, Node, Path, Scalar, Table, plain
 
 def fill(cls: type, tree: Node, history: History) -> dict[str, Any]:
     """The plain values of a tree with every default of ``cls`` in place, the history extended by them."""
-    filled = _filled(Section(cls), tree, dataclasses.MISSING, (), history)
-    return filled if isinstance(filled, dict) else {}
+    return _section(cls, tree, dataclasses.MISSING, (), history) if isinstance(tree, Table) else {}
 
 
 def _filled(shape: Shape, node: Node, default: Any, path: Path, history: History) -> Any:
@@ -57,12 +57,13 @@ def _number(kind: type, value: Any) -> Any:
     return value
 
 
-def _variant(variants: Any, node: Table, default: Any) -> type | None:
+def _variant(variants: Mapping[str, type], node: Table, default: Any) -> type | None:
     entry = node.entries.get("kind")
     if entry is not None:
         value = plain(entry.node)
         return variants.get(value) if isinstance(value, str) else None
-    return type(default) if type(default) in variants.values() else None
+    kinds = [cls for cls in variants.values() if isinstance(default, cls)]
+    return kinds[0] if kinds else None
 
 
 def _section(

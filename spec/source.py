@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -177,7 +178,7 @@ class _Builder:
 
         loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
-            for event in yaml.parse(text, Loader=loader):
+            for event in _events(text, loader):
                 self.event(event)
         except _Stop:
             return
@@ -192,7 +193,7 @@ class _Builder:
 
         if len(text) <= _EXPLAINED_BYTES:
             try:
-                for _ in yaml.parse(text, Loader=yaml.SafeLoader):
+                for _ in _events(text, yaml.SafeLoader):
                     pass
             except yaml.YAMLError as better:
                 error = better
@@ -391,6 +392,12 @@ class _Builder:
             return Scalar(value, place)
         message = f"`{clip(text)}` is too large for a number"
         return self.bad(place, "too-big", message, "write a smaller number, or quote it for text")
+
+
+def _events(text: str, loader: Any) -> Iterator[Any]:
+    import yaml
+
+    yield from yaml.parse(text, Loader=loader)  # pyright: ignore[reportUnknownMemberType]
 
 
 def _syntax_hint(problem: str) -> str:

@@ -76,6 +76,14 @@ def nullable(schema: Json) -> Json:
     return schema | {"enum": [*schema["enum"], None]} if "enum" in schema else schema
 
 
+def described(schema: Json, fact: Fact) -> Json:
+    """The schema with the field's meaning; beside a bare ``$ref`` it would not be read."""
+    if not fact.doc:
+        return schema
+    schema = {"allOf": [schema]} if "$ref" in schema else schema
+    return {"description": fact.doc} | schema
+
+
 def chosen(kind: str, then: Json) -> Json:
     """``then`` for mappings of one kind. Without the type, a null would match every kind."""
     return {
@@ -197,7 +205,7 @@ class Strict:
             properties[info.name] = (
                 {"const": shape.values[0]}
                 if is_tag and isinstance(shape, Words)
-                else self.shape(shape, info.fact)
+                else described(self.shape(shape, info.fact), info.fact)
             )
         schema: Json = {
             "title": cls.__name__,
