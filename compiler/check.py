@@ -110,9 +110,12 @@ class _Translate:
 
     def unknown_keys(self, error: Any, path: Path) -> None:
         allowed = list(error.schema.get("properties", {}))
-        for key in error.instance:
-            if key not in allowed:
-                self.unknown_key(key, (*path, key), allowed)
+        unknown = [key for key in error.instance if key not in set(allowed)]
+        for key in unknown[:MAX_MISTAKES]:
+            self.unknown_key(key, (*path, key), allowed)
+        if len(unknown) > MAX_MISTAKES:
+            message = f"there are {len(unknown)} unknown keys; the rest is not shown"
+            self.reporter.error(path, "too-many-mistakes", message)
 
     def unknown_key(self, key: str, path: Path, allowed: list[str]) -> None:
         parent = path[:-1]
@@ -149,6 +152,8 @@ class _Translate:
         return found[0] if found else None
 
     def missing_keys(self, error: Any, path: Path) -> None:
+        if self.reporter.incomplete and not any(isinstance(step, int) for step in path):
+            return
         for key in error.validator_value:
             if key in error.instance or (*path, key) in self.reporter.tainted:
                 continue
@@ -172,7 +177,7 @@ class _Translate:
         self.say(path, "wrong-type", message, _type_hint(error.instance, wanted))
 
     def not_allowed(self, error: Any, path: Path) -> None:
-        if any(path == wrong for wrong in self.reporter.tainted):
+        if path in self.reporter.tainted:
             return
         value, allowed = error.instance, list(error.validator_value)
         name = format_path(path)

@@ -16,7 +16,7 @@ from specrun.spec.codec import from_plain
 from specrun.spec.defaults import fill
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.experiment import Experiment
-from specrun.spec.files import Local, PresetReader, read_file, read_local
+from specrun.spec.files import Local, Preset, PresetReader, read_file, read_local
 from specrun.spec.levels import (
     Merging,
     Origin,
@@ -76,16 +76,13 @@ def load(
     names = read_local((folder, Path.cwd()), texts) if local is None else Local(local)
     merging.diagnostics.extend(names.diagnostics)
     variables = tuple((os.environ if environ is None else environ).items())
-    tree = _merge(read, label, folder, merging, variables, overrides)
+    presets, patches = _sources(read, label, folder, merging, variables, overrides)
+    tree = _merge(read, label, presets.found, patches, merging)
     filled = fill(Experiment, tree, merging.history)
     reporter = Reporter(tree=tree, history=merging.history, texts=texts)
+    reporter.incomplete = presets.failed
     reporter.found.extend(merging.diagnostics)
-    if read.tree is not None:
-        _taint_bad(tree, (), reporter)
-        check(Experiment, filled, reporter)
-    draft = _draft(filled, reporter)
-    if draft is not None and read.tree is not None:
-        check_meaning(draft, reporter)
+    draft = _check(filled, tree, reporter) if read.tree is not None else None
     return Loaded(
         experiment=None if reporter.has_errors else draft,
         draft=draft,
@@ -120,30 +117,50 @@ def _as_table(read: Read, label: str, texts: Texts) -> Read:
     return Read(None, (*read.diagnostics, wrong))
 
 
-def _merge(
+@dataclass(frozen=True)
+class _Patches:
+    """What the environment and the command line set."""
+
+    environment: Sequence[Patch]
+    overrides: Sequence[Patch]
+
+
+def _sources(
     read: Read,
     label: str,
     folder: Path,
     merging: Merging,
     variables: Sequence[tuple[str, str]],
     overrides: Sequence[str],
-) -> Table:
+) -> tuple[PresetReader, _Patches]:
+    """Everything beside the spec itself that sets values."""
     low, found = environment_patches(variables, merging.texts)
     merging.diagnostics.extend(found)
     high, found = override_patches(overrides, merging.texts)
     merging.diagnostics.extend(found)
-    own = read.tree if isinstance(read.tree, Table) else Table({}, Place(label, 1, 1))
-    own = Table({k: e for k, e in own.entries.items() if k != "$schema"}, own.place)
     presets = PresetReader(folder, merging.texts)
     chain = (os.path.abspath(folder / label),)
-    presets.extend(_extends(low, own, high), folder, chain)
+    presets.extend(_extends(low, _own(read, label), high), folder, chain)
     merging.diagnostics.extend(presets.diagnostics)
+    return presets, _Patches(low, high)
+
+
+def _own(read: Read, label: str) -> Table:
+    """The spec's own values. ``$schema`` speaks to editors only."""
+    own = read.tree if isinstance(read.tree, Table) else Table({}, Place(label, 1, 1))
+    return Table({k: e for k, e in own.entries.items() if k != "$schema"}, own.place)
+
+
+def _merge(
+    read: Read, label: str, presets: Sequence[Preset], patches: _Patches, merging: Merging
+) -> Table:
+    own = _own(read, label)
     tree: Node = Table({}, own.place)
-    for preset in presets.found:
+    for preset in presets:
         tree = merging.over(tree, preset.tree, "preset")
     tree = merging.over(tree, own, "spec")
-    tree = merging.under(tree, _environment(low, merging), "environment")
-    for patch in high:
+    tree = merging.under(tree, _environment(patches.environment, merging), "environment")
+    for patch in patches.overrides:
         tree = merging.over(tree, patch.tree, "override", (), len(patch.path))
     return Table(tree.entries if isinstance(tree, Table) else {}, own.place)
 
@@ -179,7 +196,16 @@ def _taint_bad(node: Node, path: SpecPath, reporter: Reporter) -> None:
                 _taint_bad(entry.node, (*path, key), reporter)
 
 
-def _draft(filled: Mapping[str, Any], reporter: Reporter) -> Experiment | None:
-    if not reporter.has_errors:
-        return from_plain(Experiment, filled)
-    return repair(Experiment, dict(filled), reporter.tainted)
+def _check(filled: Mapping[str, Any], tree: Table, reporter: Reporter) -> Experiment | None:
+    """Report every mistake; the typed spec, with stand-ins where it is wrong."""
+    _taint_bad(tree, (), reporter)
+    check(Experiment, filled, reporter)
+    if reporter.incomplete:
+        return None
+    if reporter.has_errors:
+        draft = repair(Experiment, dict(filled), reporter.tainted)
+    else:
+        draft = from_plain(Experiment, filled)
+    if draft is not None:
+        check_meaning(draft, reporter)
+    return draft

@@ -19,8 +19,10 @@ class Reporter:
     """Turns a path of the spec into a diagnostic at the place where the path was set.
 
     ``reporter.error("train.batch_size", "not-divisible", "…", hint="…")``. A path that no source sets is
-    placed at the nearest section that one does. A finding whose path, or one of whose ``related`` paths,
-    is already known to be wrong is dropped: it would only repeat that mistake.
+    placed at the nearest section that one does. A finding is dropped when its path
+    lies at or below a mistake, or when one of its ``related`` paths is wrong or holds a mistake: it would
+    only repeat that. ``incomplete`` says that a preset could not be read, so that nothing can be said of
+    keys that are missing.
     """
 
     tree: Node
@@ -28,6 +30,8 @@ class Reporter:
     texts: Texts
     found: list[Diagnostic] = field(default_factory=list[Diagnostic])
     tainted: set[Path] = field(default_factory=set[Path])
+    above: set[Path] = field(default_factory=set[Path])
+    incomplete: bool = False
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -76,7 +80,7 @@ class Reporter:
         related: Iterable[str | Path],
     ) -> None:
         at = as_path(path)
-        if any(self.is_tainted(as_path(p)) for p in (at, *related)):
+        if self.is_below_mistake(at) or any(self.is_tainted(as_path(p)) for p in related):
             return
         place = self.place(at, blame)
         self.found.append(
@@ -96,14 +100,17 @@ class Reporter:
 
     def taint(self, path: str | Path) -> None:
         """Mark a path as wrong, so that nothing more is said of it."""
-        self.tainted.add(as_path(path))
+        wrong = as_path(path)
+        self.tainted.add(wrong)
+        self.above.update(wrong[:n] for n in range(1, len(wrong)))
+
+    def is_below_mistake(self, path: Path) -> bool:
+        """True for a path that is wrong itself, or lies below one that is."""
+        return any(path[:n] in self.tainted for n in range(1, len(path) + 1))
 
     def is_tainted(self, path: Path) -> bool:
         """True for a path that is wrong itself, lies below one that is, or holds one."""
-        if any(path[:n] in self.tainted for n in range(1, len(path) + 1)):
-            return True
-        depth = len(path)
-        return any(wrong[:depth] == path for wrong in self.tainted)
+        return self.is_below_mistake(path) or path in self.above
 
     def place(self, path: Path, blame: Blame = "value") -> Place:
         """Where a path was set last; for one that no source sets, its nearest section."""

@@ -136,7 +136,9 @@ def tokenizer_given(spec: Experiment, report: Reporter) -> None:
             if spec.tokenizer is None:
                 message = "`tokenizer` is missing: an encoder from scratch has none of its own"
                 hint = "add `tokenizer: {kind: train}`"
-                report.error("tokenizer", "missing-key", message, hint=hint, related=("model",))
+                report.error(
+                    "tokenizer", "missing-key", message, hint=hint, related=("model.kind",)
+                )
         case BertModel():
             pass
         case _:
@@ -147,7 +149,9 @@ def adapters_on_scratch(spec: Experiment, report: Reporter) -> None:
     if spec.lora is not None and isinstance(spec.model, TextEncoderModel):
         message = "`lora` freezes the base model, and this one has only random weights"
         hint = "remove `lora`, or read a pretrained model"
-        report.warning("lora", "lora-from-scratch", message, hint=hint, blame="key")
+        related = ("model.kind",)
+        code = "lora-from-scratch"
+        report.warning("lora", code, message, hint=hint, blame="key", related=related)
 
 
 def layers_without_blocks(spec: Experiment, report: Reporter) -> None:
@@ -212,7 +216,7 @@ def _unique(names: Sequence[tuple[str, str]], what: str, report: Reporter) -> No
         if other != path:
             message = f"two {what} have the name `{name}`"
             hint = "give each a `name` of its own"
-            report.error(path, "duplicate-name", message, hint=hint, related=(other,))
+            report.error(path, "duplicate-name", message, hint=hint, related=(path, other))
 
 
 def weights_leave_something(spec: Experiment, report: Reporter) -> None:
@@ -225,7 +229,7 @@ def weights_leave_something(spec: Experiment, report: Reporter) -> None:
         path = f"curriculum.stages[{index}].loss_weights"
         if not any((own | dict(stage.loss_weights)).values()):
             message = f"all losses have weight 0 in stage `{stage.name}`"
-            report.error(path, "all-weights-zero", message, related=related)
+            report.error(path, "all-weights-zero", message, related=(path, *related))
 
 
 def weights_name_losses(spec: Experiment, report: Reporter) -> None:
@@ -323,16 +327,16 @@ def negatives_suffice(spec: Experiment, report: Reporter) -> None:
     if rows == 1:
         message = "with a batch of 1 row `infonce` has no negatives, and its loss is always 0"
         hint = f"write at least {FEW_NEGATIVES + 1}"
-        report.error(path, "no-negatives", message, hint=hint, related=("losses",))
+        report.error(path, "no-negatives", message, hint=hint)
     elif rows <= FEW_NEGATIVES:
         message = f"each query has only {rows - 1} negatives, the other rows of its batch"
         hint = "raise it; `train.micro_batch_size` bounds the memory"
-        report.warning(path, "few-negatives", message, hint=hint, related=("losses",))
+        report.warning(path, "few-negatives", message, hint=hint)
     if spec.train.accumulation_steps > 1:
         path = "train.accumulation_steps"
         message = "accumulation adds no negatives to `infonce`: each pass sees its own batch"
         hint = "raise `train.batch_size`; `train.micro_batch_size` bounds the memory"
-        report.warning(path, "accumulation-in-batch", message, hint=hint, related=("losses",))
+        report.warning(path, "accumulation-in-batch", message, hint=hint)
 
 
 # --- optimizer, schedule, data, evaluation ---------------------------------------------------------------------------
@@ -386,7 +390,7 @@ def best_is_measured(spec: Experiment, report: Reporter) -> None:
         if int(dim) not in dims:
             message = f"`{path}`: dimension {dim} is not evaluated"
             hint = f"dimensions are {', '.join(map(str, dims))}"
-            related = ("matryoshka", "model")
+            related = ("matryoshka.dims", "model.hidden_size", "model.projection_dim")
             report.error(path, "unknown-dimension", message, hint=hint, related=related)
 
 

@@ -53,6 +53,11 @@ class PresetReader:
     diagnostics: list[Diagnostic] = field(default_factory=list[Diagnostic])
     done: set[str] = field(default_factory=set[str])
 
+    @property
+    def failed(self) -> bool:
+        """True when something that is extended could not be read."""
+        return len(self.found) < len(self.done)
+
     def extend(self, extends: Node | None, base: Path, chain: tuple[str, ...]) -> None:
         """Read every entry of a list ``extends`` that stands in a file of the folder ``base``."""
         for item in extends.items if isinstance(extends, Items) else ():
@@ -70,10 +75,10 @@ class PresetReader:
             return
         if identity in self.done:
             return
-        self.done.add(identity)
-        if len(self.done) > _MAX_PRESETS:
+        if len(self.done) >= _MAX_PRESETS:
             self.report(place, "too-many-presets", f"more than {_MAX_PRESETS} presets")
             return
+        self.done.add(identity)
         if packaged is None and not _is_path(name):
             self.report(place, "unknown-preset", f"no preset `{clip(name)}`", _preset_hint(name))
             return

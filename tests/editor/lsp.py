@@ -13,7 +13,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = Path("yaml-language-server") / "bin" / "yaml-language-server"
-SETTINGS = {"yaml": {"validate": True, "hover": True, "completion": True, "schemaStore": {"enable": False}}}
+SETTINGS = {
+    "yaml": {"validate": True, "hover": True, "completion": True, "schemaStore": {"enable": False}}
+}
 
 
 def find_server() -> tuple[list[str] | None, str]:
