@@ -69,9 +69,8 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
 
 def _config(model: Folder, pooling: Literal["mean", "cls"]) -> BertConfig | None:
     """config.json with the family's defaults; None after a fault."""
-    raw = model.json("config.json")
+    raw = model.require("config.json", "the model's config.json", _DIRECTORY)
     if raw is None:
-        model.fault("config.json", "a model directory holds config.json, found none", _DIRECTORY)
         return None
     model_type = raw.get("model_type")
     if model_type not in bert.MODEL_TYPES:

@@ -30,7 +30,9 @@ class Folder:
         if not relative:
             return self
         if Path(relative).is_absolute() or ".." in Path(relative).parts:
-            self.fault("modules.json", f"a module's path must lie inside, found {relative!r}", "")
+            self.fault(
+                "modules.json", f"a module's path must lie inside, found {relative!r}", _WRITE
+            )
             return self
         return Folder(path, self._root)
 
@@ -52,6 +54,13 @@ class Folder:
             self.fault("", f"a model directory is needed, found {what}", "check the path")
             self.finish()
 
+    def require(self, name: str, what: str, hint: str) -> dict[str, Any] | None:
+        """The object in ``name``; a fault that ``what`` is needed when the file is absent."""
+        if not (self.path / name).is_file():
+            self.fault(name, f"{what} is needed, found none", hint)
+            return None
+        return self.json(name)
+
     def json(self, name: str) -> dict[str, Any] | None:
         """The object in ``name``; None when the file is absent or faulty (then a fault is noted)."""
         value = self.any_json(name)
@@ -68,8 +77,11 @@ class Folder:
         if path.stat().st_size > MAX_BYTES:
             self.fault(name, f"a configuration above {MAX_BYTES} bytes is not read", _WRITE)
             return None
-        content = path.read_bytes()
-        self._root._read[path] = content
+        try:
+            content = self._root._read[path] = path.read_bytes()
+        except OSError as error:
+            self.fault(name, f"the file cannot be read: {error.strerror or error}", _OPEN)
+            return None
         try:
             return json.loads(content.decode("utf-8"))
         except (ValueError, RecursionError) as error:
@@ -94,4 +106,5 @@ class Folder:
         )
 
 
+_OPEN = "check its permissions"
 _WRITE = "fetch the file again, or save the model again"

@@ -77,9 +77,8 @@ def _is_module(value: Any) -> bool:
 
 
 def _pooling(folder: Folder) -> Pooling:
-    raw = folder.json("config.json")
+    raw = folder.require("config.json", "the pooling's config.json", _CHOOSE)
     if raw is None:
-        folder.fault("config.json", "the pooling's config.json is needed, found none", _CHOOSE)
         return "mean"
     modes = [mode for key, mode in _OLD_POOLING.items() if raw.get(key) is True]
     named = raw.get("pooling_mode")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,8 @@ from specrun.runtime.weights.tensors import Contents, Tensor, damaged, fault
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.data import Input
 
-Reader = Callable[[Path], Contents]
-
-SINGLE: tuple[tuple[str, Reader], ...] = (
-    ("model.safetensors", read_safetensors),
-    ("flax_model.msgpack", read_msgpack),
-)
-"""Weights in one file. The first that exists is read, before or after its index as in ``find``."""
+SINGLE = ("model.safetensors", "flax_model.msgpack")
+"""Weights in one file, in the order in which they are looked for."""
 
 INDEX_SUFFIX = ".index.json"
 """``model.safetensors.index.json`` names the shards of a model in several files."""
@@ -49,7 +43,7 @@ def find(directory: Path) -> Path | None:
 
     Raises InputError when there are only files whose reading would execute code.
     """
-    for name, _ in SINGLE:
+    for name in SINGLE:
         for candidate in (directory / name, directory / f"{name}{INDEX_SUFFIX}"):
             if candidate.is_file():
                 return candidate
@@ -72,7 +66,7 @@ def read(start: Path) -> Weights:
     """The tensors of the file ``start``, or of all shards that the index ``start`` names."""
     if start.name.endswith(INDEX_SUFFIX):
         return _read_shards(start)
-    contents = _reader(start.name)(start)
+    contents = _open(start)
     return Weights((start,), contents.tensors, contents.written_by, contents.faults)
 
 
@@ -83,8 +77,12 @@ def digest(path: Path, role: str) -> Input:
     return Input(role=role, path=str(path), digest=found, bytes=path.stat().st_size)
 
 
-def _reader(name: str) -> Reader:
-    return read_safetensors if ".safetensors" in name else read_msgpack
+def _open(path: Path) -> Contents:
+    read_file = read_safetensors if ".safetensors" in path.name else read_msgpack
+    try:
+        return read_file(path)
+    except OSError as error:
+        return damaged(path, f"the file cannot be read: {error.strerror or error}")
 
 
 def _read_shards(index: Path) -> Weights:
@@ -97,7 +95,7 @@ def _read_shards(index: Path) -> Weights:
         hint = "fetch the missing shards, or write the model again"
         message = f"the index names files that are not there: {', '.join(missing)}"
         return Weights((index,), (), None, (fault(index, message, hint, "weights-missing"),))
-    parts = [_reader(index.name)(index.parent / name) for name in names]
+    parts = [_open(index.parent / name) for name in names]
     tensors = tuple(tensor for part in parts for tensor in part.tensors)
     faults = tuple(f for part in parts for f in part.faults) or _compare(index, where, tensors)
     files = (index, *(index.parent / name for name in names))
@@ -112,8 +110,8 @@ def _weight_map(index: Path) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
         return {}, damaged(index, f"an index above {_MAX_INDEX_BYTES} bytes is not read").faults
     try:
         content: Any = json.loads(index.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        return {}, damaged(index, f"the index is not JSON: {error}").faults
+    except (OSError, ValueError, RecursionError) as error:
+        return {}, damaged(index, f"the index is not readable JSON: {error}").faults
     where = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(where, dict) or not all(isinstance(v, str) for v in where.values()):
         return {}, damaged(index, "the index must hold weight_map: {tensor: file}").faults

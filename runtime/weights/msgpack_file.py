@@ -85,7 +85,11 @@ def _walk(tree: dict[str, Any], prefix: str, path: Path, tensors: list[Tensor]) 
     for key, value in tree.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and _CHUNKED in value:
-            value = _joined(value)
+            try:
+                value = _joined(value)
+            except ValueError as error:
+                yield f"{name}: {error}"
+                continue
         if isinstance(value, _Raw):
             tensors.append(Tensor(name, value.shape, value.dtype, path, value.array))
         elif isinstance(value, dict):
@@ -94,23 +98,23 @@ def _walk(tree: dict[str, Any], prefix: str, path: Path, tensors: list[Tensor]) 
             yield f"{name}: expected an array or a map, found {type(value).__name__}"
 
 
-def _joined(value: dict[str, Any]) -> _Raw | str:
-    """The array of a map of chunks: {shape: {"0": n, …}, chunks: {"0": array, …}}."""
+def _joined(value: dict[str, Any]) -> _Raw:
+    """The array of a map of chunks: {shape: {"0": n, …}, chunks: {"0": array, …}}. Raises ValueError."""
     shape, chunks = value.get("shape"), value.get("chunks")
     if not isinstance(shape, dict) or not isinstance(chunks, dict):
-        return "chunks without shape"
+        raise ValueError("chunks need their shape")
     try:
         size = tuple(shape[str(i)] for i in range(len(shape)))
         parts = [chunks[str(i)] for i in range(len(chunks))]
     except KeyError:
-        return "chunks out of order"
+        raise ValueError("chunks must be numbered from 0") from None
     whole = all(type(n) is int and n >= 0 for n in size)
     if not whole or not parts or not all(isinstance(part, _Raw) for part in parts):
-        return "chunks that are not arrays"
+        raise ValueError("chunks must be arrays")
     if len({part.dtype for part in parts}) != 1 or prod(size) != sum(
         prod(part.shape) for part in parts
     ):
-        return "chunks that do not make up the shape"
+        raise ValueError("the chunks do not make up the shape")
     return _Raw(size, parts[0].dtype, b"".join(part.data for part in parts))
 
 

@@ -1,0 +1,210 @@
+"""A model directory as facts, and every fault of its configuration by name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from specrun.runtime.models.directory import PretrainedDirectory, inspect
+from specrun.spec.diagnostics import InputError
+from tests.runtime.models.tiny import bert_config
+from tests.runtime.weights.files import safetensors_bytes, tensors, write_config
+
+CONFIG = bert_config(num_hidden_layers=1)
+MODULES = ("Transformer", "Pooling", "Normalize")
+
+
+def write(folder: Path, name: str, content: Any) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def sentence_directory(folder: Path, *, new: bool, below: str = "") -> None:
+    """As sentence-transformers up to 5, or 6 (``new``), writes one; the network in the folder ``below``."""
+    package = "sentence_transformers.base.modules" if new else "sentence_transformers.models"
+    paths = (below, "1_Pooling", "2_Normalize")
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"{package}.{kind}"}
+        for i, (kind, path) in enumerate(zip(MODULES, paths, strict=True))
+    ]
+    write(folder, "modules.json", modules)
+    old = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    write(folder, "1_Pooling/config.json", {"pooling_mode": "cls"} if new else old)
+    if new:
+        write(folder / below, "tokenizer_config.json", {"model_max_length": 9})
+        write(folder / below, "sentence_bert_config.json", {"transformer_task": "x"})
+    else:
+        write(folder / below, "sentence_bert_config.json", {"max_seq_length": 9})
+    write(folder / below, "tokenizer.json", {})
+
+
+def faults(folder: Path, *parts: str) -> InputError:
+    with pytest.raises(InputError) as caught:
+        inspect(folder)
+    for part in parts:
+        assert part in str(caught.value)
+    assert all(d.file.startswith(str(folder)) and d.hint for d in caught.value.diagnostics)
+    return caught.value
+
+
+def test_a_plain_directory(tmp_path: Path):
+    write_config(tmp_path, CONFIG)
+    (tmp_path / "model.safetensors").write_bytes(safetensors_bytes(tensors(CONFIG)))
+    write(tmp_path, "tokenizer.json", {})
+    write(tmp_path, "tokenizer_config.json", {"model_max_length": 1e30})
+    found = inspect(tmp_path)
+    assert found.config == CONFIG
+    assert (found.pooling, found.normalize, found.max_length) == ("mean", False, 12)
+    assert found.tokenizer == tmp_path / "tokenizer.json"
+    assert found.weights
+    assert found.weights.files[0].bytes == (tmp_path / "model.safetensors").stat().st_size
+    assert found.config_input.role == "config"
+    assert found.config_input.files == 2
+    assert inspect(tmp_path, weights=False).weights is None
+
+
+@pytest.mark.parametrize("new", [False, True])
+@pytest.mark.parametrize("below", ["", "0_Transformer"])
+def test_both_spellings_of_sentence_transformers(tmp_path: Path, new: bool, below: str):
+    write_config(tmp_path / below, CONFIG)
+    sentence_directory(tmp_path, new=new, below=below)
+    found = inspect(tmp_path)
+    assert (found.pooling, found.normalize, found.max_length) == ("cls", True, 9)
+    assert found.config.pooling == "cls"
+    assert found.tokenizer == tmp_path / below / "tokenizer.json"
+
+
+def test_the_digest_covers_every_file_that_was_read(tmp_path: Path):
+    write_config(tmp_path, CONFIG)
+    sentence_directory(tmp_path, new=False)
+    before = inspect(tmp_path).config_input
+    assert before == inspect(tmp_path).config_input
+    write(tmp_path, "sentence_bert_config.json", {"max_seq_length": 8})
+    assert before.digest != inspect(tmp_path).config_input.digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"model_type": "roberta"}, "model_type must be one of: bert; found 'roberta'"),
+        ({"model_type": None}, "found None"),
+        ({"hidden_size": "16"}, "hidden_size must be a whole number ≥ 1, found '16'"),
+        ({"hidden_size": True}, "found True"),
+        ({"vocab_size": 0}, "vocab_size must be a whole number ≥ 1"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers must be a whole number ≥ 0"),
+        ({"type_vocab_size": 0}, "type_vocab_size must be a whole number ≥ 1"),
+        ({"hidden_dropout_prob": 1}, "hidden_dropout_prob must be a number from 0 to below 1"),
+        ({"layer_norm_eps": 0}, "layer_norm_eps must be a number above 0"),
+        ({"layer_norm_eps": "1e-5"}, "layer_norm_eps must be a number above 0"),
+        ({"hidden_act": 3}, "hidden_act must be text"),
+        ({"hidden_act": "mish"}, "hidden_act must be one of: gelu"),
+        ({"num_attention_heads": 3}, "16 / 3 is not whole"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type must be 'absolute'"),
+        ({"is_decoder": True}, "is_decoder must be False, found 'True'"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config must be None"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads must be {}"),
+        ({"auto_map": {"AutoModel": "mine.Model"}}, "code that comes with the model"),
+    ],
+)
+def test_a_faulty_configuration(tmp_path: Path, changes: dict[str, Any], found: str):
+    write_config(tmp_path, CONFIG, **changes)
+    faults(tmp_path, found)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"position_embedding_type": "absolute", "is_decoder": False, "pruned_heads": {}},
+        {"quantization_config": None, "unknown_key": 3, "auto_map": {"AutoTokenizer": "x"}},
+        {"num_hidden_layers": 0, "num_attention_heads": 5},
+    ],
+)
+def test_a_harmless_configuration(tmp_path: Path, changes: dict[str, Any]):
+    write_config(tmp_path, CONFIG, **changes)
+    assert isinstance(inspect(tmp_path), PretrainedDirectory)
+
+
+def test_all_faults_at_once(tmp_path: Path):
+    write_config(tmp_path, CONFIG, hidden_size=0, hidden_act="mish", is_decoder=True)
+    sentence_directory(tmp_path, new=False)
+    write(tmp_path, "1_Pooling/config.json", {"pooling_mode_max_tokens": True})
+    write(tmp_path, "sentence_bert_config.json", {"max_seq_length": "long"})
+    assert len(faults(tmp_path, "max_seq_length", "found max").diagnostics) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("modules.json", "{", "not JSON"),
+        ("modules.json", {}, "a list of"),
+        ("modules.json", [{"idx": 0}], "a list of"),
+        ("modules.json", "[" * 99_999, "not JSON"),
+        (
+            "modules.json",
+            [
+                {"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"},
+                {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+                {"idx": 2, "path": "2_Dense", "type": "sentence_transformers.models.Dense"},
+            ],
+            "found Transformer → Pooling → Dense",
+        ),
+        (
+            "modules.json",
+            [
+                {"idx": 0, "path": "../x", "type": "a.Transformer"},
+                {"idx": 1, "path": "1_Pooling", "type": "a.Pooling"},
+            ],
+            "must lie inside",
+        ),
+        ("1_Pooling/config.json", {"pooling_mode": "lasttoken"}, "mean or cls, found lasttoken"),
+        ("1_Pooling/config.json", {"pooling_mode": ["mean", "max"]}, "found mean and max"),
+        ("1_Pooling/config.json", [], "a JSON object is needed"),
+        ("sentence_bert_config.json", {"max_seq_length": 0}, "whole number ≥ 1"),
+        ("sentence_bert_config.json", {"max_seq_length": 13}, "exceeds the 12 positions"),
+        ("sentence_bert_config.json", {"do_lower_case": True}, "tokenizer.json keeps the case"),
+        ("sentence_bert_config.json", {"module_output_name": "logits"}, "found 'logits'"),
+        (
+            "config_sentence_transformers.json",
+            {"default_prompt_name": "q", "prompts": {"q": "query: "}},
+            "puts 'query: ' before every text",
+        ),
+        ("config.json", "", "not JSON"),
+        ("config.json", "[]", "a JSON object is needed, found list"),
+    ],
+)
+def test_faulty_pieces(tmp_path: Path, name: str, content: Any, found: str):
+    write_config(tmp_path, CONFIG)
+    sentence_directory(tmp_path, new=False)
+    write(tmp_path, name, content)
+    faults(tmp_path, found)
+
+
+def test_lower_casing_that_the_tokenizer_does_is_fine(tmp_path: Path):
+    write_config(tmp_path, CONFIG)
+    sentence_directory(tmp_path, new=False)
+    write(tmp_path, "sentence_bert_config.json", {"do_lower_case": True, "max_seq_length": 7})
+    write(tmp_path, "tokenizer.json", {"normalizer": {"type": "BertNormalizer", "lowercase": True}})
+    assert inspect(tmp_path).max_length == 7
+
+
+def test_nothing_there(tmp_path: Path):
+    faults(tmp_path / "no", "a model directory is needed, found nothing there")
+    (tmp_path / "file").write_text("")
+    faults(tmp_path / "file", "found a file")
+    faults(tmp_path, "the model's config.json is needed, found none")
+
+
+def test_tables_and_directory_need_no_jax():
+    code = (
+        "import sys, specrun.runtime.models.directory, specrun.runtime.models.tables, "
+        "specrun.runtime.models.initial; "
+        "print([m for m in ('jax', 'flax', 'optax', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
