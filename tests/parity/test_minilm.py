@@ -81,3 +81,18 @@ def test_what_the_directory_says_is_honoured(directory: Path):
         "pooler.dense.bias",
         "pooler.dense.weight",
     )
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_what_todays_sentence_transformers_writes_is_read(
+    directory: Path, tmp_path: Path, pooling: str
+):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    model = sentence_transformers.SentenceTransformer(str(directory), device="cpu")
+    model.max_seq_length = 20
+    model[1].pooling_mode = pooling
+    model.save(str(tmp_path))
+    found = inspect(tmp_path)
+    assert (found.pooling, found.normalize, found.max_length) == (pooling, True, 20)
+    texts = TEXTS[:2] + TEXTS[-1:]
+    np.testing.assert_allclose(ours(tmp_path, texts), model.encode(list(texts)), atol=EMBEDDING)
