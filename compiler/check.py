@@ -79,7 +79,7 @@ class _Translate:
     def __init__(self, cls: type, tree: Mapping[str, Any], reporter: Reporter):
         self.tree = tree
         self.reporter = reporter
-        self.homes = _homes(cls)
+        self.homes = homes_of(cls)
         self.count = 0
         self.rules: Mapping[str, Callable[[Any, Path], None]] = {
             "additionalProperties": self.unknown_keys,
@@ -175,6 +175,8 @@ class _Translate:
         found = f"found {show(error.instance)}"
         message = f"`{format_path(path) or 'the spec'}` must be {words}, {found}"
         self.say(path, "wrong-type", message, _type_hint(error.instance, wanted))
+        if path and path[-1] == "kind":
+            self.reporter.taint(path[:-1])
 
     def not_allowed(self, error: Any, path: Path) -> None:
         if path in self.reporter.tainted:
@@ -223,7 +225,7 @@ class _Translate:
         self.say(path, "too-few-items", message)
 
 
-def _homes(cls: type) -> dict[str, list[str]]:
+def homes_of(cls: type) -> dict[str, list[str]]:
     """Every key of the spec with the sections that it belongs in."""
     homes: dict[str, list[str]] = {}
 

@@ -187,7 +187,8 @@ def _taint_bad(node: Node, path: SpecPath, reporter: Reporter) -> None:
     match node:
         case Scalar():
             if node.bad:
-                reporter.taint(path)
+                unknown = path[-1:] == ("kind",) and not isinstance(node.value, str)
+                reporter.taint(path[:-1] if unknown else path)
         case Items():
             for index, item in enumerate(node.items):
                 _taint_bad(item, (*path, index), reporter)

@@ -30,7 +30,7 @@ def repair(cls: type[T], tree: Any, wrong: Set[Path]) -> T | None:
     """A typed ``cls`` in which every path of ``wrong`` holds its default or a stand-in."""
     try:
         return from_plain(cls, _section(cls, tree, (), wrong))
-    except (CodecError, TypeError, ValueError):
+    except (CodecError, LookupError, TypeError, ValueError):
         return None
 
 
