@@ -98,7 +98,7 @@ class _Translate:
         elif error.validator in self.rules:
             self.rules[error.validator](error, path)
         elif error.validator != "const":
-            self.say(path, "wrong-value", f"`{format_path(path)}`: {clip(error.message)}")
+            self.say(path, "wrong-value", f"`{_name(path)}`: {clip(error.message)}")
 
     def say(
         self, path: Path, code: str, message: str, hint: str = "", *, key: bool = False
@@ -126,7 +126,7 @@ class _Translate:
             hint = f"write `{foreign.new}`" if foreign.new else "remove it"
             self.say(path, code, foreign.message(shown), hint, key=True)
             return
-        where = f" in `{format_path(parent)}`" if parent else ""
+        where = f" in `{_name(parent)}`" if parent else ""
         hint = self.unknown_hint(key, parent, allowed)
         self.say(path, "unknown-key", f"unknown key `{shown}`{where}", hint, key=True)
 
@@ -157,7 +157,7 @@ class _Translate:
         for key in error.validator_value:
             if key in error.instance or (*path, key) in self.reporter.tainted:
                 continue
-            where = f" in `{format_path(path)}`" if path else ""
+            where = f" in `{_name(path)}`" if path else ""
             rule = error.schema.get("properties", {}).get(key, {})
             hint = f"add `{key}: {_example(key, rule)}`"
             if "enum" in rule:
@@ -173,7 +173,7 @@ class _Translate:
         if "enum" in error.schema:
             words = _one_of(error.schema["enum"])
         found = f"found {show(error.instance)}"
-        message = f"`{format_path(path) or 'the spec'}` must be {words}, {found}"
+        message = f"`{_name(path) or 'the spec'}` must be {words}, {found}"
         self.say(path, "wrong-type", message, _type_hint(error.instance, wanted))
         if path and path[-1] == "kind":
             self.reporter.taint(path[:-1])
@@ -182,7 +182,7 @@ class _Translate:
         if path in self.reporter.tainted:
             return
         value, allowed = error.instance, list(error.validator_value)
-        name = format_path(path)
+        name = _name(path)
         if path and path[-1] == "kind":
             hint = self.kind_hint(str(value), path, allowed)
             code, message = "unknown-kind", f"`{name}` has no kind {show(value)}"
@@ -204,25 +204,29 @@ class _Translate:
         return hint if home == section else ""
 
     def out_of_range(self, error: Any, path: Path) -> None:
-        name, wanted = format_path(path), _range(error.schema)
+        name, wanted = _name(path), _range(error.schema)
         message = f"`{name}` must be {wanted}, found {show(error.instance)}"
         self.say(path, "out-of-range", message)
 
     def duplicate(self, error: Any, path: Path) -> None:
         first = (*path[:-1], int(error.message))
-        name = format_path(first)
-        message = f"`{format_path(path)}` repeats `{name}`: {show(error.instance)}"
+        name = _name(first)
+        message = f"`{_name(path)}` repeats `{name}`: {show(error.instance)}"
         self.say(path, "duplicate-item", message, "remove one of them")
 
     def pattern(self, error: Any, path: Path) -> None:
-        message = f"`{format_path(path)}` does not have the right form: {show(error.instance)}"
+        message = f"`{_name(path)}` does not have the right form: {show(error.instance)}"
         self.say(path, "wrong-form", message, f"it must match {error.validator_value}")
 
     def too_few(self, error: Any, path: Path) -> None:
         count = error.validator_value
         items = "item" if count == 1 else "items"
-        message = f"`{format_path(path)}` must have at least {count} {items}"
+        message = f"`{_name(path)}` must have at least {count} {items}"
         self.say(path, "too-few-items", message)
+
+
+def _name(path: Path) -> str:
+    return clip(format_path(path), 200)
 
 
 def homes_of(cls: type) -> dict[str, list[str]]:

@@ -45,18 +45,17 @@ def _unreadable(texts: Texts, place: Place, message: str) -> Read:
 
 @dataclass
 class PresetReader:
-    """Collects the presets that a spec extends, the weakest first, each once."""
+    """Collects the presets that a spec extends, the weakest first, each once.
+
+    ``failed`` says that something which is extended could not be read.
+    """
 
     folder: Path
     texts: Texts
     found: list[Preset] = field(default_factory=list[Preset])
     diagnostics: list[Diagnostic] = field(default_factory=list[Diagnostic])
     done: set[str] = field(default_factory=set[str])
-
-    @property
-    def failed(self) -> bool:
-        """True when something that is extended could not be read."""
-        return len(self.found) < len(self.done)
+    failed: bool = False
 
     def extend(self, extends: Node | None, base: Path, chain: tuple[str, ...]) -> None:
         """Read every entry of a list ``extends`` that stands in a file of the folder ``base``."""
@@ -84,6 +83,7 @@ class PresetReader:
             return
         read = read_file(path, label, self.texts, blame=place)
         self.diagnostics.extend(read.diagnostics)
+        self.failed = self.failed or read.tree is None
         if isinstance(read.tree, Table):
             entries = dict(read.tree.entries)
             extends = entries.pop("extends", None)
@@ -97,6 +97,7 @@ class PresetReader:
             self.report(read.tree.place, "wrong-type", "a preset must be a mapping")
 
     def report(self, place: Place, code: str, message: str, hint: str = "") -> None:
+        self.failed = True
         self.diagnostics.append(placed(self.texts, place, code, message, hint))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from specrun.spec.diagnostics import Diagnostic
-from specrun.spec.source import placed, read_text
+from specrun.spec.source import MAX_DEPTH, MAX_KEY, clip, placed, read_text
 from specrun.spec.tree import (
     Entry,
     Items,
@@ -192,16 +192,20 @@ def environment_patches(
     for name, value in sorted(environ):
         if not name.startswith(PREFIX):
             continue
-        texts.add(name, f"{name}={value}")
+        label = clip(name, 80)
+        texts.add(label, f"{name}={value}")
         parts = [part.lower() for part in name[len(PREFIX) :].split("__")]
-        if not all(parts):
-            message = f"`{name}` does not name a key"
+        if not all(parts) or len(parts) > MAX_DEPTH:
+            message = f"`{label}` does not name a key"
             hint = f"write {PREFIX}TRAIN__BATCH_SIZE for train.batch_size"
-            diagnostics.append(placed(texts, Place(name, 0, 1), "bad-override", message, hint))
+            diagnostics.append(placed(texts, Place(label, 0, 1), "bad-override", message, hint))
             continue
         columns = _columns(parts, len(PREFIX) + 1, 2)
-        keys = [(key, Place(name, 0, at)) for key, at in zip(parts, columns, strict=True)]
-        patch, found = _patch(name, keys, value, len(name) + 2, texts)
+        keys = [
+            (clip(key, MAX_KEY), Place(label, 0, at))
+            for key, at in zip(parts, columns, strict=True)
+        ]
+        patch, found = _patch(label, keys, value, len(name) + 2, texts)
         patches.extend(patch)
         diagnostics.extend(found)
     return patches, diagnostics
@@ -220,13 +224,13 @@ def override_patches(
             label = f"{label} (#{number + 1})"
         texts.add(label, text)
         steps = parse_path(target.strip())
-        if not equals or steps is None:
+        if not equals or steps is None or len(steps) > MAX_DEPTH:
             message = f"`{text[:80]}` is not `path=value`"
             hint = "write --set train.batch_size=64"
             diagnostics.append(placed(texts, Place(label, 0, 1), "bad-override", message, hint))
             continue
         names = [f"[{s}]" if isinstance(s, int) else s for s in steps]
-        keys = [(key, Place(label, 0, 1 + max(text.find(key), 0))) for key in names]
+        keys = [(clip(key, MAX_KEY), Place(label, 0, 1 + max(text.find(key), 0))) for key in names]
         patch, found = _patch(label, keys, value, len(target) + 2, texts)
         patches.extend(patch)
         diagnostics.extend(found)

@@ -21,6 +21,7 @@ MAX_BYTES = 1 << 20
 MAX_NODES = 10_000
 MAX_DEPTH = 64
 MAX_INTEGER = 2**53
+MAX_KEY = 128
 
 _EXPLAINED_BYTES = 1 << 15
 _NULL = {"", "~", "null", "Null", "NULL"}
@@ -295,6 +296,9 @@ class _Builder:
         if _CONTROL.search(name):
             self.report(place, "bad-character", "a key may not hold control characters")
             name = _CONTROL.sub(" ", name)
+        if len(name) > MAX_KEY:
+            self.report(place, "long-key", f"a key of more than {MAX_KEY} characters")
+            name = clip(name, MAX_KEY)
         first = top.merged if is_merge else None
         if name in top.entries and not is_merge:
             first = top.entries[name].key
