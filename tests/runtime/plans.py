@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from specrun.spec.plan.data import (
     DataPlan,
@@ -153,6 +155,31 @@ def make_plan(**changes: Any) -> Plan:
             change = dataclasses.replace(part, **change)
         plan = dataclasses.replace(plan, **{name: change})
     return dataclasses.replace(plan, traces=traces) if traces else with_traces(plan)
+
+
+class Batch(NamedTuple):
+    """The arrays of a batch as the program reads them, [A, B, ...]."""
+
+    query_ids: Any
+    query_mask: Any
+    positive_ids: Any
+    positive_mask: Any
+    weight: Any
+    row: Any
+
+
+def make_batch(plan: Plan, seed: int = 0, bucket: int = -1) -> Batch:
+    """Random token ids of random lengths for one optimizer step; rows count up from 0."""
+    draw = np.random.default_rng(seed)
+    shape = (plan.train.accumulation_steps, plan.train.batch_size)
+
+    def side(length: int) -> tuple[np.ndarray, np.ndarray]:
+        ids = draw.integers(0, plan.model.config.vocab_size, (*shape, length), dtype=np.int32)
+        return ids, np.arange(length) < draw.integers(1, length + 1, (*shape, 1))
+
+    query, positive = plan.train.buckets[bucket]
+    rows = np.arange(shape[0] * shape[1], dtype=np.uint32).reshape(shape)
+    return Batch(*side(query), *side(positive), np.ones(shape, np.float32), rows)
 
 
 def with_traces(plan: Plan) -> Plan:
