@@ -12,8 +12,8 @@ from specrun.compiler.foreign import FOREIGN, KIND_NAMES, LATER_KINDS, is_here
 from specrun.compiler.reporter import Reporter, show
 from specrun.compiler.schema.constraints import parts, strict_schema
 from specrun.spec.annotations import fields_of
+from specrun.spec.scalars import clip
 from specrun.spec.shapes import Kinds, ListOf, Section, shape_of
-from specrun.spec.source import clip
 from specrun.spec.tree import Path, format_path
 
 MAX_MISTAKES = 500

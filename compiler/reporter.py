@@ -8,7 +8,7 @@ from typing import Literal
 
 from specrun.spec.diagnostics import Diagnostic, Severity
 from specrun.spec.levels import Origin
-from specrun.spec.source import clip
+from specrun.spec.scalars import clip
 from specrun.spec.tree import Items, Node, Path, Place, Table, Texts, format_path, parse_path
 
 Blame = Literal["key", "value"]

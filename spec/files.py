@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from specrun.spec.diagnostics import Diagnostic, InputError
-from specrun.spec.source import MAX_BYTES, Read, clip, placed, read_bytes
+from specrun.spec.scalars import clip
+from specrun.spec.source import MAX_BYTES, Read, placed, read_bytes
 from specrun.spec.tree import Items, Node, Place, Scalar, Table, Texts
 
 LOCAL_FILE = "specrun.local.yaml"

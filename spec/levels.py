@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from specrun.spec.diagnostics import Diagnostic
-from specrun.spec.source import MAX_DEPTH, MAX_KEY, clip, placed, read_text
+from specrun.spec.scalars import clip
+from specrun.spec.source import MAX_DEPTH, MAX_KEY, placed, read_text
 from specrun.spec.tree import (
     Entry,
     Items,

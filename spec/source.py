@@ -8,29 +8,21 @@ elsewhere, or that costs more than it shows, is an error with its place.
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from specrun.spec.diagnostics import Diagnostic
+from specrun.spec.scalars import Refusal, clip, type_scalar
 from specrun.spec.tree import Entry, Items, Node, Place, Scalar, Table, Texts
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 10_000
 MAX_DEPTH = 64
-MAX_INTEGER = 2**53
 MAX_KEY = 128
 
 _EXPLAINED_BYTES = 1 << 15
-_NULL = {"", "~", "null", "Null", "NULL"}
-_BOOL = {w: w.lower() == "true" for w in ("true", "True", "TRUE", "false", "False", "FALSE")}
-_INT = re.compile(r"[-+]?[0-9]+\Z")
-_LEADING_ZERO = re.compile(r"[-+]?0[0-9]+\Z")
-_PREFIXED = re.compile(r"0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
-_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
 _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
@@ -352,50 +344,11 @@ class _Builder:
         return Scalar(text, place)
 
     def typed(self, text: str, place: Place) -> Scalar:
-        """A plain scalar by the core schema of YAML 1.2."""
-        if text in _NULL:
-            return Scalar(None, place)
-        if text in _BOOL:
-            return Scalar(_BOOL[text], place)
-        if _NOT_FINITE.match(text):
-            message = f"`{text}` is not a finite number"
-            return self.bad(place, "not-finite", message, "write a finite number")
-        if _LEADING_ZERO.match(text):
-            return self.leading_zero(text, place)
-        if _INT.match(text) or _PREFIXED.match(text):
-            return self.integer(text, place)
-        if _FLOAT.match(text):
-            return self.number(text, place)
-        return Scalar(text, place)
-
-    def bad(self, place: Place, code: str, message: str, hint: str) -> Scalar:
-        self.report(place, code, message, hint)
-        return Scalar(None, place, bad=True)
-
-    def leading_zero(self, text: str, place: Place) -> Scalar:
-        digits = text.lstrip("+-").lstrip("0") or "0"
-        shown = clip(text)
-        if set(digits) <= set("01234567"):
-            message = f"`{shown}` is octal in YAML 1.1 and decimal in YAML 1.2"
-            hint = f"write {clip(digits)}, or 0o{clip(digits)} for octal"
-        else:
-            message, hint = f"`{shown}` begins with a zero", f"write {clip(digits)}"
-        return self.bad(place, "ambiguous-number", message, f"{hint}; quote it for text")
-
-    def integer(self, text: str, place: Place) -> Scalar:
-        if len(text) <= 40:
-            value = int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-            if abs(value) <= MAX_INTEGER:
-                return Scalar(value, place)
-        message = f"`{clip(text)}` is beyond 2^53, past which numbers are not exact everywhere"
-        return self.bad(place, "too-big", message, "write a smaller number, or quote it for text")
-
-    def number(self, text: str, place: Place) -> Scalar:
-        value = float(text)
-        if math.isfinite(value):
-            return Scalar(value, place)
-        message = f"`{clip(text)}` is too large for a number"
-        return self.bad(place, "too-big", message, "write a smaller number, or quote it for text")
+        value = type_scalar(text)
+        if isinstance(value, Refusal):
+            self.report(place, value.code, value.message, value.hint)
+            return Scalar(None, place, bad=True)
+        return Scalar(value, place)
 
 
 def _events(text: str, loader: Any) -> Iterator[Any]:
@@ -412,8 +365,3 @@ def _syntax_hint(problem: str) -> str:
     if "cannot start any token" in problem:
         return "quote a text that begins with this character"
     return ""
-
-
-def clip(text: str, width: int = 60) -> str:
-    """The text, shortened for a message."""
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -61,16 +61,12 @@ def _text(schema: Json) -> str:
 def _lines(value: Any, margin: str) -> str:
     """JSON with what fits on a line on one line."""
     flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if len(margin) + len(flat) <= _WIDTH or not isinstance(value, (dict, list)):
+    if len(margin) + len(flat) <= _WIDTH or flat[0] not in "[{":
         return flat
     below = margin + " "
-    if isinstance(value, list):
-        items: list[Any] = value
-        parts = [_lines(item, below) for item in items]
-        opening, closing = "[", "]"
+    if flat[0] == "[":
+        parts = [_lines(item, below) for item in value]
     else:
-        fields: Json = value
-        parts = [f"{json.dumps(key)}: {_lines(part, below)}" for key, part in fields.items()]
-        opening, closing = "{", "}"
+        parts = [f"{json.dumps(key)}: {_lines(part, below)}" for key, part in value.items()]
     body = ",\n".join(below + part for part in parts)
-    return f"{opening}\n{body}\n{margin}{closing}"
+    return f"{flat[0]}\n{body}\n{margin}{flat[-1]}"
