@@ -134,6 +134,9 @@ class _Translate:
         if key in self.homes:
             homes = ", ".join(self.homes[key][:4])
             return f"`{key}` belongs in {homes}"
+        first, dot, rest = key.partition(".")
+        if dot and first in allowed and rest:
+            return f"nest it: `{first}: {{{rest}: …}}`"
         close = self.nearest(key, allowed)
         if close:
             return f"did you mean `{close}`?"
@@ -261,6 +264,8 @@ def _type_hint(value: object, wanted: list[str]) -> str:
             return f"write {bare}"
     if "integer" in wanted and isinstance(value, float):
         return f"write {round(value)}" if abs(value) < 1e15 else ""
+    if "array" in wanted and isinstance(value, dict):
+        return "give the whole list; only items of a list that a file gives can be set one by one"
     if "array" in wanted and isinstance(value, (str, int, float)):
         return f"write [{clip(str(value), 40)}]"
     if value is None:

@@ -49,6 +49,7 @@ CASES = [
     ("batch_size: 3", "unknown-key", (7, 1), "belongs in `train`, `evaluation`"),
     ("warmup_steps: 3", "unknown-key", (7, 1), "`schedule` kind linear"),
     ("temperature: 3", "unknown-key", (7, 1), "`losses[]` kind infonce"),
+    ("train.epochs: 3", "unknown-key", (7, 1), "nest it: `train: {epochs: …}`"),
     ("zzz: 3", "unknown-key", (7, 1), "known here: `version`, `name`"),
     ("lora_r: 8", "renamed-key", (7, 1), "write `lora.rank`"),
     ("per_device_train_batch_size: 8", "renamed-key", (7, 1), "`train.batch_size`"),

@@ -11,7 +11,7 @@ import pytest
 from tests.editor.lsp import ROOT, Client, Document, find_server
 
 COMMAND, REASON = find_server()
-pytestmark = pytest.mark.skipif(COMMAND is None, reason=REASON)
+pytestmark = [pytest.mark.editor, pytest.mark.skipif(COMMAND is None, reason=REASON)]
 
 MODELINE = "# yaml-language-server: $schema=../../schemas/experiment.schema.json\n"
 HEAD = """\
