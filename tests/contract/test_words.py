@@ -1,0 +1,39 @@
+"""One list of kinds: the schema's, the spec's, the plan's and the runtime's tables agree."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from specrun.runtime.losses import table as losses
+from specrun.spec import experiment
+from specrun.spec.annotations import fields_of
+from specrun.spec.plan import data, model, schedule, training
+
+
+def kinds(union: Any) -> set[str]:
+    """The kinds of a union of dataclasses, or of one dataclass."""
+    members = get_args(union) or (union,)
+    return {get_args(fields_of(member)[0].type)[0] for member in members}
+
+
+@pytest.mark.parametrize(
+    ("of_the_spec", "of_the_plan"),
+    [
+        (experiment.Model, model.EncoderConfig),
+        (experiment.Tokenizer, data.TokenizerSource),
+        (experiment.Data, data.Source),
+        (experiment.Validation, data.HeldOut),
+        (experiment.Loss, training.LossPlan),
+        (experiment.Optimizer, training.AdamWPlan),
+        (experiment.Schedule, schedule.Schedule),
+    ],
+    ids=["model", "tokenizer", "data", "validation", "losses", "optimizer", "schedule"],
+)
+def test_spec_and_plan_have_the_same_kinds(of_the_spec: Any, of_the_plan: Any) -> None:
+    assert kinds(of_the_spec) == kinds(of_the_plan)
+
+
+def test_every_loss_of_the_plan_is_in_the_runtime_table() -> None:
+    assert set(losses._TERMS) == kinds(training.LossPlan)
