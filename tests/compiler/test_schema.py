@@ -215,3 +215,18 @@ def test_the_strict_schema_demands_everything_required() -> None:
     errors = Draft7Validator(STRICT).iter_errors({"model": {"kind": "bert"}})
     missing = {e.message for e in errors if e.validator == "required"}
     assert {"'name_or_path' is a required property", "'data' is a required property"} <= missing
+
+
+def test_a_plan_fits_its_schema_and_a_changed_one_does_not() -> None:
+    from specrun.spec.codec import to_plain
+    from tests.runtime.plans import make_plan
+
+    validator = Draft7Validator(json.loads(emit()[PLAN_FILE]))
+    plain_plan = json.loads(json.dumps(to_plain(make_plan())))
+    assert [e.message for e in validator.iter_errors(plain_plan)] == []
+    plain_plan["train"]["unknown"] = 1
+    del plain_plan["model"]
+    assert {e.validator for e in validator.iter_errors(plain_plan)} == {
+        "additionalProperties",
+        "required",
+    }
