@@ -1,12 +1,13 @@
-"""Content-addressed artefacts on disk: made once, written in one move, verified on every read.
+"""Artefacts that cost time to make, kept in folders that are complete or absent, and verified when read.
 
-An artefact is a folder ``<root>/<kind>/<key>`` with its files and a ``manifest.json`` of their digests. It is made
-in a folder beside, and renamed when complete: a killed writer leaves nothing that is ever taken for an artefact.
+A writer fills a folder of its own and moves it into place in one step, so a killed writer leaves
+nothing that could be taken for an artefact, and several processes may make the same one at once.
+``manifest.json`` holds the SHA-256 of every file; a folder that does not match it is removed.
 """
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import json
 import os
@@ -15,125 +16,144 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from specrun.spec.diagnostics import RunError
 
 MANIFEST = "manifest.json"
-STALE_SECONDS = 24 * 3600
+
+_WRITING = ".writing-"
+_LEFT_BEHIND_SECONDS = 24 * 3600.0
+_BLOCK = 1 << 20
+
+Write = Callable[[Path], None]
+"""Fills an empty folder with the artefact's files."""
 
 
 def cache_root() -> Path:
-    """``SPECRUN_CACHE``, or ``~/.cache/specrun``."""
-    given = os.environ.get("SPECRUN_CACHE")
-    return Path(given).absolute() if given else Path.home() / ".cache" / "specrun"
-
-
-def key_of(*parts: object) -> str:
-    """A key from JSON values: the hex SHA-256 of their canonical text."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """``sha256:…`` of a file's bytes."""
-    with path.open("rb") as stream:
-        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+    """The cache's folder: ``$SPECRUN_CACHE``, else ``$XDG_CACHE_HOME/specrun``, else ``~/.cache/specrun``."""
+    if own := os.environ.get("SPECRUN_CACHE"):
+        return Path(own).expanduser().absolute()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser().absolute() / "specrun"
+    return Path.home() / ".cache" / "specrun"
 
 
 def find(kind: str, key: str) -> Path | None:
-    """The artefact's folder when it is there and every file has its digest; a damaged one is removed."""
-    folder = cache_root() / kind / key
+    """The folder of an artefact, its files verified; None when it is absent or damaged.
+
+    A damaged one is removed, so that it is made again. ``key`` may carry the prefix ``sha256:``.
+    """
+    folder = _place(kind, key)
     if not folder.is_dir():
         return None
-    if _verified(folder):
+    if _intact(folder):
         return folder
     _remove(folder)
     return None
 
 
-def obtain(kind: str, key: str, make: Callable[[Path], None]) -> Path:
-    """The artefact's folder, made by ``make(folder)`` when it is not there or is damaged.
-
-    Safe with several processes: whoever finishes first wins, the others take the winner's. RunError when the disk
-    is full or the cache cannot be written; nothing half made is left.
-    """
-    return find(kind, key) or publish(kind, lambda folder: (make(folder), key)[1])
+def make(kind: str, key: str, write: Write) -> Path:
+    """The folder of an artefact, written by ``write`` unless it is there. Raises RunError when it cannot be."""
+    return find(kind, key) or _publish(kind, write, lambda _: key)[1]
 
 
-def publish(kind: str, make: Callable[[Path], str]) -> Path:
-    """Make an artefact whose key is known only when it is made: ``make(folder)`` returns the key."""
+def add(kind: str, write: Write) -> tuple[str, Path]:
+    """Store an artefact under the digest of its content: ``("sha256:...", folder)``. Raises RunError."""
+    return _publish(kind, write, lambda text: "sha256:" + hashlib.sha256(text.encode()).hexdigest())
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a plain value's canonical JSON: the key of what is made from that value alone."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal. Raises OSError."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _publish(kind: str, write: Write, name: Callable[[str], str]) -> tuple[str, Path]:
+    """Write an artefact and move it into place; ``name`` makes its key from the manifest's text."""
     parent = cache_root() / kind
+    folder: Path | None = None
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        _sweep(parent)
-        work = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
+        _clean(parent)
+        folder = Path(tempfile.mkdtemp(prefix=_WRITING, dir=parent))
+        write(folder)
+        text = _seal(folder)
+        key = name(text)
+        return key, _move(folder, _place(kind, key))
     except OSError as error:
-        raise _unwritable(parent, error) from error
-    try:
-        key = make(work)
-        _seal(work)
-        return _move(work, parent / key)
-    except OSError as error:
-        raise _unwritable(parent, error) from error
+        raise RunError(
+            f"cannot write the cache below {parent}: {error.strerror or error}; "
+            "free some space, or name another folder by the variable SPECRUN_CACHE"
+        ) from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if folder is not None:
+            _remove(folder)
 
 
-def content_key(folder: Path) -> str:
-    """Hex SHA-256 over names and digests of the files in a folder."""
-    return key_of(sorted((p.name, file_digest(p)) for p in folder.iterdir() if p.name != MANIFEST))
-
-
-def _seal(folder: Path) -> None:
-    digests = {p.name: file_digest(p) for p in sorted(folder.iterdir())}
-    for path in folder.iterdir():
+def _seal(folder: Path) -> str:
+    """Write the manifest and bring everything to the disk. Returns the manifest's text."""
+    files = {p.name: [file_digest(p), p.stat().st_size] for p in sorted(folder.iterdir())}
+    text = json.dumps({"files": files}, sort_keys=True, separators=(",", ":"))
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    for path in (*folder.iterdir(), folder):
         _sync(path)
-    manifest = folder / MANIFEST
-    manifest.write_text(json.dumps(digests, sort_keys=True))
-    _sync(manifest)
+    return text
 
 
-def _move(work: Path, target: Path) -> Path:
+def _move(folder: Path, place: Path) -> Path:
+    """Put a finished folder in its place. An intact one that came first stays; a damaged one goes."""
+    if place.is_dir() and not _intact(place):
+        _remove(place)
     try:
-        os.rename(work, target)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+        os.rename(folder, place)
+    except OSError:
+        if not place.is_dir():
             raise
-        if not _verified(target):
-            _remove(target)
-            os.rename(work, target)
-    _sync(target.parent)
-    return target
+    _sync(place.parent)
+    return place
 
 
-def _verified(folder: Path) -> bool:
+def _intact(folder: Path) -> bool:
     try:
-        digests = json.loads((folder / MANIFEST).read_text())
-        names = {p.name for p in folder.iterdir()} - {MANIFEST}
-        return names == set(digests) and all(file_digest(folder / n) == d for n, d in digests.items())
-    except (OSError, ValueError, AttributeError, TypeError):
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return all(
+            (folder / name).stat().st_size == size and file_digest(folder / name) == digest
+            for name, (digest, size) in files.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
+def _place(kind: str, key: str) -> Path:
+    return cache_root() / kind / key.removeprefix("sha256:")
+
+
 def _remove(folder: Path) -> None:
-    """Out of sight first, so that nobody opens a folder that is being emptied."""
-    aside = folder.with_name(f".damaged-{os.getpid()}-{folder.name}")
-    try:
-        os.rename(folder, aside)
-    except FileNotFoundError:
+    """Delete a folder; it loses its name first, so that nobody finds it half deleted."""
+    if not folder.exists():
         return
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    shutil.rmtree(aside, ignore_errors=True)
+    away = folder.with_name(f"{_WRITING}gone-{os.getpid()}-{time.monotonic_ns()}")
+    with contextlib.suppress(OSError):
+        os.rename(folder, away)
+        shutil.rmtree(away, ignore_errors=True)
 
 
-def _sweep(parent: Path) -> None:
-    """Remove what killed writers left behind a day ago or longer."""
-    for path in parent.glob(".*-*"):
-        try:
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+def _clean(parent: Path) -> None:
+    """Remove what killed writers left more than a day ago."""
+    for path in parent.glob(f"{_WRITING}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _LEFT_BEHIND_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
-        except FileNotFoundError:
-            continue
 
 
 def _sync(path: Path) -> None:
@@ -142,10 +162,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(
-        f"cannot write the cache at {path}: {error.strerror}; "
-        "free space there, or set SPECRUN_CACHE to another folder. Nothing half written was kept"
-    )

@@ -1,112 +1,136 @@
-"""Pairs from JSONL: one object a line, columns by key, numbers kept as fields."""
+"""Pairs from a JSONL file: one object a line, its columns named by the plan."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from specrun.runtime.data.faults import Faults
-from specrun.runtime.data.rows import Row
-from specrun.spec.diagnostics import InputError
+from specrun.runtime.data.raw import Fault, Row, is_unicode
 
+MAX_LINE = 16 << 20
+"""Longer lines are faults: they are skipped without being held in memory."""
 
-class _NotFinite(ValueError):
-    """The line holds NaN or an infinity, which JSON does not have."""
-
-
-def read_jsonl(path: Path, query: str, positive: str, faults: Faults) -> Iterator[Row]:
-    """The rows of a file. Bad ones are counted in ``faults`` by class; an unreadable file is an InputError."""
-    for number, line in _lines(path):
-        place = f"{path.name}:{number}"
-        found = _object(line)
-        if isinstance(found, str):
-            faults.add(found, place)
-            continue
-        fault = _fault(found, (query, positive))
-        if fault:
-            faults.add(fault, place)
-            continue
-        yield Row(query=found[query], positive=found[positive], place=place, fields=_numbers(found, (query, positive)))
+_BOM = b"\xef\xbb\xbf"
 
 
-def first_objects(path: Path, count: int) -> list[dict[str, Any]]:
-    """The first ``count`` lines that are objects, among at most ten times as many."""
-    found: list[dict[str, Any]] = []
-    for number, line in _lines(path):
-        row = _object(line)
-        if isinstance(row, dict):
-            found.append(row)
-        if len(found) >= count or number >= 10 * count:
-            break
+class JsonlReader:
+    """Iterates over the rows and faults of a file. ``digest`` is right once the iteration has ended."""
+
+    def __init__(self, path: Path, query: str, positive: str):
+        self._path, self._query, self._positive = path, query, positive
+        self._hash = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        return "sha256:" + self._hash.hexdigest()
+
+    def __iter__(self) -> Iterator[Row | Fault]:
+        """Raises OSError when the file cannot be read."""
+        self._hash = hashlib.sha256()
+        with self._path.open("rb") as file:
+            for number, line in enumerate(self._lines(file), start=1):
+                if line is None:
+                    detail = f"longer than {MAX_LINE} bytes"
+                    yield Fault("line too long", self._path.name, number, detail)
+                elif line.strip():
+                    yield self._row(line, number)
+
+    def _lines(self, file: BinaryIO) -> Iterator[bytes | None]:
+        """Lines without a byte order mark; None stands for a line that is too long."""
+        first = True
+        while part := file.readline(MAX_LINE + 1):
+            self._hash.update(part)
+            whole = len(part) <= MAX_LINE
+            while len(part) > MAX_LINE and not part.endswith(b"\n"):
+                part = file.readline(MAX_LINE + 1)
+                self._hash.update(part)
+            yield (part.removeprefix(_BOM) if first else part) if whole else None
+            first = False
+
+    def _row(self, line: bytes, number: int) -> Row | Fault:
+        name = self._path.name
+        try:
+            value = parse_object(line)
+        except BadLine as bad:
+            return Fault(bad.reason, name, number, bad.detail)
+        texts: list[str] = []
+        for key in (self._query, self._positive):
+            text = value.get(key)
+            reason = _text_fault(value, key)
+            if reason:
+                return Fault(reason, name, number, f"it has {_keys(value)}")
+            texts.append(text)
+        return _with_numbers(value, texts, Fault("", name, number))
+
+
+class BadLine(Exception):
+    """A line that holds no row; ``reason`` is the class of the fault."""
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+def parse_object(line: bytes) -> dict[str, Any]:
+    """The JSON object of a line. BadLine for anything else."""
+    try:
+        value = json.loads(
+            line.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_twins
+        )
+    except UnicodeDecodeError as error:
+        raise BadLine("not UTF-8", str(error)) from error
+    except RecursionError as error:
+        raise BadLine("nested too deeply") from error
+    except ValueError as error:
+        raise BadLine("not JSON", str(error)) from error
+    if not isinstance(value, dict):
+        raise BadLine("not a JSON object", f"it is {type(value).__name__}")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise BadLine(f"{name} is not JSON")
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise BadLine("a key occurs twice")
     return found
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, line) of the lines that are not blank; a byte order mark is dropped."""
-    try:
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                if content.strip():
-                    yield number, content
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}", code="unreadable", hint="check the path and its permissions"
-        ) from error
+def _text_fault(value: dict[str, Any], key: str) -> str:
+    if key not in value:
+        return f"no key `{key}`"
+    text = value[key]
+    if not isinstance(text, str):
+        return f"`{key}` is not text"
+    if not is_unicode(text):
+        return f"`{key}` is not valid Unicode"
+    return "" if text.strip() else f"`{key}` is empty"
 
 
-def _object(line: bytes) -> dict[str, Any] | str:
-    """The object of a line, or the class of its fault."""
-    try:
-        row = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError:
-        return "line is not UTF-8"
-    except _NotFinite:
-        return "line holds NaN or infinity"
-    except (ValueError, RecursionError):
-        return "line is not JSON"
-    return row if isinstance(row, dict) else "line is not a JSON object"
-
-
-def _refuse_constant(name: str) -> float:
-    raise _NotFinite(name)
-
-
-def _fault(row: dict[str, Any], columns: tuple[str, ...]) -> str:
-    for column in columns:
-        if column not in row:
-            return f"column {column!r} is missing"
-        value = row[column]
-        if not isinstance(value, str):
-            return f"column {column!r} is not text"
-        if not value.strip():
-            return f"column {column!r} is empty"
-        if not _is_unicode(value):
-            return f"column {column!r} holds half a surrogate pair"
-    return ""
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _numbers(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, float]:
-    """Finite numbers among the other keys; true and false are not numbers."""
-    found: dict[str, float] = {}
-    for key, value in row.items():
-        if key in columns or isinstance(value, bool) or not isinstance(value, (int, float)):
+def _with_numbers(value: dict[str, Any], texts: list[str], fault: Fault) -> Row | Fault:
+    numbers: dict[str, float] = {}
+    for key, number in value.items():
+        if isinstance(number, bool) or not isinstance(number, int | float):
             continue
         try:
-            number = float(value)
+            numbers[key] = float(number)
         except OverflowError:
-            continue
-        if math.isfinite(number):
-            found[key] = number
-    return found
+            numbers[key] = math.inf
+        if not math.isfinite(numbers[key]):
+            return Fault("number too large", fault.file, fault.line, f"`{key}`")
+        if not is_unicode(key):
+            return Fault("a key is not valid Unicode", fault.file, fault.line)
+    return Row(texts[0], texts[1], fault.place, "", numbers)
+
+
+def _keys(value: dict[str, Any]) -> str:
+    names = (k[:40].encode("utf-8", "replace").decode() for k in list(value)[:8])
+    shown = ", ".join(f"`{name}`" for name in names)
+    return f"the keys {shown}" if shown else "no keys"

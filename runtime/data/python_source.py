@@ -1,159 +1,176 @@
-"""Pairs from Python source: first paragraph of a docstring → the function without its docstring.
+"""Pairs from Python source: the first paragraph of a docstring and the function without it.
 
-Sources are parsed, never imported or run.
+Files are parsed, never imported or run. A function is a ``def`` or ``async def`` at any depth whose
+docstring holds a word. Its text starts at its decorators, loses its indentation, and loses the
+docstrings of everything defined inside it too, so that no query occurs inside another function.
 """
 
 from __future__ import annotations
 
 import ast
-import hashlib
+import bisect
 import io
-import os
-import textwrap
 import tokenize
 import warnings
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
-from pathlib import Path
+from dataclasses import dataclass
 
-from specrun.runtime.data.faults import Faults
-from specrun.runtime.data.rows import Row
-from specrun.spec.plan.data import Input, PythonSource
+from specrun.runtime.data.raw import Fault, Row, is_unicode
+from specrun.runtime.data.sources import SourceFile
 
-SKIPPED_FOLDERS = frozenset({"site-packages", "dist-packages", "__pycache__", "node_modules"})
-"""Never read: installed packages and caches."""
+MAX_BYTES = 8 << 20
+"""Larger files are generated tables; a syntax tree takes a hundred times their size."""
 
-TEST_FOLDERS = frozenset({"test", "tests", "idle_test"})
-"""Not read of a standard library, whose tests are larger than itself. Of other roots, ``exclude`` decides."""
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Span = tuple[int, int, int, int]
 
 
-def source_files(source: PythonSource) -> list[tuple[Path, str]]:
-    """(file, its path relative to its root), in a fixed order; links to folders are not followed."""
-    found: list[tuple[Path, str]] = []
-    for root in map(Path, source.roots):
-        if root.is_file():
-            found.append((root, root.name))
-        else:
-            found += sorted(_walk(root, source.exclude), key=lambda item: item[1])
-    return found
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The functions of a file by qualified name, and the (line, column, end line, end column) of all docstrings."""
+
+    functions: list[tuple[str, _Function]]
+    docstrings: list[_Span]
 
 
-def source_input(files: list[tuple[Path, str]], root: str) -> Input:
-    """The digest of all files: of their relative names and contents."""
-    total, size = hashlib.sha256(), 0
-    for path, name in files:
-        content = _bytes(path)
-        total.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode("utf-8", "surrogateescape"))
-        size += len(content)
-    return Input(role="data", path=root, digest="sha256:" + total.hexdigest(), bytes=size, files=len(files))
+def read_file(file: SourceFile, prefix: str = "") -> tuple[list[Row], list[Fault]]:
+    """The pairs of one file in the order of their lines, and what had to be left out.
+
+    ``prefix`` goes before the file's name in places.
+    """
+    name = prefix + _printable(file.name)
+    if file.error:
+        return [], [Fault("unreadable file", name, detail=file.error)]
+    if file.bytes > MAX_BYTES:
+        limit = f"{file.bytes} bytes; at most {MAX_BYTES} are read"
+        return [], [Fault("file too large", name, detail=limit)]
+    parsed = _parse(file, name)
+    if isinstance(parsed, Fault):
+        return [], [parsed]
+    text, tree = parsed
+    return _pairs(text, _collect(tree), name)
 
 
-def read_functions(files: list[tuple[Path, str]], faults: Faults) -> Iterator[Row]:
-    """The pairs of every file. Files that cannot be read or parsed are counted in ``faults``."""
-    for path, name in files:
-        label = name.encode("utf-8", "replace").decode()
-        text = _text(path, label, faults)
-        tree = None if text is None else _parse(text, label, faults)
-        if text is not None and tree is not None:
-            yield from _pairs(tree, text, label)
+def first_paragraph(docstring: str) -> str:
+    """The docstring up to its first blank line, on one line; empty when there is no word in it."""
+    words: list[str] = []
+    for line in docstring.strip().split("\n"):
+        found = line.split()
+        if not found:
+            break
+        words += found
+    return " ".join(words)
 
 
-def _walk(root: Path, exclude: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
-    skipped = SKIPPED_FOLDERS | (TEST_FOLDERS if _is_standard_library(root) else frozenset())
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(f for f in folders if f not in skipped)
-        for file in sorted(files):
-            path = Path(folder, file)
-            name = path.relative_to(root).as_posix()
-            if file.endswith(".py") and path.is_file() and not any(fnmatchcase(name, p) for p in exclude):
-                yield path, name
-
-
-def _is_standard_library(root: Path) -> bool:
-    return (root / "os.py").is_file() and (root / "ast.py").is_file()
-
-
-def _bytes(path: Path) -> bytes:
+def _parse(file: SourceFile, name: str) -> tuple[str, ast.Module] | Fault:
     try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def _text(path: Path, label: str, faults: Faults) -> str | None:
-    try:
-        content = path.read_bytes()
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-        return io.TextIOWrapper(io.BytesIO(content), encoding).read()
+        text = _decode(file.path.read_bytes())
     except OSError as error:
-        faults.add(f"file cannot be read ({error.strerror})", label)
-    except (UnicodeDecodeError, SyntaxError, LookupError):
-        faults.add("file is not text in its declared encoding", label)
-    return None
-
-
-def _parse(text: str, label: str, faults: Faults) -> ast.Module | None:
+        return Fault("unreadable file", name, detail=error.strerror or str(error))
+    except SyntaxError as error:
+        return Fault("unknown or wrong encoding", name, detail=str(error.msg))
+    except (UnicodeError, LookupError) as error:
+        return Fault("unknown or wrong encoding", name, detail=str(error))
+    if "\0" in text:
+        return Fault("NUL byte in the source", name, text[: text.index("\0")].count("\n") + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(text)
-    except (SyntaxError, ValueError):
-        faults.add("file is not Python of this version", label)
+            return text, ast.parse(text)
+    except SyntaxError as error:
+        return Fault("not Python", name, error.lineno or 0, str(error.msg))
     except (RecursionError, MemoryError):
-        faults.add("file nests too deeply to be parsed", label)
+        return Fault("nested too deeply", name)
+    except ValueError as error:
+        return Fault("not Python", name, detail=str(error))
+
+
+def _decode(raw: bytes) -> str:
+    """Text as the interpreter would read it, by byte order mark or coding line, with ``\\n`` as line ends."""
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
+    return io.TextIOWrapper(io.BytesIO(raw), encoding).read()
+
+
+def _collect(tree: ast.Module) -> _Found:
+    functions: list[tuple[str, _Function]] = []
+    docstrings: list[_Span] = []
+    pending: list[tuple[ast.AST, str]] = [(tree, "")]
+    while pending:
+        node, prefix = pending.pop()
+        if isinstance(node, _Function | ast.ClassDef):
+            name = prefix + node.name
+            prefix = f"{name}."
+            if (statement := _docstring(node)) is not None:
+                docstrings.append(_span(statement))
+                if isinstance(node, _Function):
+                    functions.append((name, node))
+        pending.extend((child, prefix) for child in _statements(node))
+    functions.sort(key=lambda f: (f[1].lineno, f[1].col_offset))
+    return _Found(functions, sorted(docstrings))
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements within a statement: only there can a ``def`` be."""
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        children = getattr(node, block, None)
+        if isinstance(children, list):
+            yield from children
+
+
+def _docstring(node: _Function | ast.ClassDef) -> ast.Expr | None:
+    first = node.body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        return first if isinstance(first.value.value, str) else None
     return None
 
 
-def _pairs(tree: ast.Module, text: str, label: str) -> Iterator[Row]:
-    lines = [line + b"\n" for line in text.encode("utf-8", "surrogatepass").split(b"\n")]
-    for prefix, node in _functions(tree):
-        query = _first_paragraph(ast.get_docstring(node) or "")
-        if not query or len(node.body) < 2:
-            continue  # nothing to find it by, or nothing to find
-        body = _without_docstring(node, lines)
-        yield Row(
-            query=_encodable(query),
-            positive=_encodable(body),
-            place=f"{label}:{node.lineno}",
-            name=_encodable(prefix + node.name),
-        )
+def _span(node: ast.stmt) -> _Span:
+    end_line, end_column = node.end_lineno, node.end_col_offset
+    assert end_line is not None
+    assert end_column is not None
+    return node.lineno, node.col_offset, end_line, end_column
 
 
-def _functions(tree: ast.Module) -> Iterator[tuple[str, Function]]:
-    """Every function with the dotted prefix of the classes and functions around it, in source order."""
-    stack: list[tuple[str, ast.AST]] = [("", tree)]
-    while stack:
-        prefix, node = stack.pop()
-        if isinstance(node, Function):
-            yield prefix, node
-        inside = f"{prefix}{node.name}." if isinstance(node, (*Function.__args__, ast.ClassDef)) else prefix
-        stack += [(inside, child) for child in reversed(list(ast.iter_child_nodes(node)))]
+def _pairs(text: str, found: _Found, name: str) -> tuple[list[Row], list[Fault]]:
+    lines = text.split("\n")
+    rows: list[Row] = []
+    faults: list[Fault] = []
+    for qualified, node in found.functions:
+        statement = _docstring(node)
+        assert statement is not None
+        query = first_paragraph(ast.literal_eval(statement.value))
+        if not query:
+            continue
+        positive = _without_docstrings(lines, node, found.docstrings)
+        if is_unicode(query) and is_unicode(positive):
+            rows.append(Row(query, positive, f"{name}:{node.lineno}", qualified))
+        else:
+            faults.append(Fault("text is not valid Unicode", name, node.lineno))
+    return rows, faults
 
 
-def _first_paragraph(docstring: str) -> str:
-    lines: list[str] = []
-    for line in docstring.strip().splitlines():
-        if not line.strip():
-            break
-        lines.append(line.strip())
-    return " ".join(" ".join(lines).split())
+def _without_docstrings(lines: list[str], node: _Function, docstrings: list[_Span]) -> str:
+    first, last = min([node.lineno, *(d.lineno for d in node.decorator_list)]), node.end_lineno
+    assert last is not None
+    own = lines[first - 1 : last]
+    inside = docstrings[bisect.bisect_left(docstrings, (first,)) :]
+    for span in reversed(inside[: bisect.bisect_left(inside, (last + 1,))]):
+        _cut(own, span, first)
+    indent = lines[node.lineno - 1][: node.col_offset]
+    return "\n".join(line.removeprefix(indent).rstrip() for line in own).rstrip()
 
 
-def _without_docstring(node: Function, lines: list[bytes]) -> str:
-    """The function's source from its first decorator to its end, the docstring cut out. Columns count bytes."""
-    start = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-    docstring = node.body[0]
-    end_line, end_column = docstring.end_lineno or docstring.lineno, docstring.end_col_offset or 0
-    before = b"".join(lines[start - 1 : docstring.lineno - 1]) + lines[docstring.lineno - 1][: docstring.col_offset]
-    after = lines[end_line - 1][end_column:] + b"".join(lines[end_line : node.end_lineno])
-    before, after = before.rstrip(b" \t"), after.lstrip(b" \t;")
-    joint = b" " if not before.endswith(b"\n") else b""
-    whole = before + joint + (after.removeprefix(b"\n") if not joint else after)
-    return textwrap.dedent(whole.decode("utf-8", "replace")).strip()
+def _cut(own: list[str], span: _Span, first: int) -> None:
+    """Remove a docstring, the semicolon after it, and the lines that become or follow blank."""
+    start, end = span[0] - first, span[2] - first
+    head = own[start].encode()[: span[1]].decode()
+    tail = own[end].encode()[span[3] :].decode().lstrip()
+    kept = (head + tail.removeprefix(";").lstrip()).rstrip()
+    after = end + 1
+    while not kept and after < len(own) and not own[after].strip():
+        after += 1
+    own[start:after] = [kept] if kept else []
 
 
-def _encodable(text: str) -> str:
-    """Source may hold lone surrogates as escapes only; docstrings may hold them for real."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,40 +1,30 @@
-"""Canonical rows: texts of both splits in memory-mapped files, with places and numeric fields."""
+"""The canonical rows: an artefact named by the digest of its content, and read through a memory map."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
-SPLITS = ("training", "validation")
-TEXTS = ("queries", "positives", "places", "names")
+from specrun.runtime import cache
+from specrun.runtime.data.raw import Row
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One pair as a reader gives it. ``place`` is ``path:line`` relative to the root; ``fields`` are numbers."""
-
-    query: str
-    positive: str
-    place: str
-    name: str = ""
-    fields: Mapping[str, float] = field(default_factory=dict)
+KIND = "rows"
+BUILT_IN_FIELDS = ("query_chars", "positive_chars", "positive_lines")
 
 
 class Texts(Sequence[str]):
-    """Strings in one memory-mapped file of UTF-8, found by offsets."""
+    """Texts in one file, decoded one at a time: a text is ``data[ends[i] : ends[i + 1]]``."""
 
-    def __init__(self, folder: Path, name: str):
-        self._offsets = np.load(folder / f"{name}.offsets.npy", mmap_mode="r")
-        path = folder / f"{name}.utf8"
-        self._bytes = np.memmap(path, mode="r") if path.stat().st_size else np.zeros(0, np.uint8)
+    def __init__(self, data: np.ndarray, ends: np.ndarray):
+        self._data, self._ends = data, ends
 
     def __len__(self) -> int:
-        return len(self._offsets) - 1
+        return len(self._ends) - 1
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -43,24 +33,22 @@ class Texts(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
-        return bytes(self._bytes[self._offsets[index] : self._offsets[index + 1]]).decode()
-
-    def __iter__(self) -> Iterator[str]:
-        return (self[i] for i in range(len(self)))
+        at = range(len(self))[index]
+        return self._data[self._ends[at] : self._ends[at + 1]].tobytes().decode()
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of one side. ``fields[name]`` is float64 [rows], NaN where a row lacks the field."""
+    """One side of the rows. ``fields`` are float64 [rows] by name, NaN where a row lacks one.
+
+    ``places`` are ``file:line``; ``names`` are functions' qualified names, empty for JSONL.
+    """
 
     queries: Sequence[str]
     positives: Sequence[str]
     places: Sequence[str]
     names: Sequence[str]
-    fields: Mapping[str, np.ndarray]
+    fields: dict[str, np.ndarray]
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -68,44 +56,76 @@ class Split:
 
 @dataclass(frozen=True)
 class Rows:
-    """Both sides of the data."""
+    """All rows of a plan. ``digest`` is SHA-256 of the artefact."""
 
+    digest: str
     training: Split
     validation: Split
-    digest: str
 
 
-def write_rows(folder: Path, training: Sequence[Row], validation: Sequence[Row]) -> None:
-    """Write both splits into ``folder``; the same rows give the same bytes."""
-    for name, rows in zip(SPLITS, (training, validation), strict=True):
-        for column, values in zip(
-            TEXTS,
-            ([r.query for r in rows], [r.positive for r in rows], [r.place for r in rows], [r.name for r in rows]),
-            strict=True,
-        ):
-            _write_texts(folder, f"{name}.{column}", values)
-        names = sorted({key for r in rows for key in r.fields})
-        table = np.array([[r.fields.get(n, np.nan) for r in rows] for n in names], np.float64)
-        np.save(folder / f"{name}.fields.npy", table.reshape(len(names), len(rows)))
-        (folder / f"{name}.fields.json").write_text(json.dumps(names))
+def store_rows(training: Sequence[Row], validation: Sequence[Row]) -> str:
+    """Write the artefact and return its digest. Raises RunError when it cannot be written."""
+
+    def write(folder: Path) -> None:
+        for side, rows in (("training", training), ("validation", validation)):
+            _write_texts(folder, f"{side}.queries", (r.query for r in rows))
+            _write_texts(folder, f"{side}.positives", (r.positive for r in rows))
+            _write_texts(folder, f"{side}.places", (r.place for r in rows))
+            _write_texts(folder, f"{side}.names", (r.name for r in rows))
+            _write_fields(folder, side, rows)
+
+    return cache.add(KIND, write)[0]
 
 
-def read_rows(folder: Path, digest: str) -> Rows:
-    """Open what ``write_rows`` wrote."""
-    training, validation = (_read_split(folder, name) for name in SPLITS)
-    return Rows(training=training, validation=validation, digest=digest)
+def load_rows(digest: str) -> Rows | None:
+    """The rows of this digest; None when the cache does not hold them undamaged."""
+    folder = cache.find(KIND, digest)
+    if folder is None:
+        return None
+    return Rows(digest, _load_split(folder, "training"), _load_split(folder, "validation"))
 
 
-def _read_split(folder: Path, name: str) -> Split:
-    names = json.loads((folder / f"{name}.fields.json").read_text())
-    table = np.load(folder / f"{name}.fields.npy")
-    queries, positives, places, labels = (Texts(folder, f"{name}.{column}") for column in TEXTS)
-    fields = dict(zip(names, table, strict=True))
-    return Split(queries=queries, positives=positives, places=places, names=labels, fields=fields)
+def map_array(path: Path, dtype: str) -> np.ndarray:
+    """A file of raw little-endian values as a read-only memory map of one axis."""
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, mode="r")
 
 
-def _write_texts(folder: Path, name: str, values: Sequence[str]) -> None:
-    encoded = [v.encode() for v in values]
-    offsets = np.concatenate([[0], np.cumsum([len(e) for e in encoded], dtype=np.int64)])
-    np.save(folder / f"{name}.offsets.npy", offsets.astype(np.int64))
-    (folder / f"{name}.utf8").write_bytes(b"".join(encoded))
+def _write_texts(folder: Path, name: str, texts: Iterable[str]) -> None:
+    ends = [0]
+    with (folder / f"{name}.utf8").open("wb") as file:
+        for text in texts:
+            ends.append(ends[-1] + file.write(text.encode()))
+    np.array(ends, "<i8").tofile(folder / f"{name}.ends")
+
+
+def _write_fields(folder: Path, side: str, rows: Sequence[Row]) -> None:
+    names = [*BUILT_IN_FIELDS, *sorted({key for row in rows for key in row.numbers})]
+    values = np.full((len(names), len(rows)), np.nan, "<f8")
+    at = {name: i for i, name in enumerate(names)}
+    for i, row in enumerate(rows):
+        lines = row.positive.count("\n") + 1
+        values[:3, i] = len(row.query), len(row.positive), lines
+        for key, value in row.numbers.items():
+            values[at[key], i] = value
+    values.tofile(folder / f"{side}.fields")
+    (folder / f"{side}.fields.json").write_text(json.dumps(names), encoding="utf-8")
+
+
+def _load_split(folder: Path, side: str) -> Split:
+    names = json.loads((folder / f"{side}.fields.json").read_text(encoding="utf-8"))
+    values = map_array(folder / f"{side}.fields", "<f8").reshape(len(names), -1)
+    return Split(
+        queries=_load_texts(folder, f"{side}.queries"),
+        positives=_load_texts(folder, f"{side}.positives"),
+        places=_load_texts(folder, f"{side}.places"),
+        names=_load_texts(folder, f"{side}.names"),
+        fields=dict(zip(names, values, strict=True)),
+    )
+
+
+def _load_texts(folder: Path, name: str) -> Texts:
+    return Texts(
+        map_array(folder / f"{name}.utf8", "<u1"), map_array(folder / f"{name}.ends", "<i8")
+    )

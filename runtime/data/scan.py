@@ -1,23 +1,25 @@
-"""A full read of the data: rows checked, de-duplicated, split, written as an artefact, and counted."""
+"""Read all data once: canonical rows, counts, faults; and prove later that the data is unchanged."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import assert_never
+from typing import Any
 
 import numpy as np
 
 from specrun.runtime import cache
-from specrun.runtime.data.faults import Faults
-from specrun.runtime.data.jsonl import first_objects, read_jsonl
-from specrun.runtime.data.python_source import read_functions, source_files, source_input
-from specrun.runtime.data.rows import Row, Rows, Split, read_rows, write_rows
-from specrun.runtime.data.split import Sides, by_file, by_fraction, no_split
+from specrun.runtime.data import python_source
+from specrun.runtime.data.jsonl import JsonlReader
+from specrun.runtime.data.raw import Fault, Row, by_class
+from specrun.runtime.data.rows import BUILT_IN_FIELDS, Rows, Split, load_rows, store_rows
+from specrun.runtime.data.sources import Listing, SourceFile, list_inputs
+from specrun.runtime.data.split import divide
 from specrun.spec.codec import from_plain, to_plain
-from specrun.spec.diagnostics import Diagnostic, InputError
+from specrun.spec.diagnostics import Diagnostic, InputError, RunError
 from specrun.spec.plan.data import (
     DataPlan,
     FieldRange,
@@ -31,212 +33,233 @@ from specrun.spec.plan.data import (
     Source,
 )
 
-VERSION = 1
-"""Of reading and splitting: raise it when either changes, so that no old artefact is taken."""
+FORMAT = 1
+"""Raised with every change of what is read from the same files: it is part of the cache's keys."""
 
-BUILT_IN = ("query_chars", "positive_chars", "positive_lines")
-PEEKED = 50
+MAX_FIELDS = 256
+FAULTS_KEPT = 50
+
+_KIND = "scans"
+_RESERVED = (
+    "rename the key in the data: `query_chars`, `positive_chars` and `positive_lines` are computed"
+)
 
 
 @dataclass(frozen=True)
-class Peek:
-    """The first rows: numeric fields, and problems as (code, spec path, message, hint)."""
+class _Read:
+    """What reading found, before the split."""
 
-    fields: tuple[str, ...]
-    problems: tuple[tuple[str, str, str, str], ...]
+    rows: list[Row]
+    held_out: list[Row]
+    faults: list[Fault]
 
 
 def scan(source: Source, held_out: HeldOut | None, bad_rows: str) -> Scan:
-    """Read everything, or take what an earlier scan of the same inputs found.
+    """Read all rows, store the canonical ones, and say what was found.
 
-    InputError when something cannot be read, or when ``bad_rows`` is ``error`` and there are any.
+    The answer is kept by the digests of the inputs, so that a second call only reads those.
+    ``bad_rows`` is ``skip`` or ``error``. InputError for missing inputs and, with ``error``, for bad
+    rows; RunError when the cache cannot be written or an input changes while it is read.
     """
-    inputs = input_digests(source, held_out)
-    key = _request(source, held_out, inputs)
-    folder = cache.find("scan", key)
-    if folder is not None:
-        found = from_plain(Scan, json.loads((folder / "scan.json").read_text()))
-        if cache.find("rows", _hex(found.rows_digest)) is not None and not (bad_rows == "error" and found.bad):
-            return replace(found, inputs=inputs)
-    fresh, faults = _read_all(source, held_out, inputs)
-    if bad_rows == "error":
-        faults.refuse()
-    cache.obtain("scan", key, lambda f: _write_scan(f, fresh))
-    return fresh
-
-
-def peek(source: Source, held_out: HeldOut | None) -> Peek:
-    """Look at the first rows only. InputError when a file cannot be read."""
-    if isinstance(source, PythonSource):
-        return Peek(fields=BUILT_IN, problems=())
-    objects = first_objects(Path(source.path), PEEKED)
-    problems = _missing_columns(source, objects, "data.columns")
-    if isinstance(held_out, HeldOutFile):
-        problems += _missing_columns(held_out, first_objects(Path(held_out.path), PEEKED), "data.validation.path")
-    numeric = {k for o in objects for k, v in o.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-    return Peek(fields=(*BUILT_IN, *sorted(numeric - {source.query, source.positive})), problems=tuple(problems))
-
-
-def input_digests(source: Source, held_out: HeldOut | None) -> tuple[Input, ...]:
-    """Digests of the files as they are now. InputError when one cannot be read."""
-    match source:
-        case PythonSource():
-            found = [source_input(source_files(source), ", ".join(source.roots))]
-        case JsonlSource():
-            found = [_file_input("data", source.path)]
-        case _:
-            assert_never(source)
-    if isinstance(held_out, HeldOutFile):
-        found.append(_file_input("validation", held_out.path))
-    return tuple(found)
+    listings = list_inputs(source, held_out)
+    key = _key(source, held_out, listings)
+    tree = _known(key) or _read_and_keep(key, source, held_out, listings)
+    found = replace(from_plain(Scan, tree["scan"]), inputs=tuple(x.input for x in listings))
+    if bad_rows == "error" and found.bad:
+        raise InputError(_diagnostics(tree["faults"], sum(b.count for b in found.bad)))
+    return found
 
 
 def verify_inputs(data: DataPlan) -> None:
-    """InputError when a file of the data differs from what the plan was compiled from."""
-    now = input_digests(data.source, data.validation)
-    changed = [b for b, n in zip(data.scan.inputs, now, strict=True) if b.digest != n.digest]
-    if changed:
-        raise InputError(
-            Diagnostic(
-                code="input-changed",
-                message=f"the {x.role} at {x.path} changed after the plan was compiled",
-                path="data",
-                hint="compile the spec again, or restore the files",
-            )
-            for x in changed
+    """Compare the inputs with what was compiled. InputError names each that changed or is gone."""
+    now = {(x.input.role, x.input.path): x for x in list_inputs(data.source, data.validation)}
+    changed = [
+        Diagnostic(
+            code="changed-input",
+            file=old.path,
+            message=f"the {old.role} changed since the plan was compiled{_which(old, listing)}",
+            hint="restore it, or compile the spec again",
         )
+        for old in data.scan.inputs
+        if (listing := now.get((old.role, old.path))) is None or listing.input.digest != old.digest
+    ]
+    if changed:
+        raise InputError(changed)
 
 
 def ensure_rows(data: DataPlan) -> Rows:
-    """The plan's rows from the cache, read again from the sources when they are not there. InputError when changed."""
-    digest = data.scan.rows_digest
-    folder = cache.find("rows", _hex(digest))
-    if folder is None:
-        found = scan(data.source, data.validation, data.bad_rows)
-        if found.rows_digest != digest:
-            raise InputError(
-                "the rows read now are not those that the plan was compiled from",
-                code="input-changed",
-                hint="compile the spec again",
-            )
-        folder = cache.find("rows", _hex(digest))
-        assert folder is not None
-    return read_rows(folder, digest)
+    """The plan's rows, from the cache, or read again where it has lost them.
+
+    InputError when the data now gives other rows.
+    """
+    if (rows := load_rows(data.scan.rows_digest)) is not None:
+        return rows
+    again = scan(data.source, data.validation, "skip")
+    if again.rows_digest != data.scan.rows_digest:
+        verify_inputs(data)
+        raise InputError(
+            f"the data gives other rows than when the plan was compiled, by another version of "
+            f"specrun or Python ({sys.version_info.major}.{sys.version_info.minor} here)",
+            code="changed-rows",
+            hint="compile the spec again",
+        )
+    return need_rows(again.rows_digest)
 
 
-def rows_of(digest: str) -> Rows:
-    """Rows by digest, as ``scan`` left them in the cache."""
-    folder = cache.find("rows", _hex(digest))
-    if folder is None:
-        raise InputError("the rows are no longer in the cache", code="cache", hint="compile the spec again")
-    return read_rows(folder, digest)
+def need_rows(digest: str) -> Rows:
+    """The rows that a scan has just stored. RunError when the cache lost them since."""
+    if (rows := load_rows(digest)) is None:
+        raise RunError(f"the cache below {cache.cache_root()} lost the rows; compile again")
+    return rows
 
 
-def _hex(digest: str) -> str:
-    return digest.removeprefix("sha256:")
-
-
-def _request(source: Source, held_out: HeldOut | None, inputs: tuple[Input, ...]) -> str:
-    """What shapes the rows: settings and contents, not where the files lie."""
-    settings = {k: v for k, v in to_plain(source).items() if k not in ("path", "roots")}
-    held = None if held_out is None else {k: v for k, v in to_plain(held_out).items() if k != "path"}
-    return cache.key_of(VERSION, settings, held, [i.digest for i in inputs])
-
-
-def _read_all(source: Source, held_out: HeldOut | None, inputs: tuple[Input, ...]) -> tuple[Scan, Faults]:
-    faults = Faults()
-    sides = _split(map(_with_fields, _read(source, faults)), held_out, faults)
-    folder = cache.publish("rows", lambda f: _write(f, sides))
-    digest = "sha256:" + folder.name
-    rows = read_rows(folder, digest)
-    kept = len(sides.training) + len(sides.validation) + sides.duplicates + sides.dropped_by_split
-    found = Scan(
-        inputs=inputs,
-        rows_digest=digest,
-        rows_read=kept + faults.total,
-        bad=faults.summary(),
-        duplicates=sides.duplicates,
-        dropped_by_split=sides.dropped_by_split,
-        training_rows=len(sides.training),
-        validation_rows=len(sides.validation),
-        fields=_ranges(rows.training),
-    )
-    return found, faults
-
-
-def _read(source: Source, faults: Faults) -> Iterator[Row]:
+def _key(source: Source, held_out: HeldOut | None, listings: Sequence[Listing]) -> str:
+    """What the rows depend on: contents and settings, not where the files lie."""
+    parts: dict[str, Any] = {
+        "format": FORMAT,
+        "inputs": [x.input.digest for x in listings],
+        "names": [_prefix(source, x) for x in listings],
+        "source": {k: v for k, v in to_plain(source).items() if k not in ("path", "roots")},
+        "held_out": {k: v for k, v in (to_plain(held_out) or {}).items() if k != "path"},
+    }
     match source:
         case PythonSource():
-            return read_functions(source_files(source), faults)
+            parts["python"] = list(sys.version_info[:2])
         case JsonlSource():
-            return read_jsonl(Path(source.path), source.query, source.positive, faults)
-        case _:
-            assert_never(source)
+            parts["names"] = [x.files[0].name for x in listings]
+    return cache.digest_of(parts)
 
 
-def _split(rows: Iterator[Row], held_out: HeldOut | None, faults: Faults) -> Sides:
-    match held_out:
-        case None:
-            return no_split(rows)
-        case HeldOutFraction():
-            return by_fraction(rows, held_out.fraction)
-        case HeldOutFile():
-            held = read_jsonl(Path(held_out.path), held_out.query, held_out.positive, faults)
-            return by_file(rows, map(_with_fields, held))
-        case _:
-            assert_never(held_out)
+def _prefix(source: Source, listing: Listing) -> str:
+    """What goes before names in places: a root's own name, where there are several roots."""
+    several = isinstance(source, PythonSource) and len(source.roots) > 1
+    root = Path(listing.input.path)
+    return f"{root.name}/" if several and root.is_dir() else ""
 
 
-def _with_fields(row: Row) -> Row:
-    own = {
-        "query_chars": float(len(row.query)),
-        "positive_chars": float(len(row.positive)),
-        "positive_lines": float(row.positive.count("\n") + 1),
+def _known(key: str) -> dict[str, Any] | None:
+    folder = cache.find(_KIND, key)
+    if folder is None:
+        return None
+    tree = json.loads((folder / "scan.json").read_text(encoding="utf-8"))
+    return tree if load_rows(tree["scan"]["rows_digest"]) is not None else None
+
+
+def _read_and_keep(
+    key: str, source: Source, held_out: HeldOut | None, listings: Sequence[Listing]
+) -> dict[str, Any]:
+    read = _read(source, held_out, listings)
+    tree = {
+        "scan": to_plain(_summary(read, held_out)),
+        "faults": [[f.reason, f.file, f.line, f.detail] for f in read.faults[:FAULTS_KEPT]],
     }
-    return replace(row, fields={**row.fields, **own})
+    text = json.dumps(tree, sort_keys=True)
+    cache.make(_KIND, key, lambda folder: _write(folder / "scan.json", text))
+    return tree
 
 
-def _write(folder: Path, sides: Sides) -> str:
-    write_rows(folder, sides.training, sides.validation)
-    return cache.content_key(folder)
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
-def _write_scan(folder: Path, found: Scan) -> None:
-    (folder / "scan.json").write_text(json.dumps(to_plain(found)))
+def _summary(read: _Read, held_out: HeldOut | None) -> Scan:
+    _check_fields([*read.rows, *read.held_out])
+    fraction = held_out.fraction if isinstance(held_out, HeldOutFraction) else None
+    division = divide(read.rows, fraction, read.held_out)
+    digest = store_rows(division.training, division.validation)
+    rows = need_rows(digest)
+    return Scan(
+        inputs=(),
+        rows_digest=digest,
+        rows_read=len(read.rows) + len(read.held_out) + len(read.faults),
+        bad=by_class(read.faults),
+        duplicates=division.duplicates,
+        dropped_by_split=division.dropped,
+        training_rows=len(rows.training),
+        validation_rows=len(rows.validation),
+        fields=_ranges(rows.training),
+    )
+
+
+def _read(source: Source, held_out: HeldOut | None, listings: Sequence[Listing]) -> _Read:
+    read = _Read([], [], [])
+    for listing in listings:
+        if listing.input.role == "data" and isinstance(source, PythonSource):
+            prefix = _prefix(source, listing)
+            for file in listing.files:
+                rows, faults = python_source.read_file(file, prefix)
+                read.rows.extend(rows)
+                read.faults.extend(faults)
+        elif listing.input.role == "data" and isinstance(source, JsonlSource):
+            _read_jsonl(listing.files[0], source, read.rows, read.faults)
+        elif isinstance(held_out, HeldOutFile):
+            _read_jsonl(listing.files[0], held_out, read.held_out, read.faults)
+    return read
+
+
+def _read_jsonl(
+    file: SourceFile, columns: JsonlSource | HeldOutFile, rows: list[Row], faults: list[Fault]
+) -> None:
+    reader = JsonlReader(file.path, columns.query, columns.positive)
+    try:
+        for found in reader:
+            if isinstance(found, Row):
+                rows.append(found)
+            else:
+                faults.append(found)
+    except OSError as error:
+        raise InputError(f"cannot read {file.path}: {error.strerror or error}") from error
+    if reader.digest != file.digest:
+        raise RunError(f"{file.path} changed while it was read; start again")
+
+
+def _check_fields(rows: Sequence[Row]) -> None:
+    names = {key for row in rows for key in row.numbers}
+    if clash := sorted(names & set(BUILT_IN_FIELDS)):
+        shown = ", ".join(f"`{name}`" for name in clash)
+        message = f"the rows have keys that name built-in fields: {shown}"
+        raise InputError(message, code="reserved-field", hint=_RESERVED)
+    if len(names) > MAX_FIELDS:
+        message = f"the rows have {len(names)} different numeric keys; at most {MAX_FIELDS} can be"
+        hint = "put numbers that no stage selects by into a nested object"
+        raise InputError(message, code="too-many-fields", hint=hint)
 
 
 def _ranges(split: Split) -> tuple[FieldRange, ...]:
-    found: list[FieldRange] = []
-    for name, values in sorted(split.fields.items()):
-        there = values[~np.isnan(values)]
-        if len(there):
-            found.append(
-                FieldRange(name=name, count=len(there), minimum=float(there.min()), maximum=float(there.max()))
-            )
-    return tuple(found)
+    return tuple(
+        FieldRange(
+            name=name,
+            count=len(there),
+            minimum=float(there.min()),
+            maximum=float(there.max()),
+        )
+        for name, values in sorted(split.fields.items())
+        if len(there := values[~np.isnan(values)])
+    )
 
 
-def _file_input(role: str, path: str) -> Input:
-    try:
-        return Input(role=role, path=path, digest=cache.file_digest(Path(path)), bytes=Path(path).stat().st_size)
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}", code="unreadable", hint="check the path and its permissions"
-        ) from error
+def _diagnostics(faults: Sequence[Sequence[Any]], total: int) -> list[Diagnostic]:
+    found = [
+        Diagnostic(
+            code="bad-row",
+            path="data",
+            file=file,
+            line=line,
+            column=1 if line else 0,
+            message=f"{reason}: {detail}" if detail else str(reason),
+            hint="mend it, or set data.bad_rows to skip",
+        )
+        for reason, file, line, detail in faults
+    ]
+    if total > len(found):
+        more = f"{total - len(found)} more bad rows are not shown; {total} in all"
+        found.append(Diagnostic(code="bad-row", path="data", message=more))
+    return found
 
 
-def _missing_columns(
-    source: JsonlSource | HeldOutFile, objects: list[dict[str, object]], path: str
-) -> list[tuple[str, str, str, str]]:
-    problems: list[tuple[str, str, str, str]] = []
-    for side in ("query", "positive"):
-        key = getattr(source, side)
-        if objects and not any(key in o for o in objects):
-            keys = sorted({k for o in objects for k in o})
-            where = f"{path}.{side}" if path == "data.columns" else path
-            message = f"none of the first {len(objects)} rows of {Path(source.path).name} has the key {key!r}"
-            problems.append(("missing-column", where, message, f"there are: {', '.join(keys[:20])}"))
-    if not objects:
-        where = "data.path" if path == "data.columns" else path
-        problems.append(("no-rows", where, f"{Path(source.path).name} begins with no JSON object", "one object a line"))
-    return problems
+def _which(old: Input, listing: Listing | None) -> str:
+    if listing is None:
+        return ": it is gone"
+    if listing.input.files != old.files:
+        return f": {listing.input.files} files, and {old.files} then"
+    return f": {listing.input.bytes} bytes, and {old.bytes} then"

@@ -1,73 +1,65 @@
-"""Which rows train and which are held out.
+"""Which rows train and which are held out, so that nothing leaks and nothing moves.
 
-A row's side is a function of its own query: the hash of the normalised text falls below the fraction, or not. So
-rows that share a docstring share a side, and adding rows moves none of the others. Rows that share a positive
-across the two sides would leak: the training one is left out and counted.
+A row's side depends on its own query alone: it is held out when a hash of the normalised query
+falls below the fraction. So rows of equal query are on one side, and adding rows moves none. A
+training row that repeats any text of a held-out row, on either side of the pair, is then dropped.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from specrun.runtime.data.rows import Row
+from specrun.runtime.data.raw import Row
 
-HASH_BITS = 64
+_SALT = b"specrun split 1"
 
 
-class Sides(NamedTuple):
-    """Training and held-out rows, and how many rows were left out."""
+class Division(NamedTuple):
+    """Training and held-out rows in the order read; repeated pairs and leaking rows are counted."""
 
     training: list[Row]
     validation: list[Row]
     duplicates: int
-    dropped_by_split: int
+    dropped: int
 
 
 def normalise(text: str) -> str:
-    """Lower case, white space folded: texts equal under this count as the same."""
-    return " ".join(text.lower().split())
+    """A text without what does not tell texts apart: compatibility forms, case, and runs of white space."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def share(text: str) -> float:
-    """A number in [0, 1) that depends on the normalised text alone."""
-    digest = hashlib.sha256(normalise(text).encode()).digest()
-    return int.from_bytes(digest[: HASH_BITS // 8]) / 2**HASH_BITS
+def divide(
+    rows: Iterable[Row], fraction: float | None = None, held_out: Iterable[Row] = ()
+) -> Division:
+    """De-duplicate rows and divide them: by ``fraction`` of a hash, or from the given held-out rows."""
+    own, own_repeated = _unique(rows)
+    given, given_repeated = _unique(held_out)
+    limit = 0 if fraction is None else round(fraction * 2**64)
+    sides = [_hash(query) < limit for _, query, _ in own]
+    held = [x for x, side in zip(own, sides, strict=True) if side] + given
+    left = [x for x, side in zip(own, sides, strict=True) if not side]
+    taken = {text for _, query, positive in held for text in (query, positive)}
+    training = [x[0] for x in left if x[1] not in taken and x[2] not in taken]
+    return Division(
+        training=training,
+        validation=[x[0] for x in held],
+        duplicates=own_repeated + given_repeated,
+        dropped=len(left) - len(training),
+    )
 
 
-def by_fraction(rows: Iterable[Row], fraction: float) -> Sides:
-    """Hold out the rows whose query hashes below ``fraction``."""
-    unique, duplicates = _unique(rows)
-    held = [r for r in unique if share(r.query) < fraction]
-    return _without_leaks([r for r in unique if share(r.query) >= fraction], held, duplicates)
-
-
-def by_file(rows: Iterable[Row], held: Iterable[Row]) -> Sides:
-    """Hold out the rows of another file; training rows that repeat one of their texts are left out."""
-    training, twice = _unique(rows)
-    validation, also = _unique(held)
-    return _without_leaks(training, validation, twice + also)
-
-
-def no_split(rows: Iterable[Row]) -> Sides:
-    """Everything trains."""
-    training, duplicates = _unique(rows)
-    return Sides(training, [], duplicates, 0)
-
-
-def _without_leaks(training: list[Row], held: list[Row], duplicates: int) -> Sides:
-    queries = {normalise(r.query) for r in held}
-    positives = {normalise(r.positive) for r in held}
-    kept = [r for r in training if normalise(r.query) not in queries and normalise(r.positive) not in positives]
-    return Sides(kept, held, duplicates, len(training) - len(kept))
-
-
-def _unique(rows: Iterable[Row]) -> tuple[list[Row], int]:
-    """Rows without those that repeat both texts of an earlier one, and how many those were."""
-    seen: dict[tuple[str, str], Row] = {}
-    total = 0
+def _unique(rows: Iterable[Row]) -> tuple[Sequence[tuple[Row, str, str]], int]:
+    """The first row of each normalised pair with both normalised texts, and how many repeat one."""
+    found: dict[tuple[str, str], Row] = {}
+    count = 0
     for row in rows:
-        total += 1
-        seen.setdefault((normalise(row.query), normalise(row.positive)), row)
-    return list(seen.values()), total - len(seen)
+        count += 1
+        found.setdefault((normalise(row.query), normalise(row.positive)), row)
+    return [(row, query, positive) for (query, positive), row in found.items()], count - len(found)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, key=_SALT).digest(), "big")

@@ -1,0 +1,224 @@
+"""The files that a source of rows reads, and the digests by which a change of them is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from specrun.runtime.cache import file_digest
+from specrun.spec.diagnostics import Diagnostic, InputError
+from specrun.spec.plan.data import HeldOut, HeldOutFile, Input, JsonlSource, PythonSource, Source
+
+LEFT_OUT = frozenset({"__pycache__", "site-packages", "dist-packages", "node_modules"})
+"""Folders never read below a root; neither are hidden folders and virtual environments."""
+
+LIBRARY_TESTS = frozenset({"test", "tests", "idle_test"})
+"""Folders not read below Python's own library: its tests quote the docstrings that they test."""
+
+_LIBRARY_MARKS = ("os.py", "abc.py", "site.py", "_collections_abc.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """A file to read. ``name`` is its path below the root with ``/``; ``error`` says why it is unreadable."""
+
+    name: str
+    path: Path
+    digest: str
+    bytes: int
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What one input consists of, ``files`` in the order of their names."""
+
+    input: Input
+    files: tuple[SourceFile, ...]
+
+
+def list_inputs(source: Source, held_out: HeldOut | None) -> tuple[Listing, ...]:
+    """Every input with the digests of its files, the held-out file last.
+
+    Raises InputError, all at once, for roots and files that are missing and for patterns that
+    cannot match.
+    """
+    problems: list[Diagnostic] = []
+    found = [
+        _attempt(role, Path(path), place, source, problems)
+        for role, path, place in places(source, held_out)
+    ]
+    if problems:
+        raise InputError(problems)
+    return tuple(listing for listing in found if listing is not None)
+
+
+def places(source: Source, held_out: HeldOut | None) -> Iterator[tuple[str, str, str]]:
+    """(role, path, path in the spec) of every input."""
+    match source:
+        case PythonSource():
+            for i, root in enumerate(source.roots):
+                yield "data", root, f"data.roots[{i}]"
+        case JsonlSource():
+            yield "data", source.path, "data.path"
+    if isinstance(held_out, HeldOutFile):
+        yield "validation", held_out.path, "data.validation.path"
+
+
+def walk(root: Path, exclude: Sequence[re.Pattern[str]]) -> Iterator[tuple[str, Path]]:
+    """(name, path) of the Python files below ``root`` in the order of their names, or of the one file.
+
+    Links to folders are not followed, so cycles do no harm.
+    """
+    if not root.is_dir():
+        yield root.name, root
+        return
+    skipped = LEFT_OUT | LIBRARY_TESTS if is_library(root) else LEFT_OUT
+    pending = [("", root)]
+    while pending:
+        name, path = pending.pop()
+        if name and not path.is_dir():
+            yield name, path
+            continue
+        below = (_join(name, entry) for entry in _entries(path, skipped))
+        kept = [(n, root / n) for n in below if not any(p.fullmatch(n) for p in exclude)]
+        pending.extend(sorted(kept, reverse=True))
+
+
+def is_library(root: Path) -> bool:
+    """Whether a folder is the standard library of some Python, told by files that only it has together."""
+    return all((root / mark).is_file() for mark in _LIBRARY_MARKS)
+
+
+def compile_patterns(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
+    """Glob patterns over names below a root: ``*`` and ``?`` stay within a folder, ``**`` does not.
+
+    A pattern that matches a folder leaves out all that is in it. InputError for patterns that
+    cannot match any name.
+    """
+    compiled = [_compile(p) for p in patterns]
+    wrong = [
+        Diagnostic(
+            code="bad-pattern",
+            path=f"data.exclude[{i}]",
+            message=f"the pattern {patterns[i]!r} can match nothing below a root",
+            hint="write it without a leading `/` and without `..`, such as `tests/**`",
+        )
+        for i, pattern in enumerate(compiled)
+        if pattern is None
+    ]
+    if wrong:
+        raise InputError(wrong)
+    return tuple(p for p in compiled if p is not None)
+
+
+def _attempt(
+    role: str, path: Path, place: str, source: Source, problems: list[Diagnostic]
+) -> Listing | None:
+    try:
+        if role == "data" and isinstance(source, PythonSource):
+            return _list_tree(path, source.exclude)
+        return _list_file(role, path)
+    except OSError as error:
+        problems.append(
+            Diagnostic(
+                code="unreadable",
+                path=place,
+                message=f"cannot read {path}: {error.strerror or error}",
+                hint="check that it exists and may be read",
+            )
+        )
+    except InputError as error:
+        problems.extend(d for d in error.diagnostics if d not in problems)
+    return None
+
+
+def _list_file(role: str, path: Path) -> Listing:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(0, "it is not a regular file")
+    digest, size = "sha256:" + file_digest(path), path.stat().st_size
+    file = SourceFile(name=path.name, path=path, digest=digest, bytes=size)
+    return Listing(
+        input=Input(role=role, path=str(path), digest=digest, bytes=size), files=(file,)
+    )
+
+
+def _list_tree(root: Path, exclude: Sequence[str]) -> Listing:
+    root.stat()
+    files = tuple(
+        _source_file(name, path) for name, path in walk(root, compile_patterns(exclude))
+    )
+    total = hashlib.sha256()
+    for file in files:
+        total.update(f"{file.name}\0{file.digest}\n".encode("utf-8", "surrogateescape"))
+    return Listing(
+        input=Input(
+            role="data",
+            path=str(root),
+            digest="sha256:" + total.hexdigest(),
+            bytes=sum(f.bytes for f in files),
+            files=len(files),
+        ),
+        files=files,
+    )
+
+
+def _source_file(name: str, path: Path) -> SourceFile:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return SourceFile(name=name, path=path, digest="", bytes=0, error="not a regular file")
+        digest, size = "sha256:" + file_digest(path), path.stat().st_size
+        return SourceFile(name=name, path=path, digest=digest, bytes=size)
+    except OSError as error:
+        why = error.strerror or str(error)
+        return SourceFile(name=name, path=path, digest="", bytes=0, error=why)
+
+
+def _entries(folder: Path, skipped: frozenset[str]) -> Iterator[str]:
+    """Names of a folder's Python files and of the folders to go into."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror} in {folder}") from error
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            hidden = entry.name.startswith(".") or entry.name in skipped
+            if not hidden and not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
+                yield entry.name
+        elif entry.name.endswith(".py") and not entry.is_dir():
+            yield entry.name
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _compile(pattern: str) -> re.Pattern[str] | None:
+    """A glob as a regular expression; None when it can match nothing."""
+    if pattern.startswith("/") or ".." in pattern.split("/") or not pattern.strip("/"):
+        return None
+    try:
+        return re.compile(_expression(pattern.rstrip("/")))
+    except re.error:
+        return None
+
+
+def _expression(pattern: str) -> str:
+    """The regular expression's text; a bracket without its end stands for itself."""
+    parts = re.split(r"(\*\*/|/\*\*$|\*\*|\*|\?|\[!?\]?[^\]/]*\])", pattern)
+    return "".join(_piece(part) for part in parts) + r"(?:/.*)?"
+
+
+def _piece(part: str) -> str:
+    known = {"**/": r"(?:.*/)?", "/**": r"/.*", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}
+    if part in known:
+        return known[part]
+    if part.startswith("[") and part.endswith("]") and len(part) > 2:
+        inner = part[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+        return f"[^/{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
+    return re.escape(part)
