@@ -23,7 +23,8 @@ from specrun.spec.plan.model import BertConfig, WeightsPlan
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedDirectory:
-    """``max_length`` counts tokens, the special ones included; None when the directory says nothing.
+    """``max_length`` counts tokens, the special ones included; None when the directory says nothing
+    (the positions of the configuration are then the only limit).
 
     ``weights`` is None when the directory holds only a configuration. ``unused`` are the tensors that are known and
     take no part in an embedding, such as a pooler or a masked-language head. ``pooling`` is mean where the directory
@@ -75,7 +76,7 @@ def _config(model: Folder, pooling: Literal["mean", "cls"]) -> BertConfig | None
     model_type = raw.get("model_type")
     if model_type not in bert.MODEL_TYPES:
         known = ", ".join(bert.MODEL_TYPES)
-        message = f"model_type must be one of: {known}; found {model_type!r}"
+        message = f"model_type must be one of: {known}; found {_short(model_type)}"
         model.fault("config.json", message, "only these architectures are implemented")
         return None
     before = model.faults_found
@@ -99,7 +100,7 @@ def _refuse_unlike(model: Folder, raw: dict[str, object]) -> None:
     """Keys that change the arithmetic must have the one value that is implemented."""
     for key, only in bert.FIXED.items():
         if key in raw and raw[key] != only and not (raw[key] is None and not only):
-            message = f"{key} must be {only!r}, found {str(raw[key])[:80]!r}"
+            message = f"{key} must be {only!r}, found {_short(raw[key])}"
             model.fault(
                 "config.json", message, "this variant of the architecture is not implemented"
             )
@@ -114,22 +115,26 @@ def _value(model: Folder, raw: dict[str, object], key: str) -> object:
     default = bert.DEFAULTS[key]
     value = raw.get(key, default)
     if isinstance(default, int):
-        least = 0 if key == "num_hidden_layers" else 1
-        if type(value) is int and least <= value < 2**31:
+        least, most = (0, 512) if key == "num_hidden_layers" else (1, 2**31 - 1)
+        if type(value) is int and least <= value <= most:
             return value
-        model.fault(
-            "config.json", f"{key} must be a whole number ≥ {least}, found {value!r}", _TYPE
-        )
+        message = f"{key} must be a whole number from {least} to {most}, found {_short(value)}"
+        model.fault("config.json", message, _TYPE)
     elif isinstance(default, float):
         if isinstance(value, int | float) and type(value) is not bool and _in_range(key, value):
             return float(value)
         rule = "a number from 0 to below 1" if key.endswith("_prob") else "a number above 0"
-        model.fault("config.json", f"{key} must be {rule}, found {value!r}", _TYPE)
+        model.fault("config.json", f"{key} must be {rule}, found {_short(value)}", _TYPE)
     elif isinstance(value, str):
         return value
     else:
-        model.fault("config.json", f"{key} must be text, found {value!r}", _TYPE)
+        model.fault("config.json", f"{key} must be text, found {_short(value)}", _TYPE)
     return default
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 _TYPE = "config.json must be the model's own, as transformers writes it"
@@ -141,7 +146,9 @@ def _in_range(key: str, value: float) -> bool:
 
 def _check_activation(model: Folder, activation: object) -> None:
     if activation not in bert.ACTIVATIONS:
-        message = f"hidden_act must be one of: {', '.join(bert.ACTIVATIONS)}; found {activation!r}"
+        message = (
+            f"hidden_act must be one of: {', '.join(bert.ACTIVATIONS)}; found {_short(activation)}"
+        )
         model.fault("config.json", message, "this activation is not implemented")
 
 
@@ -160,7 +167,7 @@ def _max_length(model: Folder, sentences: Sentences, config: BertConfig | None) 
     if type(length) not in (int, float) or config is None:
         return None
     # transformers writes 1e30 for "no limit"
-    return min(int(cast(float, length)), config.max_position_embeddings) if length >= 1 else None
+    return int(min(cast(float, length), config.max_position_embeddings)) if length >= 1 else None
 
 
 def _weights(directory: Path, config: BertConfig) -> tuple[WeightsPlan | None, tuple[str, ...]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from specrun.runtime.models.bert import table as bert
 from specrun.runtime.weights.tensors import Tensor
-from specrun.spec.plan.model import BertConfig, EncoderConfig, TableRow, TextEncoderConfig
+from specrun.spec.plan.model import EncoderConfig, TableRow, TextEncoderConfig
 
 Layout = Literal["torch", "flax"]
 
@@ -106,8 +106,3 @@ def write_names(
         )
         for row in rows
     }
-
-
-def known_kind(config: EncoderConfig) -> bool:
-    """Whether weights of the family are read from Hugging Face directories."""
-    return isinstance(config, BertConfig)

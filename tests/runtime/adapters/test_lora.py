@@ -178,7 +178,7 @@ def test_an_adapter_of_another_kind_is_refused(tmp_path: Path, changes: dict[str
 
 def test_a_damaged_adapter_is_refused(tmp_path: Path):
     model = make("bert")
-    with pytest.raises(InputError, match="adapter_config.json and adapter_model.safetensors"):
+    with pytest.raises(InputError, match=r"adapter_config\.json and adapter_model"):
         read_adapter(tmp_path, model)
     write_adapter(tmp_path, started(model), model)
     weights, config = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from specrun.runtime.models.bert.table import DEFAULTS, FIXED
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
 from specrun.spec.diagnostics import InputError
 from tests.runtime.models.tiny import bert_config
@@ -94,11 +98,15 @@ def test_the_digest_covers_every_file_that_was_read(tmp_path: Path):
     [
         ({"model_type": "roberta"}, "model_type must be one of: bert; found 'roberta'"),
         ({"model_type": None}, "found None"),
-        ({"hidden_size": "16"}, "hidden_size must be a whole number ≥ 1, found '16'"),
+        (
+            {"hidden_size": "16"},
+            "hidden_size must be a whole number from 1 to 2147483647, found '16'",
+        ),
         ({"hidden_size": True}, "found True"),
-        ({"vocab_size": 0}, "vocab_size must be a whole number ≥ 1"),
-        ({"num_hidden_layers": -1}, "num_hidden_layers must be a whole number ≥ 0"),
-        ({"type_vocab_size": 0}, "type_vocab_size must be a whole number ≥ 1"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers must be a whole number from 0 to 512"),
+        ({"vocab_size": 0}, "vocab_size must be a whole number from 1"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers must be a whole number from 0 to 512"),
+        ({"type_vocab_size": 0}, "type_vocab_size must be a whole number from 1"),
         ({"hidden_dropout_prob": 1}, "hidden_dropout_prob must be a number from 0 to below 1"),
         ({"layer_norm_eps": 0}, "layer_norm_eps must be a number above 0"),
         ({"layer_norm_eps": "1e-5"}, "layer_norm_eps must be a number above 0"),
@@ -106,7 +114,7 @@ def test_the_digest_covers_every_file_that_was_read(tmp_path: Path):
         ({"hidden_act": "mish"}, "hidden_act must be one of: gelu"),
         ({"num_attention_heads": 3}, "16 / 3 is not whole"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type must be 'absolute'"),
-        ({"is_decoder": True}, "is_decoder must be False, found 'True'"),
+        ({"is_decoder": True}, "is_decoder must be False, found True"),
         ({"quantization_config": {"bits": 4}}, "quantization_config must be None"),
         ({"pruned_heads": {"0": [1]}}, "pruned_heads must be {}"),
         ({"auto_map": {"AutoModel": "mine.Model"}}, "code that comes with the model"),
@@ -191,6 +199,42 @@ def test_lower_casing_that_the_tokenizer_does_is_fine(tmp_path: Path):
     write(tmp_path, "sentence_bert_config.json", {"do_lower_case": True, "max_seq_length": 7})
     write(tmp_path, "tokenizer.json", {"normalizer": {"type": "BertNormalizer", "lowercase": True}})
     assert inspect(tmp_path).max_length == 7
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=4,
+)
+PIECES = {
+    "config.json": [*DEFAULTS, *FIXED, "model_type", "auto_map"],
+    "modules.json": ["idx", "path", "type"],
+    "1_Pooling/config.json": ["pooling_mode", "pooling_mode_max_tokens"],
+    "sentence_bert_config.json": ["max_seq_length", "do_lower_case", "module_output_name"],
+    "config_sentence_transformers.json": ["default_prompt_name", "prompts"],
+    "tokenizer_config.json": ["model_max_length"],
+    "tokenizer.json": ["normalizer"],
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_the_files_hold_the_answer_is_a_directory_or_a_refusal(data: st.DataObject):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_config(folder, CONFIG)
+        sentence_directory(folder, new=data.draw(st.booleans()))
+        piece = data.draw(st.sampled_from(sorted(PIECES)))
+        path = folder / piece
+        content = json.loads(path.read_text()) if path.is_file() else {}
+        part = content[data.draw(st.integers(0, 2))] if isinstance(content, list) else content
+        part[data.draw(st.sampled_from(PIECES[piece]))] = data.draw(JSON)
+        write(folder, piece, data.draw(st.sampled_from([content, content, data.draw(JSON)])))
+        try:
+            assert isinstance(inspect(folder), PretrainedDirectory)
+        except InputError as error:
+            hints = [diagnostic.hint for diagnostic in error.diagnostics]
+            assert all(hints)
 
 
 def test_nothing_there(tmp_path: Path):
