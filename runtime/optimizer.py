@@ -59,23 +59,23 @@ def update(
     """(parameters, state) after one step of AdamW (Loshchilov and Hutter 2019, algorithm 2).
 
     ``p ← p − rate · (m̂ / (√v̂ + eps) + weight_decay · p)``, the decay only at the paths ``decayed``.
-    As in torch, and unlike the paper, the rate multiplies the decay. ``gradients`` are clipped
-    already. All trees have the same paths; ``rate`` is a scalar.
+    As in torch, and unlike the paper, the rate multiplies the decay; the order of the operations is
+    torch's too, so that the rounding agrees. ``gradients`` are clipped already. All trees have the
+    same paths; ``rate`` is a scalar.
     """
-    weight_decay = dict.fromkeys(decayed, plan.weight_decay)
+    decay = dict.fromkeys(decayed, plan.weight_decay)
     old, slopes = trees.flatten(parameters), trees.flatten(gradients)
     before = {part: trees.flatten(state[part]) for part in ("first", "second", "count")}
     after: dict[str, dict[str, jax.Array]] = {"first": {}, "second": {}, "count": {}}
     new: dict[str, jax.Array] = {}
     for path, p in old.items():
-        g = slopes[path]
-        m = plan.beta1 * before["first"][path] + (1.0 - plan.beta1) * g
-        v = plan.beta2 * before["second"][path] + (1.0 - plan.beta2) * g * g
-        t = before["count"][path] + 1
-        direction = (m / _correction(plan.beta1, t)) / (
-            jnp.sqrt(v / _correction(plan.beta2, t)) + plan.eps
-        )
-        new[path] = p - rate * (direction + weight_decay.get(path, 0.0) * p)
+        first, second, count = (before[part][path] for part in ("first", "second", "count"))
+        m = first + (1.0 - plan.beta1) * (slopes[path] - first)
+        v = plan.beta2 * second + (1.0 - plan.beta2) * jnp.square(slopes[path])
+        t = count + 1
+        spread = jnp.sqrt(v) / jnp.sqrt(_correction(plan.beta2, t)) + plan.eps
+        kept = p * (1.0 - rate * decay[path]) if path in decay else p
+        new[path] = kept - (rate / _correction(plan.beta1, t)) * (m / spread)
         after["first"][path], after["second"][path], after["count"][path] = m, v, t
     return trees.unflatten(new), {part: trees.unflatten(x) for part, x in after.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -43,7 +44,7 @@ class Program(NamedTuple):
     """
 
     init: Callable[[int], State]
-    step: Callable[[State, Any, Control], tuple[State, Metrics]]
+    step: Step
     enter: Callable[[int, State], State]
     evaluate: Callable[[State, Any, Control], Metrics]
     encode: Callable[[Mapping[str, Any], Any, Any], jax.Array]
@@ -89,7 +90,30 @@ class _Parts(NamedTuple):
         return Objective(encode, {name: self.terms[name] for name in sorted(names)}, chunks)
 
 
-def _step(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., tuple[State, Metrics]]:
+@dataclass(frozen=True)
+class Step:
+    """``Program.step``: the jitted step, and its lowering for who measures it without running it."""
+
+    compiled: Any
+    rows: jax.sharding.NamedSharding
+    everywhere: jax.sharding.NamedSharding
+
+    def __call__(self, old: State, batch: Any, control: Control) -> tuple[State, Metrics]:
+        # Explicit, so that a transfer guard may forbid every other transfer.
+        batch, control = jax.device_put((batch, control), (self.rows, self.everywhere))
+        new, metrics = self.compiled(_carried(old), old["frozen"], batch, control)
+        return {**new, "frozen": old["frozen"]}, metrics
+
+    def lower(self, old: State, batch: Any, control: Control) -> jax.stages.Lowered:
+        """The step lowered for arguments of these shapes, which may be abstract. It is a trace."""
+        return self.compiled.lower(_carried(old), old["frozen"], batch, control)
+
+
+def _carried(old: State) -> Tree:
+    return {part: old[part] for part in state.CARRIED}
+
+
+def _step(parts: _Parts, mesh: jax.sharding.Mesh) -> Step:
     everywhere, rows = meshes.replicated(mesh), meshes.over_rows(mesh)
     compiled = _jit(
         parts.plan,
@@ -98,14 +122,7 @@ def _step(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., tuple[State, 
         out_shardings=everywhere,
         donate_argnums=0,
     )
-
-    def step(old: State, batch: Any, control: Control) -> tuple[State, Metrics]:
-        carried = {part: old[part] for part in state.CARRIED}
-        batch, control = jax.device_put((batch, control), (rows, everywhere))
-        new, metrics = compiled(carried, old["frozen"], batch, control)
-        return {**new, "frozen": old["frozen"]}, metrics
-
-    return step
+    return Step(compiled, rows, everywhere)
 
 
 def _train(

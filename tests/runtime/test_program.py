@@ -97,7 +97,7 @@ def by_hand(passes, dims, lora, trained):
 
     def side(parameters, number, ids, mask, rows):
         fold = jax.random.fold_in(key, number)
-        keys = jnp.stack([jax.random.fold_in(fold, r) for r in rows])
+        keys = jax.vmap(lambda r: jax.random.fold_in(fold, r))(rows)
         return encode({k: v for k, v in parameters.items() if k != "losses"}, ids, mask, keys)
 
     def loss(parameters):
