@@ -83,10 +83,13 @@ class Folder:
             self.fault(name, f"the file cannot be read: {error.strerror or error}", _OPEN)
             return None
         try:
-            return json.loads(content.decode("utf-8"))
+            value = json.loads(content.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             self.fault(name, f"the file is not JSON: {error}", _WRITE)
             return None
+        if value is None:
+            self.fault(name, "the file holds nothing but null", _WRITE)
+        return value
 
     def finish(self) -> None:
         """Raises one InputError with every fault noted so far."""

@@ -77,7 +77,7 @@ def test_only_b_has_a_gradient_at_step_0(kind: str):
     model = make(kind)
     params = initial_parameters(model, 0)
     ids, mask = batch()
-    encode = build_encoder(model).encode
+    encode = jax.jit(build_encoder(model).encode)
     gradient = flatten(jax.grad(lambda p: jnp.sum(encode(p, ids, mask)[:, 0] ** 2))(params))
     for path, leaf in gradient.items():
         if path.endswith("lora_a"):
@@ -93,7 +93,7 @@ def test_merged_it_gives_the_same_embeddings(kind: str, layers: list[int] | None
     model = make(kind, layers=layers, rslora=rslora)
     params = started(model)
     ids, mask = batch()
-    with_adapters = build_encoder(model).encode(params, ids, mask)
+    with_adapters = jax.jit(build_encoder(model).encode)(params, ids, mask)
     merged = merge(params, model)
     assert not any(is_adapter(path) for path in flatten(merged))
     out = build_encoder(plain(model)).encode(merged, ids, mask)
@@ -111,7 +111,7 @@ def test_dropout_belongs_to_the_row():
     model = make("text", dropout=0.5)
     params = started(model)
     ids, mask = batch()
-    encode = build_encoder(model).encode
+    encode = jax.jit(build_encoder(model).encode)
     keys = jax.random.split(jax.random.key(0), 4)
     whole = encode(params, ids, mask, keys)
     half = encode(params, ids[2:], mask[2:], keys[2:])

@@ -183,6 +183,8 @@ def test_all_faults_at_once(tmp_path: Path):
             "puts 'query: ' before every text",
         ),
         ("config.json", "", "not JSON"),
+        ("config.json", "null", "nothing but null"),
+        ("modules.json", "null", "nothing but null"),
         ("config.json", "[]", "a JSON object is needed, found list"),
     ],
 )

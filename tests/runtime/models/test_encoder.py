@@ -95,13 +95,13 @@ def test_grouping_remat_and_unroll_do_not_change_the_result(name: str):
     ids, mask = batch()
     keys = jax.random.split(jax.random.key(3), 4)
     whole = model_plan(config, new=True)
-    base = build_encoder(whole).encode(initial_parameters(whole, 0), ids, mask, keys)
+    base = jax.jit(build_encoder(whole).encode)(initial_parameters(whole, 0), ids, mask, keys)
     for cuts in [(1,), (1, 2)]:
         model = model_plan(config, cuts=cuts, new=True)
-        out = build_encoder(model).encode(initial_parameters(model, 0), ids, mask, keys)
+        out = jax.jit(build_encoder(model).encode)(initial_parameters(model, 0), ids, mask, keys)
         np.testing.assert_allclose(out, base, atol=CLOSE)
-    varied = build_encoder(whole, remat=True, unroll=2)
-    out = varied.encode(initial_parameters(whole, 0), ids, mask, keys)
+    varied = jax.jit(build_encoder(whole, remat=True, unroll=2).encode)
+    out = varied(initial_parameters(whole, 0), ids, mask, keys)
     np.testing.assert_allclose(out, base, atol=CLOSE)
 
 
@@ -126,7 +126,7 @@ def test_remat_does_not_change_the_gradient(name: str):
 @pytest.mark.parametrize("name", ["text", "text rotary", "bert"])
 def test_padding_never_touches_an_embedding(name: str):
     model = model_plan(CONFIGS[name], new=True)
-    encode, params = build_encoder(model).encode, initial_parameters(model, 0)
+    encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
     ids, mask = batch(length=5)
     other = np.where(mask, ids, 7).astype(np.int32)
     wide = np.pad(ids, ((0, 0), (0, 4)), constant_values=9)
@@ -141,7 +141,7 @@ def test_padding_never_touches_an_embedding(name: str):
 def test_dropout_belongs_to_the_row(name: str, rate: str):
     config = dataclasses.replace(CONFIGS[name], **{rate: 0.3})
     model = model_plan(config, new=True)
-    encode, params = build_encoder(model).encode, initial_parameters(model, 0)
+    encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
     ids, mask = batch()
     keys = jax.random.split(jax.random.key(3), 4)
     whole = encode(params, ids, mask, keys)
@@ -154,7 +154,7 @@ def test_dropout_belongs_to_the_row(name: str, rate: str):
 
 def test_without_any_dropout_keys_change_nothing():
     model = model_plan(text_config())
-    encode, params = build_encoder(model).encode, initial_parameters(model, 0)
+    encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
     ids, mask = batch()
     keys = jax.random.split(jax.random.key(3), 4)
     np.testing.assert_array_equal(
@@ -167,16 +167,18 @@ def test_rows_longer_than_the_positions_are_refused():
     model = model_plan(text_config())
     ids, mask = batch(length=13)
     with pytest.raises(InputError, match="13 tokens long, but the model has 12 positions"):
-        build_encoder(model).encode(initial_parameters(model, 0), ids, mask)
+        jax.jit(build_encoder(model).encode)(initial_parameters(model, 0), ids, mask)
     free = model_plan(text_config(position_embedding="rotary"))
-    assert np.isfinite(build_encoder(free).encode(initial_parameters(free, 0), ids, mask)).all()
+    assert np.isfinite(
+        jax.jit(build_encoder(free).encode)(initial_parameters(free, 0), ids, mask)
+    ).all()
 
 
 def test_an_id_outside_the_table_is_not_taken_for_another():
     model = model_plan(text_config())
     ids, mask = batch()
     ids[0, 0] = 50
-    out = build_encoder(model).encode(initial_parameters(model, 0), ids, mask)
+    out = jax.jit(build_encoder(model).encode)(initial_parameters(model, 0), ids, mask)
     assert np.isnan(out[0]).all()
     assert np.isfinite(out[1:]).all()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -60,7 +61,7 @@ def test_a_genuine_file_loads_equal_to_torch(flavour: str, pooling: str):
     assert found.unused == unused
     model = model_plan(dataclasses.replace(found.config, pooling=pooling), weights=found.weights)
     with np.load(GOLDEN / "expected.npz") as golden:
-        out = build_encoder(model).encode(
+        out = jax.jit(build_encoder(model).encode)(
             initial_parameters(model, 0), golden["ids"], golden["mask"]
         )
         tolerance = BFLOAT16 if flavour == "torch_bfloat16" else OUTPUT
