@@ -192,7 +192,7 @@ def stages_select(spec: Experiment, report: Reporter) -> None:
         if index == 0 and stage.reset_optimizer:
             path = "curriculum.stages[0].reset_optimizer"
             message = f"`{path}` has no effect: the optimizer is fresh when the run begins"
-            report.warning(path, "no-effect", message, blame="key")
+            report.error(path, "no-effect", message, hint="remove it", blame="key")
 
 
 def _select(stage: Stage, path: str, report: Reporter) -> None:
@@ -294,6 +294,19 @@ def floor_below_peak(spec: Experiment, report: Reporter) -> None:
         report.error(path, "floor-above-peak", message, related=related)
 
 
+def temperature_in_range(spec: Experiment, report: Reporter) -> None:
+    """A trained temperature is held at 0.01 or above, so it cannot start below."""
+    for index, loss in enumerate(spec.losses):
+        if loss.train_temperature and loss.temperature < 0.01:
+            path = f"losses[{index}].temperature"
+            message = (
+                f"a trained temperature is held at 0.01 or above, and {loss.temperature} is below"
+            )
+            related = (path, f"losses[{index}].train_temperature")
+            hint = "start at 0.01 or above, or fix it with `train_temperature: false`"
+            report.error(path, "out-of-range", message, hint=hint, related=related)
+
+
 def columns_differ(spec: Experiment, report: Reporter) -> None:
     if isinstance(spec.data, JsonlData) and spec.data.columns.query == spec.data.columns.positive:
         path, related = "data.columns.positive", ("data.columns.query",)
@@ -353,6 +366,7 @@ CHECKS: tuple[Check, ...] = (
     batch_divides,
     negatives_suffice,
     floor_below_peak,
+    temperature_in_range,
     columns_differ,
     evaluation_has_rows,
     best_is_measured,

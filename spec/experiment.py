@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 
-
 # --- model -----------------------------------------------------------------------------------------------------------
 
 
@@ -376,7 +375,7 @@ class Stage:
     select: Annotated[Select | None, Fact(doc="Rows of the stage; null is all.")] = None
     loss_weights: Annotated[
         Mapping[str, float], Fact(doc="Weights by loss name that replace those of `losses`.", ge=0)
-    ] = field(default_factory=dict)
+    ] = field(default_factory=dict[str, float])
     learning_rate_scale: Annotated[
         float, Fact(doc="Multiplies the schedule's learning rate.", gt=0, le=1000)
     ] = 1.0

@@ -52,7 +52,6 @@ TOP = _arg("-k", "--top", type=int, default=5, metavar="K", help="how many to fi
 COMMANDS: tuple[Command, ...] = (
     Command("init", "write a commented spec to start from", "init", (
         _arg("file", nargs="?", default="spec.yaml", metavar="FILE", help="where to write it"),
-        _arg("--force", action="store_true", help="replace an existing file"),
     )),
     Command("check", "report every mistake of a spec", "check", (SPEC, SET, FORMAT)),
     Command("compile", "turn a spec into an immutable plan", "compile", (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specrun.spec.diagnostics import Diagnostic, InputError
@@ -24,18 +23,11 @@ def report(diagnostics: Sequence[Diagnostic], form: Format) -> None:
 
 
 def init(options: Namespace) -> int:
-    from specrun.compiler.init import template
+    from specrun.compiler.init import init as write_spec
 
-    target = Path(options.file)
-    if target.exists() and not options.force:
-        raise InputError(
-            f"{target} exists", code="exists", hint="give another name, or --force to replace it"
-        )
-    try:
-        target.write_text(template(target), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror}", code="unwritable") from error
-    print(f"wrote {target}; next: specrun check {target}")
+    for path in write_spec(options.file):
+        print(f"wrote {path}")
+    print(f"next: specrun check {options.file}")
     return 0
 
 

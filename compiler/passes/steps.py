@@ -63,13 +63,6 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
                 reset_optimizer=stage.reset_optimizer,
             )
         )
-    if stages[0].reset_optimizer:
-        context.report.error(
-            "curriculum.stages[0].reset_optimizer",
-            "no-effect",
-            "the first stage starts with a fresh optimizer anyway",
-            hint="remove it",
-        )
     return replace(draft, stages=tuple(stages))
 
 
@@ -197,13 +190,6 @@ def _durations(
     """Epochs and steps of each stage, with ``max_steps`` applied."""
     limit = draft.spec.train.max_steps
     if len(draft.stages) == 1 and draft.spec.curriculum is None and limit is not None:
-        if draft.spec.train.epochs is not None:
-            context.report.warning(
-                "train.epochs",
-                "overridden",
-                f"train.max_steps ({limit}) decides; train.epochs is not used",
-                hint="remove one of the two",
-            )
         return [math.ceil(limit / first[0].steps_per_epoch)], [limit]
     epochs = [s.epochs or 1 for s in draft.stages]
     steps = [e * x.steps_per_epoch for e, x in zip(epochs, first, strict=True)]
@@ -251,12 +237,10 @@ def _schedule(draft: Draft, total: int, context: Context) -> Schedule:
         case LinearSchedule():
             return Linear(warmup_steps=warmup, total_steps=total)
         case CosineSchedule():
-            _check_floor(draft, schedule.min_learning_rate, context)
             return Cosine(
                 warmup_steps=warmup, total_steps=total, min_learning_rate=schedule.min_learning_rate
             )
         case CosineWithRestartsSchedule():
-            _check_floor(draft, schedule.min_learning_rate, context)
             return CosineWithRestarts(
                 warmup_steps=warmup,
                 min_learning_rate=schedule.min_learning_rate,
@@ -283,17 +267,6 @@ def _warmup(ratio: float | None, steps: int | None, total: int, context: Context
             hint="shorten it",
         )
     return min(warmup, total)
-
-
-def _check_floor(draft: Draft, floor: float, context: Context) -> None:
-    peak = draft.spec.optimizer.learning_rate
-    if floor > peak:
-        context.report.error(
-            "schedule.min_learning_rate",
-            "floor-above-peak",
-            f"the floor {floor} is above the peak {peak}",
-            hint="lower it",
-        )
 
 
 def _edges(values: list[int], n: int, limit: int) -> list[int]:

@@ -163,17 +163,25 @@ WARNINGS: list[tuple[dict[str, str], str, str]] = [
     ({"train": "{epochs: 3, max_steps: 5}"}, "no-effect", "train.epochs"),
     ({"lora": "{target_modules: [query]}"}, "lora-from-scratch", "lora"),
     ({"evaluation": ""}, "unused-validation", "data.validation"),
-    (
-        {"train": "", "curriculum": "{stages: [{name: a, reset_optimizer: true}]}"},
-        "no-effect",
-        "curriculum.stages[0].reset_optimizer",
-    ),
 ]
 
 
 @pytest.mark.parametrize(("sections", "code", "path"), WARNINGS)
 def test_warnings(sections: dict[str, str], code: str, path: str) -> None:
     assert found(**sections) == [("warning", code, path)]
+
+
+def test_a_reset_of_the_first_stage_is_refused() -> None:
+    stages = "{stages: [{name: a, reset_optimizer: true}]}"
+    assert found(train="", curriculum=stages) == [
+        ("error", "no-effect", "curriculum.stages[0].reset_optimizer")
+    ]
+
+
+def test_a_trained_temperature_starts_in_its_range() -> None:
+    low = "[{kind: infonce, temperature: 0.005, train_temperature: true}]"
+    assert found(losses=low) == [("error", "out-of-range", "losses[0].temperature")]
+    assert found(losses="[{kind: infonce, temperature: 0.005}]") == []
 
 
 def test_a_key_that_a_stronger_level_left_without_effect_is_a_warning() -> None:

@@ -68,7 +68,7 @@ def command(folder: Path, *arguments: str) -> list[str]:
         ("diff", "plan.json", "plan.json"),
         ("show", "plan.json", "--steps"),
         ("schema",),
-        ("init", "new.yaml", "--force"),
+        ("init", "new.yaml"),
     ],
     ids=lambda a: a[0],
 )
