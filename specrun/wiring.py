@@ -30,7 +30,7 @@ class RuntimeFacts:
         return tuple(rows(config))
 
     def peek(self, source: Source, held_out: HeldOut | None) -> Peek:
-        from specrun.runtime.data.scan import peek
+        from specrun.runtime.data.peek import peek
 
         found = peek(source, held_out)
         return Peek(fields=tuple(found.fields), problems=tuple(found.problems))

@@ -36,25 +36,23 @@ class JsonlReader:
                 if line is None:
                     detail = f"longer than {MAX_LINE} bytes"
                     yield Fault("line too long", self._path.name, number, detail)
-                elif line.strip():
+                elif line.strip() not in (b"", _BOM):
                     yield self._row(line, number)
 
     def _lines(self, file: BinaryIO) -> Iterator[bytes | None]:
-        """Lines without a byte order mark; None stands for a line that is too long."""
-        first = True
+        """Lines with their ends; None stands for a line that is too long."""
         while part := file.readline(MAX_LINE + 1):
             self._hash.update(part)
             whole = len(part) <= MAX_LINE
             while len(part) > MAX_LINE and not part.endswith(b"\n"):
                 part = file.readline(MAX_LINE + 1)
                 self._hash.update(part)
-            yield (part.removeprefix(_BOM) if first else part) if whole else None
-            first = False
+            yield part if whole else None
 
     def _row(self, line: bytes, number: int) -> Row | Fault:
         name = self._path.name
         try:
-            value = parse_object(line)
+            value = parse_line(line)
         except BadLine as bad:
             return Fault(bad.reason, name, number, bad.detail)
         texts: list[str] = []
@@ -75,11 +73,11 @@ class BadLine(Exception):
         self.reason, self.detail = reason, detail
 
 
-def parse_object(line: bytes) -> dict[str, Any]:
+def parse_line(line: bytes) -> dict[str, Any]:
     """The JSON object of a line. BadLine for anything else."""
     try:
         value = json.loads(
-            line.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_twins
+            line.removeprefix(_BOM).decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_twins
         )
     except UnicodeDecodeError as error:
         raise BadLine("not UTF-8", str(error)) from error

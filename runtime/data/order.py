@@ -1,4 +1,8 @@
-"""Which rows a step takes: a pure function of (seed, segment, epoch, window)."""
+"""Which rows a stage takes, in which order an epoch visits them, and how steps cut that order.
+
+All of it is a function of (seed, segment, epoch) and the rows. The order sorts by raw Philox
+numbers, whose stream numpy keeps the same from version to version, unlike that of its shuffles.
+"""
 
 from __future__ import annotations
 
@@ -7,42 +11,36 @@ import numpy as np
 from specrun.runtime.data.rows import Split
 from specrun.spec.plan.training import Selection
 
-NOBODY = -1
-"""Stands in a window for a row that is not there."""
 
-
-def selected(split: Split, selection: Selection | None) -> np.ndarray:
-    """Indices of the rows whose field lies in the closed range, int64, rising; all rows without a selection."""
+def select(split: Split, selection: Selection | None) -> np.ndarray:
+    """Indices of the rows that a selection takes, rising. int64 [rows]"""
     if selection is None:
         return np.arange(len(split))
     values = split.fields.get(selection.field)
     if values is None:
-        return np.zeros(0, np.int64)
-    low = -np.inf if selection.minimum is None else selection.minimum
-    high = np.inf if selection.maximum is None else selection.maximum
-    return np.flatnonzero((values >= low) & (values <= high))  # NaN is in no range
+        return np.arange(0)
+    taken = ~np.isnan(values)
+    if selection.minimum is not None:
+        taken &= values >= selection.minimum
+    if selection.maximum is not None:
+        taken &= values <= selection.maximum
+    return np.flatnonzero(taken)
 
 
-def permutation(count: int, seed: int, segment: int, epoch: int) -> np.ndarray:
-    """A permutation of ``range(count)``: the order of raw Philox numbers, whose stream numpy keeps for ever."""
-    stream = np.random.Philox(np.random.SeedSequence([seed, segment, epoch]))
-    return np.argsort(stream.random_raw(count), kind="stable")
+def epoch_order(seed: int, segment: int, epoch: int, rows: np.ndarray) -> np.ndarray:
+    """The selected rows in the order of one epoch. int64 [rows]"""
+    generator = np.random.Philox(key=[seed, (segment << 32) | epoch])
+    return rows[np.argsort(generator.random_raw(len(rows)), kind="stable")]
 
 
-def windows(count: int, optimizer_batch: int, drop_last: bool) -> int:
-    """Optimizer steps of an epoch: no window crosses its end."""
-    return count // optimizer_batch if drop_last else -(-count // optimizer_batch)
+def steps_per_epoch(rows: int, rows_per_step: int, drop_last: bool) -> int:
+    """Optimizer steps in an epoch: a short last one counts unless it is dropped."""
+    return rows // rows_per_step if drop_last else -(-rows // rows_per_step)
 
 
-def window(order: np.ndarray, index: int, optimizer_batch: int) -> np.ndarray:
-    """The rows of window ``index``, [optimizer_batch], filled up with NOBODY."""
-    rows = order[index * optimizer_batch : (index + 1) * optimizer_batch]
-    return np.concatenate([rows, np.full(optimizer_batch - len(rows), NOBODY, rows.dtype)])
-
-
-def lengths_by_window(lengths: np.ndarray, order: np.ndarray, optimizer_batch: int, count: int) -> np.ndarray:
-    """The longest of each window, [count], for all windows of an epoch at once."""
-    taken = lengths[order[: count * optimizer_batch]]
-    padded = np.zeros(count * optimizer_batch, np.int64)
-    padded[: len(taken)] = taken
-    return padded.reshape(count, optimizer_batch).max(axis=1)
+def longest(lengths: np.ndarray, order: np.ndarray, rows_per_step: int, steps: int) -> np.ndarray:
+    """The longest row of each step of an epoch. int64 [steps]"""
+    found = np.zeros(steps * rows_per_step, np.int64)
+    kept = order[: len(found)]
+    found[: len(kept)] = lengths[kept]
+    return found.reshape(steps, rows_per_step).max(axis=1, initial=0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from specrun.spec.plan.data import BadRows
 
+BUILT_IN_FIELDS = ("query_chars", "positive_chars", "positive_lines")
 PLACES_KEPT = 5
 
 

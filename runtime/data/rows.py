@@ -11,10 +11,9 @@ from typing import overload
 import numpy as np
 
 from specrun.runtime import cache
-from specrun.runtime.data.raw import Row
+from specrun.runtime.data.raw import BUILT_IN_FIELDS, Row
 
 KIND = "rows"
-BUILT_IN_FIELDS = ("query_chars", "positive_chars", "positive_lines")
 
 
 class Texts(Sequence[str]):

@@ -14,8 +14,8 @@ import numpy as np
 from specrun.runtime import cache
 from specrun.runtime.data import python_source
 from specrun.runtime.data.jsonl import JsonlReader
-from specrun.runtime.data.raw import Fault, Row, by_class
-from specrun.runtime.data.rows import BUILT_IN_FIELDS, Rows, Split, load_rows, store_rows
+from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, Row, by_class
+from specrun.runtime.data.rows import Rows, Split, load_rows, store_rows
 from specrun.runtime.data.sources import Listing, SourceFile, list_inputs
 from specrun.runtime.data.split import divide
 from specrun.spec.codec import from_plain, to_plain

@@ -17,8 +17,8 @@ from specrun.spec.plan.data import HeldOut, HeldOutFile, Input, JsonlSource, Pyt
 LEFT_OUT = frozenset({"__pycache__", "site-packages", "dist-packages", "node_modules"})
 """Folders never read below a root; neither are hidden folders and virtual environments."""
 
-LIBRARY_TESTS = frozenset({"test", "tests", "idle_test"})
-"""Folders not read below Python's own library: its tests quote the docstrings that they test."""
+LIBRARY_LEFT_OUT = frozenset({"test", "tests", "idlelib", "turtledemo"})
+"""Folders not read below Python's own library: tests, which quote what they test, and applications."""
 
 _LIBRARY_MARKS = ("os.py", "abc.py", "site.py", "_collections_abc.py")
 
@@ -78,7 +78,7 @@ def walk(root: Path, exclude: Sequence[re.Pattern[str]]) -> Iterator[tuple[str, 
     if not root.is_dir():
         yield root.name, root
         return
-    skipped = LEFT_OUT | LIBRARY_TESTS if is_library(root) else LEFT_OUT
+    skipped = LEFT_OUT | LIBRARY_LEFT_OUT if is_library(root) else LEFT_OUT
     pending = [("", root)]
     while pending:
         name, path = pending.pop()

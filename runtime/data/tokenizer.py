@@ -1,140 +1,140 @@
-"""Tokenizers: a byte-level BPE trained on the rows, or a ready tokenizer.json with its baked-in settings reset."""
+"""Tokenizers: trained on the training rows or read from a file, and how texts become ids."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, assert_never
 
 import numpy as np
+import tokenizers
 
 from specrun.runtime import cache
+from specrun.runtime.data.bpe import train
 from specrun.runtime.data.rows import Rows
-from specrun.runtime.data.scan import rows_of
+from specrun.runtime.data.scan import need_rows
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import TokenizerFile, TokenizerPlan, TokenizerSource, TrainedTokenizer
+from specrun.spec.plan.data import (
+    TokenizerFile,
+    TokenizerPlan,
+    TokenizerSource,
+    TrainedTokenizer,
+)
 
-PAD, FIRST = "[PAD]", "[CLS]"
-PAD_NAMES = (PAD, "<pad>", "<|pad|>", "<|endoftext|>")
-FILE = "tokenizer.json"
+FORMAT = 1
+MAX_BYTES = 256 << 20
+_KIND = "tokenizers"
+_BY_SETTINGS = "tokenizer-settings"
+_NAME = "tokenizer.json"
+_PAD_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "[pad]")
+_AT_ONCE = 10_000
 
 
 class Tokenizer:
-    """A tokenizer that pads nothing and cuts where it is told."""
+    """Texts to ids. Truncation and padding that the file brings along are switched off."""
 
-    def __init__(self, text: str, label: str = FILE):
-        """``text`` is that of a tokenizer.json; InputError when it is none."""
-        from tokenizers import Tokenizer as Backend
-
-        try:
-            self._backend: Any = Backend.from_str(text)
-        except Exception as error:  # tokenizers raises bare Exception for a bad file
-            raise InputError(
-                f"{label} is no tokenizer.json: {error}", code="bad-tokenizer", hint="give one that the tokenizers library wrote"
-            ) from error
-        baked = self._backend.padding
+    def __init__(self, text: str, name: str = _NAME):
+        """InputError when ``text`` is no tokenizer.json; ``name`` is the file's, for messages."""
         self.json_text = text
-        self.pad_id = _pad_id(self._backend, baked)
-        self.vocab_size = max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-        self._backend.no_padding()
-        self._backend.no_truncation()
-        if self.vocab_size < 1:
-            raise InputError(f"{label} has no tokens", code="bad-tokenizer")
+        self.digest = digest_of_text(text)
+        self._inner = _parse(text, name)
+        padding = self._inner.padding or {}
+        self._inner.no_truncation()
+        self._inner.no_padding()
+        vocabulary = self._inner.get_vocab(with_added_tokens=True)
+        if not vocabulary:
+            raise InputError(f"{name} has an empty vocabulary", code="bad-tokenizer")
+        self.vocab_size = max(vocabulary.values()) + 1
+        self.pad_id = _pad_id(vocabulary, padding.get("pad_id"), self.vocab_size)
 
     def encode(self, texts: Sequence[str], max_length: int) -> list[np.ndarray]:
-        """Ids of each text, int32, special tokens included, at most ``max_length``; never empty."""
-        special = self._backend.num_special_tokens_to_add(is_pair=False)
+        """The ids of each text, int32 [1..max_length], special tokens included and never cut off.
+
+        A text without a token becomes one padding id. InputError for a text that is not valid
+        Unicode, and for a length that the special tokens alone exceed.
+        """
+        special = self._inner.num_special_tokens_to_add(False)
         if max_length < max(special, 1):
+            message = f"the tokenizer adds {special} special tokens, and {max_length} tokens are kept"
+            raise InputError(message, code="too-short", hint="raise data.max_length")
+        self._inner.enable_truncation(max_length)
+        try:
+            found = self._inner.encode_batch_fast(list(texts), add_special_tokens=True)
+        except (TypeError, UnicodeError) as error:
             raise InputError(
-                f"max_length {max_length} does not hold the {special} special tokens", code="too-short", hint=f"at least {special + 1}"
-            )
-        self._backend.enable_truncation(max_length)
-        found = self._backend.encode_batch_fast([str(t) for t in texts])
-        return [np.array(e.ids or [self.pad_id], np.int32) for e in found]
+                f"a text cannot be tokenised: {error}", code="bad-text", hint="give Unicode text"
+            ) from error
+        finally:
+            self._inner.no_truncation()
+        return [np.array(x.ids or [self.pad_id], np.int32) for x in found]
+
+    def encode_all(self, texts: Sequence[str], max_length: int) -> Iterator[np.ndarray]:
+        """As ``encode``, in portions, so that memory does not grow with the number of texts."""
+        for start in range(0, len(texts), _AT_ONCE):
+            yield from self.encode(texts[start : start + _AT_ONCE], max_length)
 
 
 def prepare(source: TokenizerSource, rows_digest: str) -> TokenizerPlan:
-    """Train on the training rows, or read the file; the text goes into the cache under its digest."""
+    """The tokenizer that a plan cites: trained on the training rows (kept in the cache) or read.
+
+    InputError for an unusable file; RunError when the cache cannot be written.
+    """
     match source:
         case TrainedTokenizer():
-            text = _trained(source, rows_digest)
+            text = _trained_text(source, rows_digest)
         case TokenizerFile():
-            text = _read(source.path)
-        case _:
-            assert_never(source)
-    tokenizer = Tokenizer(text, getattr(source, "path", FILE))
-    digest = _digest(text)
-    cache.obtain("tokenizer", digest.removeprefix("sha256:"), lambda f: _write(f, text))
-    return TokenizerPlan(source=source, digest=digest, vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id)
+            text = _read(Path(source.path))
+    return plan_of(source, Tokenizer(text, _name(source)))
 
 
-def load(plan: TokenizerPlan, text: str | None = None, rows_digest: str | None = None) -> Tokenizer:
-    """The plan's tokenizer: from ``text``, or the cache, or made again. InputError when it is not the plan's."""
+def load(plan: TokenizerPlan, text: str | None = None) -> Tokenizer:
+    """The tokenizer of a plan: from ``text``, the copy in a run's folder, else from its file or the cache.
+
+    InputError when it is not the one that was compiled, or is gone.
+    """
     if text is None:
-        text = _cached(plan, rows_digest)
-    if _digest(text) != plan.digest:
+        text = _text_of(plan)
+    if text is None:
         raise InputError(
-            "the tokenizer is not the one that the plan was compiled with", code="input-changed", hint="compile the spec again"
+            f"the trained tokenizer is not in the cache below {cache.cache_root()}",
+            code="lost-tokenizer",
+            hint="compile the spec again",
         )
-    return Tokenizer(text)
+    return _same(plan, Tokenizer(text, _name(plan.source)))
 
 
-def verify_tokenizer(plan: TokenizerPlan) -> None:
-    """InputError when a tokenizer file changed after the plan was compiled."""
-    if isinstance(plan.source, TokenizerFile) and _digest(_read(plan.source.path)) != plan.digest:
-        raise InputError(
-            f"the tokenizer at {plan.source.path} changed after the plan was compiled",
-            code="input-changed",
-            hint="compile the spec again, or restore the file",
-        )
+def ensure_tokenizer(plan: TokenizerPlan, rows_digest: str) -> Tokenizer:
+    """As ``load``, but trained again where the cache has lost it. The rows must be there."""
+    if isinstance(plan.source, TrainedTokenizer) and _text_of(plan) is None:
+        prepare(plan.source, rows_digest)
+    return load(plan)
 
 
-def _cached(plan: TokenizerPlan, rows_digest: str | None) -> str:
-    folder = cache.find("tokenizer", plan.digest.removeprefix("sha256:"))
-    if folder is not None:
-        return (folder / FILE).read_text(encoding="utf-8")
-    if isinstance(plan.source, TokenizerFile):
-        return _read(plan.source.path)
-    if rows_digest is None:
-        raise InputError("the trained tokenizer is no longer in the cache", code="cache", hint="compile the spec again")
-    return _trained(plan.source, rows_digest)
-
-
-def _trained(source: TrainedTokenizer, rows_digest: str) -> str:
-    key = cache.key_of("bpe", 1, to_plain(source), rows_digest, version("tokenizers"))
-    folder = cache.obtain("bpe", key, lambda f: _write(f, _train(source, rows_of(rows_digest))))
-    return (folder / FILE).read_text(encoding="utf-8")
-
-
-def _train(source: TrainedTokenizer, rows: Rows) -> str:
-    from tokenizers import Regex, models, normalizers, pre_tokenizers, processors, trainers
-    from tokenizers import Tokenizer as Backend
-
-    backend = Backend(models.BPE())
-    steps: list[Any] = [normalizers.NFC()]
-    if source.split_identifiers:
-        steps += [normalizers.Replace(Regex(r"(?<=[a-z0-9])(?=[A-Z])"), " "), normalizers.Replace("_", " ")]
-    if source.lowercase:
-        steps.append(normalizers.Lowercase())
-    backend.normalizer = normalizers.Sequence(steps)
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Punctuation(), pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(add_prefix_space=True)]
+def plan_of(source: TokenizerSource, tokenizer: Tokenizer) -> TokenizerPlan:
+    """What a plan says of a tokenizer."""
+    return TokenizerPlan(
+        source=source,
+        digest=tokenizer.digest,
+        vocab_size=tokenizer.vocab_size,
+        pad_id=tokenizer.pad_id,
     )
-    trainer = trainers.BpeTrainer(
-        vocab_size=source.vocab_size,
-        min_frequency=source.min_frequency,
-        special_tokens=[PAD, FIRST],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
+
+
+def digest_of_text(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _trained_text(source: TrainedTokenizer, rows_digest: str) -> str:
+    parts = [FORMAT, to_plain(source), rows_digest, tokenizers.__version__]
+    folder = cache.make(
+        _BY_SETTINGS,
+        cache.digest_of(parts),
+        lambda folder: _write(folder, train(source, _texts(need_rows(rows_digest)))),
     )
-    backend.train_from_iterator(_texts(rows), trainer)
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{FIRST} $A", special_tokens=[(FIRST, backend.token_to_id(FIRST))]
-    )
-    return backend.to_str(pretty=True)
+    text = (folder / _NAME).read_text(encoding="utf-8")
+    cache.make(_KIND, digest_of_text(text), lambda folder: _write(folder, text))
+    return text
 
 
 def _texts(rows: Rows) -> Iterator[str]:
@@ -142,24 +142,61 @@ def _texts(rows: Rows) -> Iterator[str]:
     yield from rows.training.positives
 
 
-def _pad_id(backend: Any, baked: dict[str, Any] | None) -> int:
-    """The file's own padding id, a token with a padding's name, or 0: padded positions are masked anyway."""
-    if baked is not None:
-        return int(baked["pad_id"])
-    named = (backend.token_to_id(name) for name in PAD_NAMES)
-    return next((i for i in named if i is not None), 0)
+def _text_of(plan: TokenizerPlan) -> str | None:
+    match plan.source:
+        case TokenizerFile():
+            return _read(Path(plan.source.path))
+        case TrainedTokenizer():
+            folder = cache.find(_KIND, plan.digest)
+            return (folder / _NAME).read_text(encoding="utf-8") if folder else None
 
 
-def _read(path: str) -> str:
+def _same(plan: TokenizerPlan, tokenizer: Tokenizer) -> Tokenizer:
+    if tokenizer.digest != plan.digest:
+        raise InputError(
+            f"{_name(plan.source)} changed since the plan was compiled",
+            code="changed-input",
+            hint="restore it, or compile the spec again",
+        )
+    return tokenizer
+
+
+def _read(path: Path) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the tokenizer {path}: {error}", code="unreadable", hint="check the path") from error
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path} is larger than {MAX_BYTES} bytes", code="bad-tokenizer")
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        message = f"cannot read the tokenizer {path}: {error.strerror or error}"
+        raise InputError(message, code="unreadable") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error}", code="bad-tokenizer") from error
+
+
+def _parse(text: str, name: str) -> tokenizers.Tokenizer:
+    """The library raises plain Exception, and for some input a panic, which is no Exception at all."""
+    try:
+        return tokenizers.Tokenizer.from_str(text)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise InputError(
+            f"{name} is not a tokenizer.json that tokenizers {tokenizers.__version__} reads: {error}",
+            code="bad-tokenizer",
+            hint="give the tokenizer.json that the tokenizers library wrote",
+        ) from error
+
+
+def _pad_id(vocabulary: dict[str, int], baked: int | None, size: int) -> int:
+    """The padding id of the file, else of a token that is named so, else 0: padding is masked everywhere."""
+    if baked is not None and 0 <= baked < size:
+        return baked
+    return next((vocabulary[name] for name in _PAD_NAMES if name in vocabulary), 0)
+
+
+def _name(source: TokenizerSource) -> str:
+    return source.path if isinstance(source, TokenizerFile) else "the trained tokenizer"
 
 
 def _write(folder: Path, text: str) -> None:
-    (folder / FILE).write_text(text, encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    (folder / _NAME).write_bytes(text.encode())

@@ -1,4 +1,4 @@
-"""Token ids of all rows: tokenised once into memory-mapped files, keyed by rows, tokenizer and lengths."""
+"""All rows as token ids, made once and read through a memory map."""
 
 from __future__ import annotations
 
@@ -7,54 +7,69 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tokenizers
 
 from specrun.runtime import cache
-from specrun.runtime.data.rows import SPLITS, Rows
-from specrun.runtime.data.scan import ensure_rows, rows_of
-from specrun.runtime.data.tokenizer import Tokenizer, load
+from specrun.runtime.data.rows import Rows, map_array
+from specrun.runtime.data.scan import ensure_rows, need_rows
+from specrun.runtime.data.tokenizer import Tokenizer, ensure_tokenizer
 from specrun.spec.plan.data import DataPlan, TokenizerPlan
 
-AT_A_TIME = 4096
-SIDES = ("queries", "positives")
+FORMAT = 1
+_KIND = "tokens"
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """Sequences of ids behind one another. ``lengths`` is int64 [n]."""
+    """Sequences of ids behind one another: row i is ``ids[ends[i] : ends[i + 1]]``, never empty."""
 
-    ids: np.ndarray
-    offsets: np.ndarray
+    ids: np.ndarray  # int32 [all tokens]
+    ends: np.ndarray  # int64 [rows + 1]
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+        return len(self.ends) - 1
 
     @property
     def lengths(self) -> np.ndarray:
-        return np.diff(self.offsets)
+        """int64 [rows]"""
+        return np.diff(self.ends)
+
+    def lengths_of(self, rows: np.ndarray) -> np.ndarray:
+        """int64, of the shape of ``rows``"""
+        return self.ends[rows + 1] - self.ends[rows]
+
+    def row(self, index: int) -> np.ndarray:
+        """int32 [length of the row]"""
+        return np.asarray(self.ids[self.ends[index] : self.ends[index + 1]])
 
     def gather(self, rows: np.ndarray, length: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """(ids int32, mask bool), both [*rows.shape, length], padded by ``pad_id``; what is longer is cut."""
-        counts = np.minimum(self.offsets[rows + 1] - self.offsets[rows], length)
-        steps = np.arange(length)
-        mask = steps < counts[..., None]
-        places = np.where(mask, self.offsets[rows][..., None] + steps, 0)
-        return np.where(mask, self.ids[places], np.int32(pad_id)).astype(np.int32), mask
+        """Rows padded to ``length``, which none may exceed: ids int32 and mask bool, both [*rows.shape, length]."""
+        starts, sizes = self.ends[rows], self.lengths_of(rows)
+        if sizes.size and sizes.max() > length:
+            raise ValueError(f"a row of {sizes.max()} tokens does not fit into {length}")
+        offsets = np.arange(length)
+        mask = offsets < sizes[..., None]
+        at = np.where(mask, starts[..., None] + offsets, 0)
+        return np.where(mask, self.ids[at], np.int32(pad_id)), mask
 
 
 @dataclass(frozen=True)
 class TokenSplit:
-    """Ids of one split."""
+    """One side of the rows."""
 
     queries: Ragged
     positives: Ragged
 
+    def query(self, index: int) -> np.ndarray:
+        return self.queries.row(index)
+
+    def positive(self, index: int) -> np.ndarray:
+        return self.positives.row(index)
+
 
 @dataclass(frozen=True)
 class Tokens:
-    """Ids of both splits, and the id that pads."""
+    """The rows of a plan as ids, in the order of ``Rows``."""
 
     training: TokenSplit
     validation: TokenSplit
@@ -62,47 +77,53 @@ class Tokens:
 
 
 def ensure_tokens(data: DataPlan, tokenizer: TokenizerPlan) -> Tokens:
-    """The plan's tokens, from the cache or made again from its rows."""
-    ensure_rows(data)
-    return tokens_of(data.scan.rows_digest, tokenizer, data.max_query_length, data.max_positive_length)
+    """The plan's tokens, from the cache or made again. InputError when rows or tokenizer changed."""
+    rows = ensure_rows(data)
+    return tokens_of(rows.digest, tokenizer, data.max_query_length, data.max_positive_length)
 
 
-def tokens_of(rows_digest: str, tokenizer: TokenizerPlan, query_length: int, positive_length: int) -> Tokens:
-    """Tokens of rows in the cache, cut at the two lengths."""
-    key = cache.key_of("tokens", 1, rows_digest, tokenizer.digest, query_length, positive_length)
-    limits = (query_length, positive_length)
-    folder = cache.obtain(
-        "tokens",
-        key,
-        lambda f: _write(f, rows_of(rows_digest), load(tokenizer, rows_digest=rows_digest), limits),
-    )
-    training, validation = (_read(folder, name) for name in SPLITS)
-    return Tokens(training=training, validation=validation, pad_id=tokenizer.pad_id)
+def tokens_of(
+    rows_digest: str, tokenizer: TokenizerPlan, max_query_length: int, max_positive_length: int
+) -> Tokens:
+    """The tokens of rows that the cache holds. RunError when it does not, or cannot be written."""
+    parts = [
+        FORMAT,
+        rows_digest,
+        tokenizer.digest,
+        max_query_length,
+        max_positive_length,
+        tokenizers.__version__,
+    ]
+
+    def write(folder: Path) -> None:
+        rows = need_rows(rows_digest)
+        encoder = ensure_tokenizer(tokenizer, rows_digest)
+        _write(folder, rows, encoder, max_query_length, max_positive_length)
+
+    folder = cache.make(_KIND, cache.digest_of(parts), write)
+    return Tokens(_load(folder, "training"), _load(folder, "validation"), tokenizer.pad_id)
 
 
-def ragged(sequences: Sequence[np.ndarray]) -> Ragged:
-    """Sequences in memory as one ragged array."""
-    offsets = np.concatenate([[0], np.cumsum([len(s) for s in sequences], dtype=np.int64)]).astype(np.int64)
-    ids = np.concatenate(sequences).astype(np.int32) if sequences else np.zeros(0, np.int32)
-    return Ragged(ids=ids, offsets=offsets)
+def _write(folder: Path, rows: Rows, tokenizer: Tokenizer, query: int, positive: int) -> None:
+    for side, split in (("training", rows.training), ("validation", rows.validation)):
+        _write_ragged(folder, f"{side}.queries", tokenizer, split.queries, query)
+        _write_ragged(folder, f"{side}.positives", tokenizer, split.positives, positive)
 
 
-def _write(folder: Path, rows: Rows, tokenizer: Tokenizer, limits: tuple[int, int]) -> None:
-    for name in SPLITS:
-        for side, limit in zip(SIDES, limits, strict=True):
-            texts: Sequence[str] = getattr(getattr(rows, name), side)
-            found = ragged([s for i in range(0, len(texts), AT_A_TIME) for s in tokenizer.encode(texts[i : i + AT_A_TIME], limit)])
-            np.save(folder / f"{name}.{side}.ids.npy", found.ids)
-            np.save(folder / f"{name}.{side}.offsets.npy", found.offsets)
+def _write_ragged(
+    folder: Path, name: str, tokenizer: Tokenizer, texts: Sequence[str], max_length: int
+) -> None:
+    ends = [0]
+    with (folder / f"{name}.ids").open("wb") as file:
+        for ids in tokenizer.encode_all(texts, max_length):
+            file.write(ids.astype("<i4", copy=False).tobytes())
+            ends.append(ends[-1] + len(ids))
+    np.array(ends, "<i8").tofile(folder / f"{name}.ends")
 
 
-def _read(folder: Path, name: str) -> TokenSplit:
-    return TokenSplit(
-        **{
-            side: Ragged(
-                ids=np.load(folder / f"{name}.{side}.ids.npy", mmap_mode="r"),
-                offsets=np.load(folder / f"{name}.{side}.offsets.npy"),
-            )
-            for side in SIDES
-        }
-    )
+def _load(folder: Path, side: str) -> TokenSplit:
+    return TokenSplit(_load_ragged(folder, f"{side}.queries"), _load_ragged(folder, f"{side}.positives"))
+
+
+def _load_ragged(folder: Path, name: str) -> Ragged:
+    return Ragged(map_array(folder / f"{name}.ids", "<i4"), map_array(folder / f"{name}.ends", "<i8"))

@@ -1,0 +1,66 @@
+"""Train a byte-level BPE on texts. The same texts give the same bytes, on any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers.processors import TemplateProcessing
+
+from specrun.spec.plan.data import TrainedTokenizer
+
+PAD, START = "[PAD]", "[CLS]"
+"""``[PAD]`` fills rows; ``[CLS]`` begins every text, so that none is empty and CLS pooling has its token."""
+
+_IN_CAMEL_CASE = r"(?<=[\p{Ll}\p{N}])(?=\p{Lu})|(?<=\p{Lu})(?=\p{Lu}\p{Ll})"
+_BETWEEN_PARTS = r"[\s_]+"
+_BETWEEN_WORDS = r"\s+"
+_PART = r"\p{L}[\p{L}\p{M}]*|\p{N}+|[^\p{L}\p{N}\s]"
+_WORD = r"[\p{L}\p{N}_\p{M}]+|[^\p{L}\p{N}\p{M}_\s]"
+
+
+def train(settings: TrainedTokenizer, texts: Iterable[str]) -> str:
+    """The text of a tokenizer.json.
+
+    White space only separates; it gets no token. With ``split_identifiers`` underscores separate
+    too, and words end where camelCase turns and where digits begin.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = _normalizer(settings)
+    tokenizer.pre_tokenizer = _pre_tokenizer(settings.split_identifiers)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=settings.vocab_size,
+        min_frequency=settings.min_frequency,
+        special_tokens=[PAD, START],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{START} $A",
+        pair=f"{START} $A $B",
+        special_tokens=[(START, tokenizer.token_to_id(START))],
+    )
+    return tokenizer.to_str(pretty=True)
+
+
+def _normalizer(settings: TrainedTokenizer) -> normalizers.Normalizer:
+    """Camel case is split before lower-casing hides it."""
+    steps: list[normalizers.Normalizer] = [normalizers.NFC()]
+    if settings.split_identifiers:
+        steps.append(normalizers.Replace(Regex(_IN_CAMEL_CASE), " "))
+    if settings.lowercase:
+        steps.append(normalizers.Lowercase())
+    return normalizers.Sequence(steps)
+
+
+def _pre_tokenizer(split_identifiers: bool) -> pre_tokenizers.PreTokenizer:
+    between, word = (_BETWEEN_PARTS, _PART) if split_identifiers else (_BETWEEN_WORDS, _WORD)
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(between), "removed"),
+            pre_tokenizers.Split(Regex(word), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
