@@ -1,0 +1,738 @@
+"""Law 1: every key of the spec changes something that is named here, or compiling refuses it.
+
+``TABLE`` holds a row per key: the settings before, the settings after, and the artefact that must differ. A key of
+the spec's types without a row fails the last test, so a new word cannot be added without its effect.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import pytest
+
+import specrun
+from specrun.spec.annotations import fields_of
+from specrun.spec.experiment import Experiment
+from specrun.spec.plan.plan import Plan
+
+SPEC = """\
+version: 1
+name: base
+model:
+  kind: text_encoder
+  hidden_size: 16
+  num_hidden_layers: 2
+  num_attention_heads: 2
+  max_position_embeddings: 64
+tokenizer: {kind: train, vocab_size: 400}
+data:
+  kind: jsonl
+  path: rows.jsonl
+  max_length: {query: 16, positive: 48}
+  validation: {kind: fraction, fraction: 0.3}
+losses: [{kind: infonce, temperature: 0.1}]
+train: {batch_size: 16, epochs: 2, log_every_steps: 1}
+optimizer: {kind: adamw, learning_rate: 1e-3}
+schedule: {kind: linear, warmup_ratio: 0.2}
+evaluation: {metrics: [mrr@10, recall@1]}
+"""
+VERBS = ("open", "close", "find", "sort", "merge", "split", "read", "write", "parse", "print")
+NOUNS = (
+    "file",
+    "list",
+    "socket",
+    "tree",
+    "table",
+    "queue",
+    "graph",
+    "image",
+    "string",
+    "stream",
+    "HTMLPage",
+    "my_map",
+)
+
+
+def write_inputs(folder: Path) -> None:
+    """120 rows with a numeric field, another file, a Python tree, and a spec's preset."""
+    rows = [
+        {
+            "query": f"{verb} a {noun} with Care",
+            "positive": f"def {verb}_{noun}(x):\n    return x.{verb}({i}, {noun!r})"
+            + "\n    # more" * (i % 9),
+            "other": f"{noun} {verb}",
+            "level": i,
+        }
+        for i, (verb, noun) in enumerate((v, n) for v in VERBS for n in NOUNS)
+    ]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (folder / "bad.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows) + "{\n")
+    held = [{"query": f"held {i}", "positive": f"text {i}", "other": "x"} for i in range(9)]
+    (folder / "held.jsonl").write_text("".join(json.dumps(r) + "\n" for r in held))
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        body = "\n\n".join(
+            f'def {name}_{i}(a):\n    """Do {name} {i} things."""\n    return a + {i}'
+            for i in range(60)
+        )
+        (folder / name / "code.py").write_text(body)
+        (folder / name / "skip_me.py").write_text(
+            'def z():\n    """Zed is last."""\n    return 26\n'
+        )
+    (folder / "preset.yaml").write_text("seed: 9\n")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    there = tmp_path_factory.mktemp("nothing-ignored")
+    write_inputs(there)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPECRUN_CACHE", str(there / "cache"))
+        patch.chdir(there)
+        yield there
+    compiled.cache_clear()
+    artefact_of.cache_clear()
+
+
+# --- artefacts -------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def compiled(settings: tuple[str, ...]) -> Plan:
+    return specrun.compile(SPEC, overrides=settings, environ={})
+
+
+def start(plan: Plan) -> object:
+    """The parameters at step 0."""
+    return {p: (x.shape, x.tobytes()) for p, x in _flat(_program(plan).init(plan.seed)).items()}
+
+
+def jaxpr(plan: Plan) -> object:
+    """What is traced for a training step."""
+    import jax
+
+    from specrun.runtime.control import control_at
+
+    program = _program(plan)
+    state = program.enter(0, program.init(plan.seed))
+    _, batch = _batches(plan).at(0)
+    text = str(jax.make_jaxpr(program.step)(state, batch, control_at(plan, 0)))
+    return re.sub(r"0x[0-9a-f]+", "", text)
+
+
+def embeddings(plan: Plan) -> object:
+    """The encoder's output on the first batch."""
+    import numpy as np
+
+    _, batch = _batches(plan).at(0)
+    program = _program(plan)
+    return np.asarray(
+        program.encode(program.init(plan.seed), batch.positive_ids[0], batch.positive_mask[0])
+    ).tobytes()
+
+
+def after_a_step(plan: Plan) -> object:
+    """The trained parameters after the first two steps, dropout and all."""
+    from specrun.runtime.control import control_at
+
+    program = _program(plan)
+    state = program.enter(0, program.init(plan.seed))
+    for step in range(2):
+        state, _ = program.step(state, _batches(plan).at(step)[1], control_at(plan, step))
+    return {p: x.tobytes() for p, x in _flat(state["params"]).items()}
+
+
+def trained(plan: Plan) -> object:
+    """Which parameters train, segment by segment."""
+    program = _program(plan)
+    state, found = program.init(plan.seed), []
+    for index in range(len(plan.segments)):
+        state = program.enter(index, state)
+        found.append(sorted(_flat(state["params"])))
+    return found
+
+
+def batches(plan: Plan) -> object:
+    """The content of every batch."""
+    made = _batches(plan)
+    digest = hashlib.sha256()
+    for step in range(plan.train.total_steps):
+        name, batch = made.at(step)
+        for array in batch:
+            digest.update(f"{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def rates(plan: Plan) -> object:
+    """The learning rate of every step."""
+    from specrun.runtime.control import learning_rate_table
+
+    return learning_rate_table(plan).tolist()
+
+
+def control(plan: Plan) -> object:
+    """The loss weights of every step."""
+    from specrun.runtime.control import control_at
+
+    return [control_at(plan, t)["loss_weights"] for t in range(plan.train.total_steps)]
+
+
+def optimizer_state(plan: Plan) -> object:
+    """The optimizer's counts after the last stage was entered, one step into each."""
+    from specrun.runtime.control import control_at
+
+    program = _program(plan)
+    state = program.init(plan.seed)
+    for index, segment in enumerate(plan.segments):
+        state = program.enter(index, state)
+        state, _ = program.step(
+            state, _batches(plan).at(segment.first_step)[1], control_at(plan, segment.first_step)
+        )
+    return {p: int(x) for p, x in _flat(state["optimizer"]["count"]).items()}
+
+
+def rows(plan: Plan) -> object:
+    """The canonical rows and what was left out."""
+    return plan.data.scan.rows_digest, plan.data.scan.bad
+
+
+def tokenizer(plan: Plan) -> object:
+    """The tokenizer's text."""
+    return plan.tokenizer.digest
+
+
+def settings(plan: Plan) -> object:
+    """What XLA is told, here and on a GPU."""
+    from specrun.runtime.settings import compiler_options, executable_settings
+
+    return executable_settings(plan), compiler_options(plan.hardware, "gpu")
+
+
+def placement(plan: Plan) -> object:
+    """The devices asked for; more than there are is refused by name."""
+    from specrun.runtime.mesh import data_mesh
+
+    try:
+        return [str(d) for d in data_mesh(plan).devices.flat]
+    except specrun.InputError as error:
+        return str(error)
+
+
+def files(plan: Plan) -> object:
+    """What a finished run leaves: its folder, metrics, evaluations, checkpoints and result."""
+    result = specrun.run(plan)
+    there = Path(plan.output_dir)
+    metrics = (there / "metrics.jsonl").read_text()
+    kept = sorted(p.name for p in (there / "checkpoints").iterdir() if p.name.isdigit())
+    told = json.loads((there / "result.json").read_text())
+    shown = {k: told[k] for k in ("metrics", "steps", "best", "stopped_early")}
+    return plan.output_dir, metrics, kept, shown
+
+
+def heading(plan: Plan) -> object:
+    """The plan's own name."""
+    return plan.name
+
+
+def refused(plan: Plan) -> object:
+    """Nothing: a setting that must be refused raises before it gets here."""
+    return "accepted"
+
+
+Artefact = Callable[[Plan], object]
+
+
+@functools.cache
+def artefact_of(artefact: Artefact, settings: tuple[str, ...]) -> object:
+    own = settings
+    if artefact is files and not any(s.startswith(("name=", "output_dir=")) for s in settings):
+        own = (
+            *settings,
+            f"output_dir=runs/{hashlib.sha256(repr(settings).encode()).hexdigest()[:12]}",
+        )
+    try:
+        found = artefact(compiled(own))
+    except specrun.InputError as error:
+        return "refused: " + ", ".join(
+            sorted(d.code for d in error.diagnostics if d.severity == "error")
+        )
+    return found[1:] if artefact is files and own is not settings else found  # type: ignore[index]
+
+
+def _program(plan: Plan) -> Any:
+    from specrun.runtime.program import build_program
+
+    return build_program(plan)
+
+
+def _batches(plan: Plan) -> Any:
+    from specrun.runtime.data.batches import Batches
+    from specrun.runtime.data.scan import ensure_rows
+    from specrun.runtime.data.tokens import ensure_tokens
+
+    return Batches(plan, ensure_tokens(plan.data, plan.tokenizer), ensure_rows(plan.data))
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    import numpy as np
+
+    from specrun.runtime.trees import flatten
+
+    return {p: np.asarray(x) for p, x in flatten(tree).items()}
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+class Case(NamedTuple):
+    """``key`` in the spec's types; settings before and after; what must differ."""
+
+    key: str
+    after: tuple[str, ...]
+    artefact: Artefact
+    before: tuple[str, ...] = ()
+
+
+PYTHON = ("data={kind: python_source, roots: [one], validation: {kind: fraction, fraction: 0.3}}",)
+COSINE = ("schedule={kind: cosine, warmup_ratio: 0.2}",)
+RESTARTS = ("schedule={kind: cosine_with_restarts, warmup_steps: 1, first_period_steps: 3}",)
+WARM = ("schedule={kind: constant_with_warmup, warmup_steps: 2}",)
+LORA = ("lora={rank: 2, target_modules: [query]}",)
+MRL = ("matryoshka={dims: [16, 8]}",)
+STAGES = ("train.epochs=null", "curriculum={stages: [{name: a}, {name: b}]}")
+STOPPING = (
+    "evaluation={every_steps: 1, early_stopping: {patience: 9}}",
+    "optimizer.learning_rate=1e-9",
+)
+GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
+
+
+def stage(text: str) -> tuple[str, ...]:
+    """The two stages, the second with more settings."""
+    return (STAGES[0], f"curriculum={{stages: [{{name: a}}, {{name: b, {text}}}]}}")
+
+
+def model(key: str, value: str, artefact: Artefact, *before: str) -> Case:
+    return Case(f"model{{text_encoder}}.{key}", (*before, f"model.{key}={value}"), artefact, before)
+
+
+def train(key: str, value: str, artefact: Artefact, *before: str) -> Case:
+    return Case(f"train.{key}", (*before, f"train.{key}={value}"), artefact, before)
+
+
+TABLE: tuple[Case, ...] = (
+    Case("version", ("version=2",), refused),
+    Case("name", ("name=other",), heading),
+    Case("extends", ("extends=[preset.yaml]",), start),
+    Case("seed", ("seed=1",), batches),
+    Case("output_dir", ("output_dir=elsewhere",), files, ("output_dir=here",)),
+    # model
+    model("kind", "bert", refused),
+    model("hidden_size", "32", start),
+    model("num_hidden_layers", "1", start),
+    model("num_attention_heads", "4", embeddings),
+    model("intermediate_size", "24", start),
+    model("hidden_act", "swiglu", start),
+    model("position_embedding", "rotary", start),
+    model("max_position_embeddings", "96", start),
+    model("rope_theta", "100", embeddings, "model.position_embedding=rotary"),
+    model("hidden_dropout_prob", "0.5", after_a_step),
+    model("attention_probs_dropout_prob", "0.5", after_a_step),
+    model("layer_norm_eps", "0.01", embeddings),
+    model("initializer_range", "0.5", start),
+    model("pooling", "cls", embeddings),
+    model("final_layer_norm", "false", start),
+    model("projection_dim", "8", start),
+    # tokenizer
+    Case("tokenizer", ("tokenizer=null",), refused),
+    Case("tokenizer{train}.kind", ("tokenizer={kind: file, path: no.json}",), refused),
+    Case("tokenizer{train}.vocab_size", ("tokenizer.vocab_size=300",), tokenizer),
+    Case("tokenizer{train}.min_frequency", ("tokenizer.min_frequency=40",), tokenizer),
+    Case("tokenizer{train}.lowercase", ("tokenizer.lowercase=false",), tokenizer),
+    Case("tokenizer{train}.split_identifiers", ("tokenizer.split_identifiers=false",), tokenizer),
+    # data
+    Case("data{jsonl}.kind", PYTHON, rows),
+    Case("data{jsonl}.path", ("data.path=bad.jsonl",), rows),
+    Case("data{jsonl}.columns.query", ("data.columns.query=other",), rows),
+    Case("data{jsonl}.columns.positive", ("data.columns.positive=other",), rows),
+    Case("data{jsonl}.max_length.query", ("data.max_length.query=3",), batches),
+    Case("data{jsonl}.max_length.positive", ("data.max_length.positive=9",), batches),
+    Case(
+        "data{jsonl}.validation",
+        ("data.validation=null", "evaluation=null"),
+        rows,
+        ("evaluation=null",),
+    ),
+    Case(
+        "data{jsonl}.validation{fraction}.kind",
+        ("data.validation={kind: file, path: held.jsonl}",),
+        rows,
+    ),
+    Case("data{jsonl}.validation{fraction}.fraction", ("data.validation.fraction=0.5",), rows),
+    Case(
+        "data{jsonl}.validation{file}.kind",
+        ("data.validation={kind: file, path: held.jsonl}",),
+        rows,
+    ),
+    Case(
+        "data{jsonl}.validation{file}.path",
+        ("data.validation={kind: file, path: held.jsonl}",),
+        rows,
+    ),
+    Case(
+        "data{jsonl}.bad_rows",
+        ("data.path=bad.jsonl", "data.bad_rows=error"),
+        rows,
+        ("data.path=bad.jsonl",),
+    ),
+    Case("data{python_source}.kind", PYTHON, rows),
+    Case("data{python_source}.roots", (*PYTHON, "data.roots=[one, two]"), rows, PYTHON),
+    Case("data{python_source}.exclude", (*PYTHON, "data.exclude=['skip_*']"), rows, PYTHON),
+    Case(
+        "data{python_source}.bad_rows",
+        (*PYTHON, "data.roots=[one, rows.jsonl]", "data.bad_rows=error"),
+        rows,
+        (*PYTHON, "data.roots=[one, rows.jsonl]"),
+    ),
+    # losses and combinators
+    Case("losses[]{infonce}.kind", ("losses=[{kind: nothing}]",), refused),
+    Case("losses[]{infonce}.temperature", ("losses.infonce.temperature=0.5",), after_a_step),
+    Case("losses[]{infonce}.train_temperature", ("losses.infonce.train_temperature=true",), start),
+    Case("losses[]{infonce}.symmetric", ("losses.infonce.symmetric=false",), jaxpr),
+    Case("losses[]{infonce}.name", ("losses[0].name=main",), control),
+    Case("losses[]{infonce}.weight", ("losses[0].weight=3",), control),
+    Case("lora", LORA, trained),
+    Case("lora.rank", (*LORA, "lora.rank=3"), start, LORA),
+    Case("lora.alpha", (*LORA, "lora.alpha=99"), after_a_step, LORA),
+    Case("lora.dropout", (*LORA, "lora.dropout=0.5"), after_a_step, LORA),
+    Case("lora.target_modules", (*LORA, "lora.target_modules=[value]"), trained, LORA),
+    Case("lora.rslora", (*LORA, "lora.rslora=true"), after_a_step, LORA),
+    Case("matryoshka", MRL, jaxpr),
+    Case("matryoshka.dims", (*MRL, "matryoshka.dims=[16, 4]"), jaxpr, MRL),
+    Case("matryoshka.weights", (*MRL, "matryoshka.weights=[1, 5]"), after_a_step, MRL),
+    Case(
+        "matryoshka.reduce",
+        (*MRL, "matryoshka.reduce=mean", "train.max_grad_norm=0"),
+        jaxpr,
+        (*MRL, "train.max_grad_norm=0"),
+    ),
+    # curriculum
+    Case("curriculum", STAGES, batches),
+    Case("curriculum.stages", (STAGES[0], "curriculum={stages: [{name: a}]}"), batches, STAGES),
+    Case(
+        "curriculum.stages[].name",
+        (STAGES[0], "curriculum={stages: [{name: a}, {name: a}]}"),
+        refused,
+        STAGES,
+    ),
+    Case("curriculum.stages[].epochs", stage("epochs: 2"), batches, STAGES),
+    Case("curriculum.stages[].select", stage("select: {field: level, max: 50}"), batches, STAGES),
+    Case(
+        "curriculum.stages[].select.field",
+        stage("select: {field: query_chars, max: 50}"),
+        batches,
+        stage("select: {field: level, max: 50}"),
+    ),
+    Case(
+        "curriculum.stages[].select.min",
+        stage("select: {field: level, min: 30}"),
+        batches,
+        stage("select: {field: level, min: 40}"),
+    ),
+    Case(
+        "curriculum.stages[].select.max",
+        stage("select: {field: level, max: 50}"),
+        batches,
+        stage("select: {field: level, max: 90}"),
+    ),
+    Case("curriculum.stages[].loss_weights", stage("loss_weights: {infonce: 2}"), control, STAGES),
+    Case(
+        "curriculum.stages[].learning_rate_scale", stage("learning_rate_scale: 0.5"), rates, STAGES
+    ),
+    Case("curriculum.stages[].trainable", stage("trainable: ['final_norm.*']"), trained, STAGES),
+    Case(
+        "curriculum.stages[].reset_optimizer",
+        stage("reset_optimizer: true"),
+        optimizer_state,
+        STAGES,
+    ),
+    # training
+    train("batch_size", "8", batches),
+    train("accumulation_steps", "2", batches),
+    train("epochs", "3", batches),
+    train("max_steps", "3", batches),
+    train("drop_last", "true", batches),
+    train("max_grad_norm", "0.01", after_a_step),
+    train("trainable", "['final_norm.*']", trained),
+    train("micro_batch_size", "4", jaxpr),
+    train("gradient_checkpointing", "true", jaxpr),
+    train("unroll", "2", jaxpr),
+    train("length_buckets", "3", batches),
+    train("log_every_steps", "3", files),
+    # optimizer and schedule
+    Case("optimizer{adamw}.kind", ("optimizer={kind: sgd}",), refused),
+    Case("optimizer{adamw}.learning_rate", ("optimizer.learning_rate=0.01",), rates),
+    Case("optimizer{adamw}.weight_decay", ("optimizer.weight_decay=0.5",), after_a_step),
+    Case("optimizer{adamw}.beta1", ("optimizer.beta1=0.5",), after_a_step),
+    Case("optimizer{adamw}.beta2", ("optimizer.beta2=0.5",), after_a_step),
+    Case("optimizer{adamw}.eps", ("optimizer.eps=0.1",), after_a_step),
+    Case(
+        "optimizer{adamw}.no_decay",
+        ("optimizer.no_decay=['embeddings.*']", "optimizer.weight_decay=0.5"),
+        after_a_step,
+        ("optimizer.weight_decay=0.5",),
+    ),
+    Case("schedule{linear}.kind", COSINE, rates),
+    Case("schedule{constant}.kind", ("schedule={kind: constant}",), rates),
+    Case("schedule{linear}.warmup_ratio", ("schedule.warmup_ratio=0.5",), rates),
+    Case("schedule{linear}.warmup_steps", ("schedule={kind: linear, warmup_steps: 5}",), rates),
+    Case("schedule{constant_with_warmup}.kind", WARM, rates),
+    Case(
+        "schedule{constant_with_warmup}.warmup_steps",
+        ("schedule={kind: constant_with_warmup, warmup_steps: 4}",),
+        rates,
+        WARM,
+    ),
+    Case(
+        "schedule{constant_with_warmup}.warmup_ratio",
+        ("schedule={kind: constant_with_warmup, warmup_ratio: 0.7}",),
+        rates,
+        WARM,
+    ),
+    Case("schedule{cosine}.kind", COSINE, rates),
+    Case(
+        "schedule{cosine}.warmup_ratio",
+        ("schedule={kind: cosine, warmup_ratio: 0.7}",),
+        rates,
+        COSINE,
+    ),
+    Case(
+        "schedule{cosine}.warmup_steps",
+        ("schedule={kind: cosine, warmup_steps: 5}",),
+        rates,
+        COSINE,
+    ),
+    Case(
+        "schedule{cosine}.min_learning_rate",
+        (*COSINE, "schedule.min_learning_rate=1e-4"),
+        rates,
+        COSINE,
+    ),
+    Case("schedule{cosine_with_restarts}.kind", RESTARTS, rates),
+    Case(
+        "schedule{cosine_with_restarts}.warmup_steps",
+        (*RESTARTS, "schedule.warmup_steps=3"),
+        rates,
+        RESTARTS,
+    ),
+    Case(
+        "schedule{cosine_with_restarts}.warmup_ratio",
+        ("schedule={kind: cosine_with_restarts, warmup_ratio: 0.5, first_period_steps: 3}",),
+        rates,
+        RESTARTS,
+    ),
+    Case(
+        "schedule{cosine_with_restarts}.min_learning_rate",
+        (*RESTARTS, "schedule.min_learning_rate=1e-4"),
+        rates,
+        RESTARTS,
+    ),
+    Case(
+        "schedule{cosine_with_restarts}.first_period_steps",
+        (*RESTARTS, "schedule.first_period_steps=2"),
+        rates,
+        RESTARTS,
+    ),
+    Case(
+        "schedule{cosine_with_restarts}.period_multiplier",
+        (*RESTARTS, "schedule.period_multiplier=1"),
+        rates,
+        RESTARTS,
+    ),
+    # the rest
+    Case("precision.compute", ("precision.compute=bfloat16",), refused),
+    Case("precision.matmul", ("precision.matmul=default",), settings),
+    Case("evaluation", ("evaluation=null",), files),
+    Case("evaluation.every_steps", ("evaluation.every_steps=3",), files),
+    Case("evaluation.at_start", ("evaluation.at_start=true",), files),
+    Case("evaluation.metrics", ("evaluation.metrics=[mrr@10, ndcg@5]",), files),
+    Case("evaluation.select_best", ("evaluation.select_best=recall@1",), files),
+    Case(
+        "evaluation.early_stopping",
+        STOPPING,
+        files,
+        (STOPPING[0].replace(", early_stopping: {patience: 9}", ""), STOPPING[1]),
+    ),
+    Case(
+        "evaluation.early_stopping.patience",
+        (*STOPPING, "evaluation.early_stopping.patience=1"),
+        files,
+        STOPPING,
+    ),
+    Case(
+        "evaluation.early_stopping.min_delta",
+        (*STOPPING, "evaluation.early_stopping={patience: 2, min_delta: 0.9}"),
+        files,
+        STOPPING,
+    ),
+    Case("checkpoint.every_steps", ("checkpoint={every_steps: 3}",), files),
+    Case(
+        "checkpoint.keep",
+        ("checkpoint={every_steps: 2, keep: 4}",),
+        files,
+        ("checkpoint={every_steps: 2}",),
+    ),
+    Case("hardware.platform", ("hardware.platform=gpu",), placement),
+    Case("hardware.devices", ("hardware.devices=4",), placement),
+    Case("hardware.deterministic", ("hardware.deterministic=false",), settings),
+)
+
+ELSEWHERE = {
+    "model{bert}.kind": "tests/parity and test_bert_keys",
+    "model{bert}.name_or_path": "test_bert_keys",
+    "model{bert}.hidden_dropout_prob": "test_bert_keys",
+    "model{bert}.attention_probs_dropout_prob": "test_bert_keys",
+    "model{bert}.pooling": "test_bert_keys",
+    "model{bert}.projection_dim": "test_bert_keys",
+    "tokenizer{file}.kind": "test_tokenizer_file",
+    "tokenizer{file}.path": "test_tokenizer_file",
+    "evaluation.batch_size": "test_evaluation_batch",
+    "data{python_source}.max_length.query": "the same class as data{jsonl}.max_length",
+    "data{python_source}.max_length.positive": "the same class as data{jsonl}.max_length",
+    "data{python_source}.validation": "the same class as data{jsonl}.validation",
+    "data{python_source}.validation{fraction}.kind": "the same class as data{jsonl}.validation",
+    "data{python_source}.validation{fraction}.fraction": "the same class as data{jsonl}.validation",
+    "data{python_source}.validation{file}.kind": "the same class as data{jsonl}.validation",
+    "data{python_source}.validation{file}.path": "the same class as data{jsonl}.validation",
+}
+"""Keys that another test shows, and where."""
+
+
+@pytest.mark.parametrize("case", TABLE, ids=lambda c: c.key)
+def test_the_key_changes_its_artefact(case: Case, folder: Path) -> None:
+    before = artefact_of(case.artefact, case.before)
+    after = artefact_of(case.artefact, case.after)
+    assert not str(before).startswith("refused")
+    assert before != after
+    if case.artefact is refused:
+        assert str(after).startswith("refused")
+
+
+def test_an_unchanged_spec_changes_nothing(folder: Path) -> None:
+    """The artefacts do not differ by themselves."""
+    for artefact in (
+        start,
+        jaxpr,
+        embeddings,
+        after_a_step,
+        batches,
+        rates,
+        control,
+        settings,
+        trained,
+    ):
+        assert artefact(compiled(())) == artefact(compiled(()))
+
+
+def bert(folder: Path, *more: str) -> tuple[str, ...]:
+    """The base spec on a tiny BERT with a tokenizer of its own."""
+    text = json.dumps(str(GOLDEN))
+    ids = folder / "tiny-tokenizer.json"
+    if not ids.exists():
+        from tokenizers import Tokenizer, models, pre_tokenizers
+
+        words = {"[PAD]": 0, "[UNK]": 1, "open": 2, "a": 3, "file": 4, "x": 5, "return": 6}
+        made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+        made.pre_tokenizer = pre_tokenizers.Whitespace()
+        made.save(str(ids))
+    base = (
+        f"model={{kind: bert, name_or_path: {text}}}",
+        f"tokenizer={{kind: file, path: {json.dumps(str(ids))}}}",
+    )
+    return (*base, "data.max_length={query: 8, positive: 12}", *more)
+
+
+@pytest.mark.parametrize(
+    ("setting", "artefact"),
+    [
+        ("model.hidden_dropout_prob=0.5", after_a_step),
+        ("model.attention_probs_dropout_prob=0.5", after_a_step),
+        ("model.pooling=cls", embeddings),
+        ("model.projection_dim=4", start),
+        ("model.name_or_path=" + json.dumps(str(GOLDEN.parent / "flax_msgpack")), heading),
+    ],
+)
+def test_bert_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+    before, after = compiled(bert(folder)), compiled(bert(folder, setting))
+    if artefact is heading:
+        assert before.model.weights != after.model.weights
+    else:
+        assert artefact(before) != artefact(after)
+
+
+def test_tokenizer_file(folder: Path) -> None:
+    path = compiled(bert(folder)).tokenizer.source
+    assert tokenizer(compiled(bert(folder))) != tokenizer(compiled(()))
+    assert path.kind == "file"
+
+
+def test_evaluation_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows encoded at a time are those of the plan."""
+    from specrun.runtime import program
+
+    widths: dict[str, set[int]] = {}
+    original = program.build_program
+    for size in ("32", "8"):
+
+        def build(plan: Plan, size: str = size) -> Any:
+            made = original(plan)
+
+            def encode(parameters: Any, ids: Any, mask: Any) -> Any:
+                widths.setdefault(size, set()).add(ids.shape[0])
+                return made.encode(parameters, ids, mask)
+
+            return made._replace(encode=encode)
+
+        with monkeypatch.context() as patch:
+            import specrun.runtime.run as run
+
+            patch.setattr(run, "build_program", build)
+            specrun.run(compiled((f"evaluation.batch_size={size}", f"output_dir=runs/eval-{size}")))
+    assert max(widths["8"]) <= 8 < max(widths["32"])
+
+
+def keys_of(kind: Any, path: str = "") -> Iterator[str]:
+    """Every key that the spec's types know, with the kind of the union it stands in."""
+    for field in fields_of(kind):
+        at = f"{path}.{field.name}" if path else field.name
+        members = [
+            m for m in (get_args(field.type) or (field.type,)) if m not in (type(None), Ellipsis)
+        ]
+        sections = [m for m in members if dataclasses.is_dataclass(m)]
+        if not sections or type(None) in get_args(field.type):
+            yield at
+        if getattr(field.type, "__origin__", None) is tuple and sections:
+            at += "[]"
+            if not _tagged(sections[0]):
+                yield at.removesuffix("[]")
+        for section in sections:
+            tag = f"{{{get_args(fields_of(section)[0].type)[0]}}}" if _tagged(section) else ""
+            yield from keys_of(section, at + tag)
+
+
+def _tagged(section: Any) -> bool:
+    return fields_of(section)[0].name == "kind"
+
+
+def test_every_key_has_its_effect_named() -> None:
+    known = set(keys_of(Experiment))
+    named = {case.key for case in TABLE} | set(ELSEWHERE)
+    assert known - named == set(), "keys whose effect no test names"
+    assert named - known == set(), "rows for keys that the spec no longer has"
