@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import queue
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -10,12 +12,15 @@ import numpy as np
 
 from specrun.runtime.data.order import epoch_order, longest, select, steps_per_epoch
 from specrun.runtime.data.rows import Rows
-from specrun.runtime.data.scan import need_rows
+from specrun.runtime.data.scan import rows_of
 from specrun.runtime.data.tokens import Tokens, tokens_of
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.data import Scan, TokenizerPlan
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import Selection
+
+AHEAD = 2
+_POLL_SECONDS = 0.1
 
 
 class Batch(NamedTuple):
@@ -63,7 +68,7 @@ def layout(
     stages: Sequence[Request],
 ) -> tuple[Layout, ...]:
     """What the compiler must know of the steps before there is a plan; stage i becomes segment i."""
-    rows = need_rows(scan.rows_digest)
+    rows = rows_of(scan.rows_digest)
     tokens = tokens_of(scan.rows_digest, tokenizer, max_query_length, max_positive_length)
     queries, positives = tokens.training.queries.lengths, tokens.training.positives.lengths
     per_step = batch_size * accumulation_steps
@@ -149,3 +154,44 @@ class Batches:
             weight,
             index.astype(np.uint32),
         )
+
+
+def prefetch(batches: Batches, start: int, stop: int) -> Iterator[tuple[int, str, Batch]]:
+    """(step, trace, batch) for the steps from ``start`` to before ``stop``.
+
+    An error of making a batch is raised here. Closing the generator, or an error in the loop that
+    uses it, ends the thread.
+    """
+    ready: queue.Queue[tuple[int, str, Batch] | BaseException] = queue.Queue(AHEAD)
+    closed = threading.Event()
+
+    def work() -> None:
+        try:
+            for step in range(start, stop):
+                if not _put(ready, (step, *batches.at(step)), closed):
+                    return
+        except BaseException as error:
+            _put(ready, error, closed)
+
+    thread = threading.Thread(target=work, name="specrun-prefetch", daemon=True)
+    thread.start()
+    try:
+        for _ in range(start, stop):
+            found = ready.get()
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+    finally:
+        closed.set()
+        thread.join()
+
+
+def _put(ready: queue.Queue, item: object, closed: threading.Event) -> bool:  # type: ignore[type-arg]
+    """Wait for room; False when nobody wants it any more."""
+    while not closed.is_set():
+        try:
+            ready.put(item, timeout=_POLL_SECONDS)
+            return True
+        except queue.Full:
+            continue
+    return False

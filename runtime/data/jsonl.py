@@ -77,7 +77,9 @@ def parse_line(line: bytes) -> dict[str, Any]:
     """The JSON object of a line. BadLine for anything else."""
     try:
         value = json.loads(
-            line.removeprefix(_BOM).decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_twins
+            line.removeprefix(_BOM).decode("utf-8"),
+            parse_constant=_no_constant,
+            object_pairs_hook=_no_twins,
         )
     except UnicodeDecodeError as error:
         raise BadLine("not UTF-8", str(error)) from error

@@ -76,7 +76,9 @@ def _peek_file(
         return {key for row in rows for key in row.numbers}, ()
     faults = [x for x in found if isinstance(x, Fault)]
     if not faults:
-        return set(), (("no-rows", f"{path}.path", f"{columns.path} holds no row", "check the file"),)
+        return set(), (
+            ("no-rows", f"{path}.path", f"{columns.path} holds no row", "check the file"),
+        )
     return set(), (_all_bad(columns, faults, path),)
 
 

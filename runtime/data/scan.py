@@ -103,10 +103,10 @@ def ensure_rows(data: DataPlan) -> Rows:
             code="changed-rows",
             hint="compile the spec again",
         )
-    return need_rows(again.rows_digest)
+    return rows_of(again.rows_digest)
 
 
-def need_rows(digest: str) -> Rows:
+def rows_of(digest: str) -> Rows:
     """The rows that a scan has just stored. RunError when the cache lost them since."""
     if (rows := load_rows(digest)) is None:
         raise RunError(f"the cache below {cache.cache_root()} lost the rows; compile again")
@@ -167,7 +167,7 @@ def _summary(read: _Read, held_out: HeldOut | None) -> Scan:
     fraction = held_out.fraction if isinstance(held_out, HeldOutFraction) else None
     division = divide(read.rows, fraction, read.held_out)
     digest = store_rows(division.training, division.validation)
-    rows = need_rows(digest)
+    rows = rows_of(digest)
     return Scan(
         inputs=(),
         rows_digest=digest,

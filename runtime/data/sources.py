@@ -143,16 +143,12 @@ def _list_file(role: str, path: Path) -> Listing:
         raise OSError(0, "it is not a regular file")
     digest, size = "sha256:" + file_digest(path), path.stat().st_size
     file = SourceFile(name=path.name, path=path, digest=digest, bytes=size)
-    return Listing(
-        input=Input(role=role, path=str(path), digest=digest, bytes=size), files=(file,)
-    )
+    return Listing(input=Input(role=role, path=str(path), digest=digest, bytes=size), files=(file,))
 
 
 def _list_tree(root: Path, exclude: Sequence[str]) -> Listing:
     root.stat()
-    files = tuple(
-        _source_file(name, path) for name, path in walk(root, compile_patterns(exclude))
-    )
+    files = tuple(_source_file(name, path) for name, path in walk(root, compile_patterns(exclude)))
     total = hashlib.sha256()
     for file in files:
         total.update(f"{file.name}\0{file.digest}\n".encode("utf-8", "surrogateescape"))

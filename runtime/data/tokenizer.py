@@ -12,7 +12,7 @@ import tokenizers
 from specrun.runtime import cache
 from specrun.runtime.data.bpe import train
 from specrun.runtime.data.rows import Rows
-from specrun.runtime.data.scan import need_rows
+from specrun.runtime.data.scan import rows_of
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import (
@@ -56,7 +56,9 @@ class Tokenizer:
         """
         special = self._inner.num_special_tokens_to_add(False)
         if max_length < max(special, 1):
-            message = f"the tokenizer adds {special} special tokens, and {max_length} tokens are kept"
+            message = (
+                f"the tokenizer adds {special} special tokens, and {max_length} tokens are kept"
+            )
             raise InputError(message, code="too-short", hint="raise data.max_length")
         self._inner.enable_truncation(max_length)
         try:
@@ -88,27 +90,30 @@ def prepare(source: TokenizerSource, rows_digest: str) -> TokenizerPlan:
     return plan_of(source, Tokenizer(text, _name(source)))
 
 
-def load(plan: TokenizerPlan, text: str | None = None) -> Tokenizer:
+def load(plan: TokenizerPlan, text: str | None = None, rows_digest: str | None = None) -> Tokenizer:
     """The tokenizer of a plan: from ``text``, the copy in a run's folder, else from its file or the cache.
 
+    Where the cache has lost a trained one it is trained again on the rows of ``rows_digest``.
     InputError when it is not the one that was compiled, or is gone.
     """
     if text is None:
         text = _text_of(plan)
+    if text is None and rows_digest is not None and isinstance(plan.source, TrainedTokenizer):
+        text = _trained_text(plan.source, rows_digest)
     if text is None:
         raise InputError(
             f"the trained tokenizer is not in the cache below {cache.cache_root()}",
             code="lost-tokenizer",
             hint="compile the spec again",
         )
-    return _same(plan, Tokenizer(text, _name(plan.source)))
+    _compare(plan, digest_of_text(text))
+    return Tokenizer(text, _name(plan.source))
 
 
-def ensure_tokenizer(plan: TokenizerPlan, rows_digest: str) -> Tokenizer:
-    """As ``load``, but trained again where the cache has lost it. The rows must be there."""
-    if isinstance(plan.source, TrainedTokenizer) and _text_of(plan) is None:
-        prepare(plan.source, rows_digest)
-    return load(plan)
+def verify_tokenizer(plan: TokenizerPlan) -> None:
+    """InputError when a tokenizer's file changed after the plan was compiled, or is gone."""
+    if isinstance(plan.source, TokenizerFile):
+        _compare(plan, digest_of_text(_read(Path(plan.source.path))))
 
 
 def plan_of(source: TokenizerSource, tokenizer: Tokenizer) -> TokenizerPlan:
@@ -130,7 +135,7 @@ def _trained_text(source: TrainedTokenizer, rows_digest: str) -> str:
     folder = cache.make(
         _BY_SETTINGS,
         cache.digest_of(parts),
-        lambda folder: _write(folder, train(source, _texts(need_rows(rows_digest)))),
+        lambda folder: _write(folder, train(source, _texts(rows_of(rows_digest)))),
     )
     text = (folder / _NAME).read_text(encoding="utf-8")
     cache.make(_KIND, digest_of_text(text), lambda folder: _write(folder, text))
@@ -151,14 +156,13 @@ def _text_of(plan: TokenizerPlan) -> str | None:
             return (folder / _NAME).read_text(encoding="utf-8") if folder else None
 
 
-def _same(plan: TokenizerPlan, tokenizer: Tokenizer) -> Tokenizer:
-    if tokenizer.digest != plan.digest:
+def _compare(plan: TokenizerPlan, digest: str) -> None:
+    if digest != plan.digest:
         raise InputError(
-            f"{_name(plan.source)} changed since the plan was compiled",
+            f"{_name(plan.source)} is not the tokenizer that the plan was compiled with",
             code="changed-input",
             hint="restore it, or compile the spec again",
         )
-    return tokenizer
 
 
 def _read(path: Path) -> str:

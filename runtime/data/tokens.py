@@ -11,8 +11,8 @@ import tokenizers
 
 from specrun.runtime import cache
 from specrun.runtime.data.rows import Rows, map_array
-from specrun.runtime.data.scan import ensure_rows, need_rows
-from specrun.runtime.data.tokenizer import Tokenizer, ensure_tokenizer
+from specrun.runtime.data.scan import ensure_rows, rows_of
+from specrun.runtime.data.tokenizer import Tokenizer, load
 from specrun.spec.plan.data import DataPlan, TokenizerPlan
 
 FORMAT = 1
@@ -38,7 +38,7 @@ class Ragged:
         """int64, of the shape of ``rows``"""
         return self.ends[rows + 1] - self.ends[rows]
 
-    def row(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int) -> np.ndarray:
         """int32 [length of the row]"""
         return np.asarray(self.ids[self.ends[index] : self.ends[index + 1]])
 
@@ -59,12 +59,6 @@ class TokenSplit:
 
     queries: Ragged
     positives: Ragged
-
-    def query(self, index: int) -> np.ndarray:
-        return self.queries.row(index)
-
-    def positive(self, index: int) -> np.ndarray:
-        return self.positives.row(index)
 
 
 @dataclass(frozen=True)
@@ -96,8 +90,8 @@ def tokens_of(
     ]
 
     def write(folder: Path) -> None:
-        rows = need_rows(rows_digest)
-        encoder = ensure_tokenizer(tokenizer, rows_digest)
+        rows = rows_of(rows_digest)
+        encoder = load(tokenizer, rows_digest=rows_digest)
         _write(folder, rows, encoder, max_query_length, max_positive_length)
 
     folder = cache.make(_KIND, cache.digest_of(parts), write)
@@ -122,8 +116,12 @@ def _write_ragged(
 
 
 def _load(folder: Path, side: str) -> TokenSplit:
-    return TokenSplit(_load_ragged(folder, f"{side}.queries"), _load_ragged(folder, f"{side}.positives"))
+    return TokenSplit(
+        _load_ragged(folder, f"{side}.queries"), _load_ragged(folder, f"{side}.positives")
+    )
 
 
 def _load_ragged(folder: Path, name: str) -> Ragged:
-    return Ragged(map_array(folder / f"{name}.ids", "<i4"), map_array(folder / f"{name}.ends", "<i8"))
+    return Ragged(
+        map_array(folder / f"{name}.ids", "<i4"), map_array(folder / f"{name}.ends", "<i8")
+    )
