@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from specrun.runtime.data.batches import Batch
 from specrun.spec.plan.data import (
     DataPlan,
     HeldOutFraction,
@@ -155,17 +156,6 @@ def make_plan(**changes: Any) -> Plan:
             change = dataclasses.replace(part, **change)
         plan = dataclasses.replace(plan, **{name: change})
     return dataclasses.replace(plan, traces=traces) if traces else with_traces(plan)
-
-
-class Batch(NamedTuple):
-    """The arrays of a batch as the program reads them, [A, B, ...]."""
-
-    query_ids: Any
-    query_mask: Any
-    positive_ids: Any
-    positive_mask: Any
-    weight: Any
-    row: Any
 
 
 def make_batch(plan: Plan, seed: int = 0, bucket: int = -1) -> Batch:

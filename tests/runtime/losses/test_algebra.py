@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from specrun.runtime.data.batches import Batch
 from specrun.runtime.gradients import Objective, loss_and_gradient, loss_only, strided
 from specrun.runtime.losses.algebra import Term, combine, divisor, divisors
-from tests.runtime.plans import Batch
 
 
 class OnlyWeight(NamedTuple):
