@@ -1,0 +1,69 @@
+"""Embedding many sequences: sorted by length, in batches of one size, padded to a power of two.
+
+So the shapes that are compiled stay few: one for each power of two up to the longest row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+SHORTEST = 8
+"""Least padded length, in tokens."""
+
+Encode = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(ids int32 [B, S], mask bool [B, S]) to embeddings [B, D]."""
+
+
+def embed(
+    sequences: Sequence[np.ndarray],
+    encode: Encode,
+    *,
+    batch_size: int,
+    longest: int,
+    pad_id: int,
+    width: int,
+    between: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Embeddings float32 [N, width] in the order of ``sequences``, not normalised.
+
+    ``sequences`` hold int32 ids, none more than ``longest``. ``between`` is called before each
+    batch. Every batch has ``batch_size`` rows; what is lacking is filled with one-token rows.
+    """
+    found = np.empty((len(sequences), width), np.float32)
+    for rows, ids, mask in batches(sequences, batch_size, longest, pad_id):
+        between()
+        found[rows] = np.asarray(encode(ids, mask))[: len(rows)]
+    return found
+
+
+def batches(
+    sequences: Sequence[np.ndarray], batch_size: int, longest: int, pad_id: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(row numbers, ids, mask): the rows from the shortest to the longest."""
+    lengths = np.array([len(s) for s in sequences], np.int64)
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        length = padded_length(int(lengths[rows].max()), longest)
+        ids = np.full((batch_size, length), pad_id, np.int32)
+        mask = np.zeros((batch_size, length), np.bool_)
+        mask[len(rows) :, 0] = True
+        for i, row in enumerate(rows):
+            ids[i, : lengths[row]] = sequences[row]
+            mask[i, : lengths[row]] = True
+        yield rows, ids, mask
+
+
+def padded_length(length: int, longest: int) -> int:
+    """The least power of two that holds ``length``, at least ``SHORTEST`` and at most ``longest``."""
+    power = 1 << max(length - 1, SHORTEST - 1).bit_length()
+    return max(length, min(power, longest))
+
+
+def normalised(embeddings: np.ndarray, dimension: int) -> np.ndarray:
+    """The first ``dimension`` numbers of each row [N, D], brought to length 1. A zero row stays zero."""
+    cut = embeddings[:, :dimension]
+    norms = np.linalg.norm(cut, axis=1, keepdims=True)
+    return cut / np.maximum(norms, np.finfo(np.float32).tiny)

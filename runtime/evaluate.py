@@ -1,0 +1,79 @@
+"""Held-out retrieval: every held-out query against every held-out candidate, at each width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from specrun.runtime.data.relevance import Relevance, relevance
+from specrun.runtime.data.rows import Rows
+from specrun.runtime.data.tokens import Ragged, Tokens
+from specrun.runtime.embed import embed, normalised
+from specrun.runtime.metrics import retrieval_metrics
+from specrun.runtime.program import Program
+from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.training import EvaluationPlan
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """The plan's evaluation over its held-out rows; makes no random draws."""
+
+    plan: Plan
+    policy: EvaluationPlan
+    pairs: Relevance
+    tokens: Tokens
+    program: Program
+
+    def __call__(self, state: Any, between: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Metrics by name: ``mrr@10`` at the whole width, ``mrr@10 at 64`` at another.
+
+        ``between`` is called before each batch; what it raises ends the evaluation.
+        """
+        data, held = self.plan.data, self.tokens.validation
+        queries, candidates = (
+            self._embed(state, side, rows, longest, between)
+            for side, rows, longest in (
+                (held.queries, self.pairs.queries, data.max_query_length),
+                (held.positives, self.pairs.candidates, data.max_positive_length),
+            )
+        )
+        found: dict[str, float] = {}
+        for dimension in self.policy.dims:
+            values = retrieval_metrics(
+                normalised(queries, dimension),
+                normalised(candidates, dimension),
+                self.pairs.relevant,
+                self.policy.metrics,
+            )
+            whole = dimension == self.policy.dims[0]
+            found |= {n if whole else f"{n} at {dimension}": float(v) for n, v in values.items()}
+        return found
+
+    def _embed(
+        self,
+        state: Any,
+        side: Ragged,
+        rows: np.ndarray,
+        longest: int,
+        between: Callable[[], None],
+    ) -> np.ndarray:
+        return embed(
+            [side[int(row)] for row in rows],
+            lambda ids, mask: np.asarray(self.program.encode(state, ids, mask)),
+            batch_size=self.policy.batch_size,
+            longest=longest,
+            pad_id=self.tokens.pad_id,
+            width=self.plan.model.embedding_dim,
+            between=between,
+        )
+
+
+def make_evaluator(plan: Plan, program: Program, rows: Rows, tokens: Tokens) -> Evaluator | None:
+    """The evaluator of a plan; None when the plan evaluates nothing."""
+    if plan.evaluation is None:
+        return None
+    return Evaluator(plan, plan.evaluation, relevance(rows.validation), tokens, program)

@@ -1,0 +1,202 @@
+"""The training loop: steps in the plan's order, and between them what must be written, measured and saved.
+
+After each step, in this order: the evaluation that is due, then the checkpoint that is due. A
+checkpoint holds the state *before* the next segment is entered, and says which was entered last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from specrun.runtime.best import BestFolder
+from specrun.runtime.checkpoint import Checkpoints
+from specrun.runtime.control import control_at, segment_at
+from specrun.runtime.data.batches import Batches, prefetch
+from specrun.runtime.evaluate import Evaluator
+from specrun.runtime.events import EventLog
+from specrun.runtime.folder import writing
+from specrun.runtime.interrupt import Interrupted, Interrupts
+from specrun.runtime.lines import Lines
+from specrun.runtime.position import Best, Standing
+from specrun.runtime.program import Program
+from specrun.runtime.progress import Reporter
+from specrun.runtime.state import parameters_of
+from specrun.runtime.watch import NotFinite, Watch
+from specrun.spec.diagnostics import RunError
+from specrun.spec.plan.plan import Plan
+
+EARLY_STOP = "early_stop"
+
+
+@dataclass
+class Loop:
+    """Everything a run holds while it runs. ``state`` and ``standing`` always belong together."""
+
+    plan: Plan
+    program: Program
+    batches: Batches
+    evaluator: Evaluator | None
+    checkpoints: Checkpoints
+    best: BestFolder
+    metrics: Lines
+    events: EventLog
+    times: Lines
+    reporter: Reporter
+    interrupts: Interrupts
+    state: Any
+    standing: Standing
+    _watch: Watch = field(init=False)
+    _begun: float = field(default_factory=time.monotonic)
+    _clock: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        train = self.plan.train
+        self._watch = Watch(train.log_every_steps, train.total_steps, self._log_training)
+        self._evaluations = frozenset(self.plan.evaluation.after if self.plan.evaluation else ())
+        self._saves = frozenset(self.plan.checkpoint.after)
+
+    def train(self) -> None:
+        """Run to the end of the plan, or to an early stop, and save.
+
+        Interrupted once everything is saved. RunError for NaN and infinity, and for failed writes.
+        """
+        try:
+            self._evaluate_if_due()
+            self._steps()
+            self._save()
+            self.checkpoints.wait()
+        except Interrupted as stop:
+            raise self._saved(stop) from None
+        except NotFinite as fault:
+            raise self._not_finite(fault) from None
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether an early stop was recorded."""
+        return self.events.find(EARLY_STOP) is not None
+
+    def _steps(self) -> None:
+        step, total = self.standing.step, self.plan.train.total_steps
+        if self.stopped_early or step >= total:
+            return
+        self.interrupts.check()
+        with closing(prefetch(self.batches, step, total)) as stream:
+            for _, _, batch in stream:
+                self._step(batch)
+                self._evaluate_if_due()
+                if self.stopped_early:
+                    return
+                if self.standing.step in self._saves:
+                    self._save()
+                self.interrupts.check()
+
+    def _step(self, batch: Any) -> None:
+        step = self.standing.step
+        self._enter(segment_at(self.plan, step))
+        control = control_at(self.plan, step)
+        self.state, metrics = self.program.step(self.state, batch, control)
+        self.standing = replace(self.standing, step=step + 1)
+        self._watch.add(step + 1, metrics, {"learning_rate": float(control["learning_rate"])})
+
+    def _enter(self, segment: int) -> None:
+        while self.standing.segment < segment:
+            index = self.standing.segment + 1
+            self.state = self.program.enter(index, self.state)
+            self.standing = replace(self.standing, segment=index)
+
+    def _log_training(self, step: int, values: dict[str, float]) -> None:
+        with writing(str(self.metrics.path)):
+            self.metrics.append({"kind": "training", "step": step, **values})
+            self.times.append({"step": step, "seconds": round(time.monotonic() - self._begun, 3)})
+        self.standing = replace(self.standing, training=values)
+        self.reporter.training(step, values)
+
+    def _evaluate_if_due(self) -> None:
+        step = self.standing.step
+        if step not in self._evaluations or self.standing.evaluated >= step:
+            return
+        assert self.evaluator is not None
+        self._watch.drain()
+        self._count_seconds("training")
+        values = self.evaluator(self.state, self.interrupts.check)
+        with writing(str(self.metrics.path)):
+            self.metrics.append({"kind": "evaluation", "step": step, **values})
+        self.standing = replace(self.standing, evaluated=step, evaluation=values)
+        self._judge(step, values)
+        self._count_seconds("evaluation")
+
+    def _judge(self, step: int, values: dict[str, float]) -> None:
+        """Keep the best, and stop early when the plan's patience has run out."""
+        policy = self.plan.evaluation
+        assert policy is not None
+        metric, value = policy.select_best, values[policy.select_best]
+        better = self.standing.best is None or value > self.standing.best.value
+        self.reporter.evaluation(step, values, better)
+        if better:
+            best = Best(step=step, metric=metric, value=value, metrics=values)
+            with writing("best/"):
+                self.best.publish(best, parameters_of(self.state), {})
+            self.standing = replace(self.standing, best=best)
+        if (rule := policy.early_stopping) is None:
+            return
+        patience = self.standing.patience.after(value, rule)
+        self.standing = replace(self.standing, patience=patience)
+        if patience.without_improvement >= rule.patience and step < self.plan.train.total_steps:
+            with writing(str(self.metrics.path)):
+                self.events.record(EARLY_STOP, step, metric=metric, value=value)
+            self.reporter.note(f"stopped early after step {step}: {metric} no longer improves")
+
+    def _save(self) -> None:
+        """Start a checkpoint of the state as it stands. NotFinite when a step before it went wrong."""
+        self._watch.drain()
+        self._count_seconds("training")
+        counted = self.program.traces()
+        names = counted.keys() | self.standing.traces.keys()
+        traces = {n: max(counted.get(n, 0), self.standing.traces.get(n, 0)) for n in sorted(names)}
+        with writing("metrics.jsonl and events.jsonl"):
+            self.standing = replace(
+                self.standing,
+                traces=traces,
+                metrics_log=self.metrics.settle(),
+                event_log=self.events.settle(),
+            )
+        self.checkpoints.save(self.state, self.standing)
+        self._prune_best()
+        self._count_seconds("saving")
+
+    def _prune_best(self) -> None:
+        if self.best.count() > 1:
+            known = [self.standing, *self.checkpoints.standings().values()]
+            self.best.prune({s.best.step for s in known if s.best is not None})
+
+    def _saved(self, stop: Interrupted) -> Interrupted:
+        """Save what is done, and say so."""
+        step = self.standing.step
+        if step:
+            self.reporter.note(f"{stop.signal.name}: saving after step {step}")
+            self._save()
+            self.checkpoints.wait()
+        done = f"everything is saved after step {step}" if step else "no step was made yet"
+        return Interrupted(
+            stop.signal, f"stopped by {stop.signal.name}; {done}; run again to go on"
+        )
+
+    def _not_finite(self, fault: NotFinite) -> RunError:
+        with suppress(RunError):  # a checkpoint that cannot be written is not the last good one
+            self.checkpoints.wait()
+        return RunError(
+            f"{fault.metric} became {fault.value} at step {fault.step}; {self.checkpoints.last_good()}. "
+            "Lower optimizer.learning_rate, lengthen the warm-up or set optimizer.max_grad_norm, "
+            "and run in another output_dir"
+        )
+
+    def _count_seconds(self, kind: str) -> None:
+        now = time.monotonic()
+        seconds: Mapping[str, float] = self.standing.seconds
+        spent = seconds.get(kind, 0.0) + now - self._clock
+        self._clock = now
+        self.standing = replace(self.standing, seconds={**seconds, kind: round(spent, 3)})

@@ -1,0 +1,104 @@
+"""Folders of parameters that stand alone: ``parameters.safetensors`` and a manifest that vouches for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from specrun.runtime import digests
+from specrun.runtime.folder import replace_folder, write_atomic, write_json
+from specrun.runtime.trees import Tree, flatten, unflatten
+from specrun.runtime.weights.safetensors_file import read_safetensors
+from specrun.spec.diagnostics import InputError
+
+PARAMETERS = "parameters.safetensors"
+MANIFEST = "manifest.json"
+
+
+def write_parameters(folder: Path, tree: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Write all leaves and the manifest as ``folder``, in one move. Returns the digest of the whole.
+
+    The manifest holds ``facts``, the digest of every leaf and ``parameters_sha256``.
+    """
+    leaves = {path: _own(leaf) for path, leaf in flatten(tree).items()}
+    found = digests.leaf_digests(leaves)
+    whole = digests.whole_digest(found)
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    write_atomic(new / PARAMETERS, save(leaves))
+    write_json(new / MANIFEST, {**facts, "parameters_sha256": whole, "leaves": found})
+    replace_folder(new, folder)
+    return whole
+
+
+def copy_parameters(source: Path, folder: Path) -> None:
+    """Make ``folder`` hold what ``source`` holds, in one move. Shares the bytes where links work."""
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    for name in (PARAMETERS, MANIFEST):
+        try:
+            os.link(source / name, new / name)
+        except OSError:
+            shutil.copyfile(source / name, new / name)
+    replace_folder(new, folder)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest; None when there is none that can be read."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    known = isinstance(manifest, dict) and isinstance(manifest.get("leaves"), dict)
+    return manifest if known else None
+
+
+def read_parameters(folder: Path) -> Tree:
+    """All leaves as a nested dict of numpy arrays, verified. InputError names what is damaged."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise _damaged(folder / MANIFEST, "it is missing or is not a manifest of parameters")
+    path = folder / PARAMETERS
+    try:
+        contents = read_safetensors(path)
+        leaves = {t.name: np.array(t.view()) for t in contents.tensors}
+    except OSError as error:
+        raise _damaged(path, f"it cannot be read: {error.strerror}") from error
+    if contents.faults:
+        raise InputError(contents.faults)
+    found = digests.leaf_digests(leaves)
+    if faults := digests.compare(manifest["leaves"], found):
+        raise _damaged(path, "; ".join(faults[:5]))
+    if digests.whole_digest(found) != manifest.get("parameters_sha256"):
+        raise _damaged(folder / MANIFEST, "parameters_sha256 does not match the leaves")
+    return unflatten(leaves)
+
+
+def is_good(folder: Path) -> bool:
+    """Whether the folder's parameters are there and match their manifest."""
+    try:
+        read_parameters(folder)
+    except InputError:
+        return False
+    return True
+
+
+def _own(leaf: Any) -> np.ndarray:
+    return np.array(leaf, order="C")
+
+
+def _damaged(path: Path, what: str) -> InputError:
+    return InputError(
+        f"{path} is damaged: {what}",
+        code="damaged-parameters",
+        hint="put the file back, or run the plan again in a new folder",
+    )

@@ -1,0 +1,72 @@
+"""Where a run stands: everything beside the arrays that shapes its rest. Saved in every checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from specrun.runtime.lines import START, Position
+from specrun.spec.plan.training import EarlyStoppingPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best evaluation so far: after how many steps, of which metric, with all values there."""
+
+    step: int
+    metric: str
+    value: float
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Early stopping's own memory: the value to beat by min_delta, and evaluations that did not."""
+
+    reference: float | None = None
+    without_improvement: int = 0
+
+    def after(self, value: float, rule: EarlyStoppingPlan) -> Patience:
+        """The memory after one more evaluation."""
+        if self.reference is None or value > self.reference + rule.min_delta:
+            return Patience(reference=value)
+        return Patience(reference=self.reference, without_improvement=self.without_improvement + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """``step`` counts finished steps; ``segment`` is the one last entered (-1: none);
+    ``evaluated`` is the number of steps after which the last evaluation was made (-1: none).
+
+    ``training`` and ``evaluation`` are the last values logged; ``traces`` the most traces of each
+    kind made by any process of this run; ``seconds`` the time that training and evaluating took.
+    """
+
+    step: int = 0
+    segment: int = -1
+    evaluated: int = -1
+    best: Best | None = None
+    patience: Patience = field(default_factory=Patience)
+    training: dict[str, float] = field(default_factory=dict)
+    evaluation: dict[str, float] = field(default_factory=dict)
+    traces: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    metrics_log: Position = field(default_factory=lambda: START)
+    event_log: Position = field(default_factory=lambda: START)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Self:
+        """The inverse of ``plain``."""
+        best = plain["best"]
+        return cls(
+            **plain
+            | {
+                "best": None if best is None else Best(**best),
+                "patience": Patience(**plain["patience"]),
+            }
+        )

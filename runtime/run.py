@@ -1,0 +1,209 @@
+"""Carrying out a plan: from nothing, from where an earlier process ended, or not at all when it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from specrun.runtime import admit as admission
+from specrun.runtime import state as states
+from specrun.runtime.admit import Admission, admit
+from specrun.runtime.best import BestFolder
+from specrun.runtime.checkpoint import Checkpoints, Restored
+from specrun.runtime.data.batches import Batches
+from specrun.runtime.data.rows import Rows
+from specrun.runtime.data.scan import ensure_rows, verify_inputs
+from specrun.runtime.data.tokenizer import load, verify_tokenizer
+from specrun.runtime.data.tokens import Tokens, ensure_tokens
+from specrun.runtime.evaluate import make_evaluator
+from specrun.runtime.events import EventLog
+from specrun.runtime.folder import RunFolder, locked, write_atomic, writing
+from specrun.runtime.interrupt import Interrupts
+from specrun.runtime.lines import Lines
+from specrun.runtime.loop import Loop
+from specrun.runtime.mesh import data_mesh
+from specrun.runtime.parameters import write_parameters
+from specrun.runtime.position import Standing
+from specrun.runtime.program import Program, build_program
+from specrun.runtime.progress import OnProgress, Reporter, make_reporter
+from specrun.runtime.result import RunResult
+from specrun.spec.plan.file import plan_digest, read_plan, write_plan
+from specrun.spec.plan.plan import Plan
+
+
+def run(
+    plan: Plan,
+    *,
+    extend: bool = False,
+    quiet: bool = False,
+    on_progress: OnProgress | None = None,
+) -> RunResult:
+    """Carry out ``plan`` in its output_dir, or go on with what is there; the result of a finished run at once.
+
+    ``extend`` allows a longer horizon than the folder's run had. ``on_progress(kind, step, values)``
+    hears of every logged step and evaluation. InputError when the plan, its inputs or the folder do
+    not fit; RunError when the run fails; Interrupted, a SpecrunError, when it was asked to stop.
+    """
+    folder = RunFolder(Path(plan.output_dir))
+    with locked(folder), closing(make_reporter(quiet, on_progress)) as reporter:
+        admitted = admit(plan, folder, extend=extend)
+        if admitted.result is not None:
+            reporter.note(f"the run in {folder.root} is finished")
+            return admitted.result
+        verify_inputs(plan.data)
+        verify_tokenizer(plan.tokenizer)
+        admission.verify_weights(plan)
+        with Interrupts() as interrupts:
+            return _carry_out(plan, folder, admitted, reporter, interrupts)
+
+
+def main(path: str, *, extend: bool, quiet: bool) -> int:
+    """The command ``specrun run``: carry out a plan file and print its result."""
+    result = run(read_plan(path), extend=extend, quiet=quiet)
+    if not quiet:
+        print(summary(result))
+    return 0
+
+
+def summary(result: RunResult) -> str:
+    """A finished run in a few lines."""
+    traces = result.traces
+    lines = [f"steps      {result.steps}{', stopped early' if result.stopped_early else ''}"]
+    lines += [f"{name:<18} {value:.4f}" for name, value in sorted(result.metrics.items())]
+    if best := result.best:
+        lines.append(f"best       {best['metric']} {best['value']:.4f} after step {best['step']}")
+    lines.append(f"traces     {traces['counted']} counted, {traces['promised']} promised")
+    lines.append(f"time       {result.times['total']:.1f} s")
+    lines.append(f"folder     {result.folder}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a plan becomes on this machine, before anything is written to its folder."""
+
+    rows: Rows
+    tokens: Tokens
+    program: Program
+    tokenizer_text: str
+
+
+def _carry_out(
+    plan: Plan, folder: RunFolder, admitted: Admission, reporter: Reporter, interrupts: Interrupts
+) -> RunResult:
+    begun = time.monotonic()
+    parts = _prepare(plan)
+    interrupts.check()
+    with closing(Checkpoints(folder.checkpoints, plan.checkpoint.keep)) as checkpoints:
+        restored = _restore(plan, checkpoints)
+        standing = restored.standing if restored else Standing()
+        if admitted.extended and admitted.before is not None:
+            admission.check_done(admitted.before, plan, standing)
+        _settle_in(plan, folder, parts)
+        for text in restored.damaged if restored else ():
+            reporter.note(f"{text}; going on from step {standing.step}")
+        state = restored.state if restored else parts.program.init(plan.seed)
+        reporter.start(plan, standing.step)
+        spent = time.monotonic() - begun
+        standing = replace(standing, seconds=_added(standing.seconds, "preparing", spent))
+        with _loop(plan, folder, parts, checkpoints, reporter, interrupts, state, standing) as loop:
+            loop.train()
+            return _finish(plan, folder, loop)
+
+
+def _prepare(plan: Plan) -> _Parts:
+    rows = ensure_rows(plan.data)
+    tokenizer = load(plan.tokenizer, rows_digest=rows.digest)
+    tokens = ensure_tokens(plan.data, plan.tokenizer)
+    return _Parts(rows, tokens, build_program(plan), tokenizer.json_text)
+
+
+def _restore(plan: Plan, checkpoints: Checkpoints) -> Restored | None:
+    mesh = data_mesh(plan)
+    return checkpoints.restore(lambda segment: states.abstract_state(plan, mesh, segment))
+
+
+def _settle_in(plan: Plan, folder: RunFolder, parts: _Parts) -> None:
+    """Write what describes the run. An earlier result goes first: it belongs to a shorter plan."""
+    with writing(str(folder.root)):
+        folder.result.unlink(missing_ok=True)
+        write_atomic(folder.tokenizer, parts.tokenizer_text.encode())
+        write_plan(plan, folder.plan)
+
+
+@contextmanager
+def _loop(
+    plan: Plan,
+    folder: RunFolder,
+    parts: _Parts,
+    checkpoints: Checkpoints,
+    reporter: Reporter,
+    interrupts: Interrupts,
+    state: Any,
+    standing: Standing,
+) -> Iterator[Loop]:
+    """The loop with its files open at where the state knew them, everything later cut off."""
+    best = BestFolder(folder)
+    with ExitStack() as stack:
+        with writing(str(folder.root)):
+            best.align(standing.best)
+            metrics = stack.enter_context(closing(Lines(folder.metrics, standing.metrics_log)))
+            events = stack.enter_context(closing(EventLog(folder.events, standing.event_log)))
+            times = stack.enter_context(closing(Lines.at_end(folder.times)))
+        yield Loop(
+            plan=plan,
+            program=parts.program,
+            batches=Batches(plan, parts.tokens, parts.rows),
+            evaluator=make_evaluator(plan, parts.program, parts.rows, parts.tokens),
+            checkpoints=checkpoints,
+            best=best,
+            metrics=metrics,
+            events=events,
+            times=times,
+            reporter=reporter,
+            interrupts=interrupts,
+            state=state,
+            standing=standing,
+        )
+
+
+def _finish(plan: Plan, folder: RunFolder, loop: Loop) -> RunResult:
+    """Write final/ and, last, the result."""
+    standing = loop.standing
+    with writing("final/"):
+        parameters = states.parameters_of(loop.state)
+        digest = write_parameters(folder.final, parameters, {"step": standing.step})
+    counted = standing.traces
+    result = RunResult(
+        metrics={**standing.training, **standing.evaluation},
+        steps=standing.step,
+        plan_digest=plan_digest(plan),
+        parameters_sha256=digest,
+        traces={
+            "promised": len(plan.traces),
+            "counted": sum(counted.values()),
+            "by_name": counted,
+        },
+        times={**standing.seconds, "total": round(sum(standing.seconds.values()), 3)},
+        best=None if standing.best is None else standing.plain()["best"],
+        stopped_early=loop.stopped_early,
+        device=_device(loop.state),
+        folder=folder.root,
+    )
+    with writing("result.json"):
+        result.write()
+    return result
+
+
+def _device(state: Any) -> dict[str, Any]:
+    devices = sorted(state["step"].devices(), key=lambda d: d.id)
+    first = devices[0]
+    return {"platform": first.platform, "kind": first.device_kind, "count": len(devices)}
+
+
+def _added(seconds: dict[str, float], kind: str, more: float) -> dict[str, float]:
+    return {**seconds, kind: round(seconds.get(kind, 0.0) + more, 3)}

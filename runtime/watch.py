@@ -1,0 +1,57 @@
+"""Metrics of steps, fetched late: the host never waits for the step that it has just started."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+LAG = 8
+"""Steps whose metrics may be outstanding: enough to hide the host, few enough to bound memory."""
+
+Write = Callable[[int, dict[str, float]], None]
+
+
+class NotFinite(Exception):
+    """A metric of a step is NaN or infinite."""
+
+    def __init__(self, step: int, metric: str, value: float):
+        self.step, self.metric, self.value = step, metric, value
+        super().__init__(f"{metric} is {value} at step {step}")
+
+
+class _Outstanding(NamedTuple):
+    step: int
+    metrics: Mapping[str, Any]
+    facts: dict[str, float]
+
+
+class Watch:
+    """Takes each step's metrics as they are on the device; checks all, writes every ``every``-th step's.
+
+    ``write(step, values)`` gets Python floats; ``step`` counts finished steps. The step ``last``
+    is always written.
+    """
+
+    def __init__(self, every: int, last: int, write: Write):
+        self._every, self._last, self._write = every, last, write
+        self._outstanding: deque[_Outstanding] = deque()
+
+    def add(self, step: int, metrics: Mapping[str, Any], facts: dict[str, float]) -> None:
+        """Take the metrics of a step just started. Raises NotFinite for one that is long finished."""
+        self._outstanding.append(_Outstanding(step, metrics, facts))
+        if len(self._outstanding) >= 2 * LAG:
+            self.drain(LAG)
+
+    def drain(self, keep: int = 0) -> None:
+        """Fetch and check all but the newest ``keep``. Raises NotFinite for the earliest bad one."""
+        while len(self._outstanding) > keep:
+            step, metrics, facts = self._outstanding.popleft()
+            values = {name: float(value) for name, value in metrics.items()}
+            for name, value in values.items():
+                if not math.isfinite(value):
+                    self._outstanding.clear()
+                    raise NotFinite(step, name, value)
+            if step % self._every == 0 or step == self._last:
+                self._write(step, {**values, **facts})
