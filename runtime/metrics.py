@@ -1,90 +1,146 @@
-"""Retrieval metrics at k, equal to trec_eval's (pytrec_eval): MRR, nDCG and recall over binary relevance.
+"""Retrieval metrics at k over binary relevance, equal to trec_eval's: MRR, nDCG and recall.
 
-Ties are broken as trec_eval breaks them when documents are numbered in order: of equal scores the later document
-comes first. So the ranking is a function of the scores alone.
+Candidates of equal score rank by their number, the larger first. That is trec_eval's rule for
+documents named by their numbers, padded with zeros; so a ranking is a function of the scores alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-BLOCK = 1024
+from specrun.spec.diagnostics import RunError
 
+BLOCK = 2048
+"""Rows and columns of the scores held at a time: 16 MiB, whatever the number of candidates."""
 
-def top_k(queries: np.ndarray, candidates: np.ndarray, k: int, *, block: int = BLOCK) -> tuple[np.ndarray, np.ndarray]:
-    """(scores float32, indices int64), both [N, min(k, M)], best first, by dot product of [N, D] with [M, D].
-
-    Works on ``block`` queries at a time; the N × M matrix is never whole.
-    """
-    k = min(k, len(candidates))
-    found = [_best(queries[i : i + block] @ candidates.T, k) for i in range(0, len(queries), block)]
-    if not found:
-        return np.zeros((0, k), np.float32), np.zeros((0, k), np.int64)
-    scores, indices = zip(*found, strict=True)
-    return np.concatenate(scores), np.concatenate(indices)
-
-
-def metrics_of_ranking(
-    ranking: np.ndarray, relevant: Sequence[Sequence[int]], metrics: Sequence[str]
-) -> dict[str, float]:
-    """Means over queries. ``ranking`` holds candidate indices [N, K], best first; ``relevant[i]`` those of query i.
-
-    ``mrr@k``: 1 / rank of the first relevant one within k, else 0. ``recall@k``: share of the relevant ones within
-    k. ``ndcg@k``: Σ 1/log₂(rank+1) over the best possible sum. K must reach the largest k, or hold all candidates.
-    """
-    hits = np.zeros(ranking.shape, bool)
-    for row, (ranks, wanted) in enumerate(zip(ranking, relevant, strict=True)):
-        hits[row] = np.isin(ranks, np.asarray(wanted, np.int64))
-    totals = np.array([len(set(w)) for w in relevant], np.int64)
-    return {name: _metric(name, hits, totals) for name in metrics}
+_INDEX_BITS = np.uint64(32)
 
 
 def retrieval_metrics(
-    queries: np.ndarray, candidates: np.ndarray, relevant: Sequence[Sequence[int]], metrics: Sequence[str]
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    relevant: Sequence[Collection[int]],
+    metrics: Sequence[str],
+    *,
+    block: int = BLOCK,
 ) -> dict[str, float]:
-    """Metrics of embeddings [N, D] against [M, D], by dot product over all candidates."""
-    _, ranking = top_k(queries, candidates, depth(metrics))
+    """Metrics by name of embeddings float32 [N, D] against [M, D], by dot product over all candidates.
+
+    ``relevant[i]`` holds the candidates that query i should find, at least one. Names are
+    ``mrr@k``, ``ndcg@k`` and ``recall@k``. RunError for embeddings that are not finite.
+    """
+    _, ranking = top_k(queries, candidates, depth(metrics), block=block)
     return metrics_of_ranking(ranking, relevant, metrics)
 
 
+def top_k(
+    queries: np.ndarray, candidates: np.ndarray, k: int, *, block: int = BLOCK
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best candidates of each query, best first: scores float32 and indices int64, [N, min(k, M)].
+
+    Scores are dot products of float32 [N, D] with [M, D]. RunError where one is not finite.
+    """
+    k = min(k, len(candidates))
+    keys = [
+        _best_keys(queries[i : i + block], candidates, k, block) for i in _starts(queries, block)
+    ]
+    found = np.concatenate(keys) if keys else np.zeros((0, k), np.uint64)
+    return _scores(found), (found & np.uint64(2**32 - 1)).astype(np.int64)
+
+
+def rank_scores(scores: np.ndarray, k: int) -> np.ndarray:
+    """The indices of the k best scores of each row, best first: int64 [N, min(k, M)] of float [N, M]."""
+    last = scores.shape[1] - 1
+    return (last - np.argsort(-scores[:, ::-1], axis=1, kind="stable"))[:, :k]
+
+
+def metrics_of_ranking(
+    ranking: np.ndarray, relevant: Sequence[Collection[int]], metrics: Sequence[str]
+) -> dict[str, float]:
+    """Means over queries. ``ranking`` is [N, K], best first; K reaches the largest k or all candidates.
+
+    ``mrr@k``: 1 / rank of the first relevant candidate within k, else 0. ``recall@k``: the share of
+    the relevant ones within k. ``ndcg@k``: Σ 1 / log₂(rank + 1) over the greatest possible such sum
+    (Järvelin and Kekäläinen 2002). NaN without queries; ValueError for a query without relevant ones.
+    """
+    totals = np.array([len(set(wanted)) for wanted in relevant], np.int64)
+    if len(ranking) != len(totals) or not totals.all():
+        raise ValueError("every query needs a ranking and at least one relevant candidate")
+    if not len(totals):
+        return dict.fromkeys(metrics, float("nan"))
+    wanted_by_row = zip(ranking, relevant, strict=True)
+    hits = np.stack([np.isin(row, list(wanted)) for row, wanted in wanted_by_row])
+    return {name: _mean(name, hits, totals) for name in metrics}
+
+
 def depth(metrics: Sequence[str]) -> int:
-    """The largest k among the metrics."""
+    """The largest k among the metrics' names."""
     return max(int(name.partition("@")[2]) for name in metrics)
 
 
-def _best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of each row, ties to the larger index: a stable sort of the reversed columns."""
-    count = scores.shape[1]
-    if k < count // 4:
-        floor = np.partition(scores, count - k, axis=1)[:, count - k]
-        order = np.stack([_best_above(row, low, k) for row, low in zip(scores, floor, strict=True)])
-    else:
-        order = count - 1 - np.argsort(-scores[:, ::-1], axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(scores, order, axis=1), order
+def _starts(rows: np.ndarray, block: int) -> range:
+    return range(0, len(rows), block)
 
 
-def _best_above(row: np.ndarray, low: float, k: int) -> np.ndarray:
-    chosen = np.flatnonzero(row >= low)[::-1]
-    return chosen[np.argsort(-row[chosen], kind="stable")][:k]
+def _best_keys(queries: np.ndarray, candidates: np.ndarray, k: int, block: int) -> np.ndarray:
+    """Keys of the k best candidates of a block of queries, falling. uint64 [n, k]"""
+    best = np.zeros((len(queries), 0), np.uint64)
+    for start in _starts(candidates, block):
+        scores = queries @ candidates[start : start + block].T
+        if not np.isfinite(scores).all():
+            raise RunError("an embedding is not finite, so nothing can be ranked by it")
+        best = _largest(np.concatenate([best, _keys(scores, start)], axis=1), k)
+    return np.sort(best, axis=1)[:, ::-1]
 
 
-def _metric(name: str, hits: np.ndarray, totals: np.ndarray) -> float:
-    kind, _, at = name.partition("@")
-    within = hits[:, : int(at)]
-    if not len(within):
-        return 0.0
-    match kind:
-        case "mrr":
-            first = within.argmax(axis=1)
-            values = np.where(within.any(axis=1), 1.0 / (first + 1), 0.0)
-        case "recall":
-            values = within.sum(axis=1) / np.maximum(totals, 1)
-        case "ndcg":
-            gains = 1.0 / np.log2(np.arange(within.shape[1]) + 2)
-            ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(int(at)) + 2))])
-            values = within @ gains / np.maximum(ideal[np.minimum(totals, int(at))], 1e-300)
-        case _:
-            raise ValueError(f"no metric {name!r}")
-    return float(values.mean())
+def _largest(keys: np.ndarray, k: int) -> np.ndarray:
+    count = keys.shape[1]
+    return keys if count <= k else np.partition(keys, count - k, axis=1)[:, count - k :]
+
+
+def _keys(scores: np.ndarray, first: int) -> np.ndarray:
+    """Scores and candidate numbers as integers that sort as the ranking does: all keys differ.
+
+    A float's bits sort as the float does once negative ones are inverted and the sign bit is
+    flipped. Adding zero makes -0 a 0.
+    """
+    bits = (scores.astype(np.float32, copy=False) + np.float32(0)).view(np.uint32)
+    sign = np.uint32(1 << 31)
+    rising = np.where(bits & sign, ~bits, bits | sign).astype(np.uint64)
+    return rising << _INDEX_BITS | np.arange(first, first + scores.shape[1], dtype=np.uint64)
+
+
+def _scores(keys: np.ndarray) -> np.ndarray:
+    """The inverse of ``_keys``."""
+    rising = (keys >> _INDEX_BITS).astype(np.uint32)
+    sign = np.uint32(1 << 31)
+    return np.where(rising & sign, rising ^ sign, ~rising).view(np.float32)
+
+
+def _mean(name: str, hits: np.ndarray, totals: np.ndarray) -> float:
+    kind, _, k = name.partition("@")
+    return float(_BY_KIND[kind](hits[:, : int(k)], totals, int(k)).mean())
+
+
+def _mrr(hits: np.ndarray, totals: np.ndarray, k: int) -> np.ndarray:
+    if not hits.shape[1]:
+        return np.zeros(len(hits))
+    return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)
+
+
+def _recall(hits: np.ndarray, totals: np.ndarray, k: int) -> np.ndarray:
+    return hits.sum(axis=1) / totals
+
+
+def _ndcg(hits: np.ndarray, totals: np.ndarray, k: int) -> np.ndarray:
+    gains = 1.0 / np.log2(np.arange(max(k, 1)) + 2.0)
+    return hits @ gains[: hits.shape[1]] / np.cumsum(gains)[np.minimum(totals, k) - 1]
+
+
+_BY_KIND: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+    "mrr": _mrr,
+    "recall": _recall,
+    "ndcg": _ndcg,
+}
