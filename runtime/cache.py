@@ -2,7 +2,8 @@
 
 A writer fills a folder of its own and moves it into place in one step, so a killed writer leaves
 nothing that could be taken for an artefact, and several processes may make the same one at once.
-``manifest.json`` holds the SHA-256 of every file; a folder that does not match it is removed.
+``manifest.json`` holds the SHA-256 of every file, and the folder's name is the digest of the manifest
+or stands in it; a folder where any of that does not hold is removed.
 """
 
 from __future__ import annotations
@@ -32,21 +33,30 @@ Write = Callable[[Path], None]
 
 def cache_root() -> Path:
     """The cache's folder: ``$SPECRUN_CACHE``, else ``$XDG_CACHE_HOME/specrun``, else ``~/.cache/specrun``."""
-    if own := os.environ.get("SPECRUN_CACHE"):
-        return Path(own).expanduser().absolute()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser().absolute() / "specrun"
-    return Path.home() / ".cache" / "specrun"
+    try:
+        if own := os.environ.get("SPECRUN_CACHE"):
+            return Path(own).expanduser().absolute()
+        if shared := os.environ.get("XDG_CACHE_HOME"):
+            return Path(shared).expanduser().absolute() / "specrun"
+        return Path.home() / ".cache" / "specrun"
+    except RuntimeError as error:
+        raise RunError(
+            f"there is no place for the cache: {error}; name a folder by the variable SPECRUN_CACHE"
+        ) from error
 
 
 def find(kind: str, key: str) -> Path | None:
     """The folder of an artefact, its files verified; None when it is absent or damaged.
 
     A damaged one is removed, so that it is made again. ``key`` may carry the prefix ``sha256:``.
+    RunError when the cache cannot be read.
     """
     folder = _place(kind, key)
-    if not folder.is_dir():
-        return None
+    try:
+        if not folder.is_dir():
+            return None
+    except OSError as error:
+        raise _failed("read", folder.parent, error) from error
     if _intact(folder):
         return folder
     _remove(folder)
@@ -55,12 +65,13 @@ def find(kind: str, key: str) -> Path | None:
 
 def make(kind: str, key: str, write: Write) -> Path:
     """The folder of an artefact, written by ``write`` unless it is there. Raises RunError when it cannot be."""
-    return find(kind, key) or _publish(kind, write, lambda _: key)[1]
+    bare = key.removeprefix("sha256:")
+    return find(kind, key) or _publish(kind, write, {"key": bare})[1]
 
 
 def add(kind: str, write: Write) -> tuple[str, Path]:
     """Store an artefact under the digest of its content: ``("sha256:...", folder)``. Raises RunError."""
-    return _publish(kind, write, lambda text: "sha256:" + hashlib.sha256(text.encode()).hexdigest())
+    return _publish(kind, write, {})
 
 
 def digest_of(value: Any) -> str:
@@ -78,8 +89,8 @@ def file_digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def _publish(kind: str, write: Write, name: Callable[[str], str]) -> tuple[str, Path]:
-    """Write an artefact and move it into place; ``name`` makes its key from the manifest's text."""
+def _publish(kind: str, write: Write, head: dict[str, str]) -> tuple[str, Path]:
+    """Write an artefact and move it into place, under the key in the manifest's head or else its digest."""
     parent = cache_root() / kind
     folder: Path | None = None
     try:
@@ -87,23 +98,27 @@ def _publish(kind: str, write: Write, name: Callable[[str], str]) -> tuple[str, 
         _clean(parent)
         folder = Path(tempfile.mkdtemp(prefix=_WRITING, dir=parent))
         write(folder)
-        text = _seal(folder)
-        key = name(text)
-        return key, _move(folder, _place(kind, key))
+        text = _seal(folder, head)
+        key = head.get("key") or _digest_of_text(text)
+        return "sha256:" + key, _move(folder, _place(kind, key))
     except OSError as error:
-        raise RunError(
-            f"cannot write the cache below {parent}: {error.strerror or error}; "
-            "free some space, or name another folder by the variable SPECRUN_CACHE"
-        ) from error
+        raise _failed("write", parent, error) from error
     finally:
         if folder is not None:
             _remove(folder)
 
 
-def _seal(folder: Path) -> str:
+def _failed(what: str, folder: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot {what} the cache below {folder}: {error.strerror or error}; "
+        "free some space there and allow writing, or name another folder by the variable SPECRUN_CACHE"
+    )
+
+
+def _seal(folder: Path, head: dict[str, str]) -> str:
     """Write the manifest and bring everything to the disk. Returns the manifest's text."""
     files = {p.name: [file_digest(p), p.stat().st_size] for p in sorted(folder.iterdir())}
-    text = json.dumps({"files": files}, sort_keys=True, separators=(",", ":"))
+    text = json.dumps({"files": files, **head}, sort_keys=True, separators=(",", ":"))
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     for path in (*folder.iterdir(), folder):
         _sync(path)
@@ -112,12 +127,12 @@ def _seal(folder: Path) -> str:
 
 def _move(folder: Path, place: Path) -> Path:
     """Put a finished folder in its place. An intact one that came first stays; a damaged one goes."""
-    if place.is_dir() and not _intact(place):
+    if place.exists() and not _intact(place):
         _remove(place)
     try:
         os.rename(folder, place)
     except OSError:
-        if not place.is_dir():
+        if not _intact(place):
             raise
     _sync(place.parent)
     return place
@@ -125,13 +140,18 @@ def _move(folder: Path, place: Path) -> Path:
 
 def _intact(folder: Path) -> bool:
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return all(
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        manifest = json.loads(text)
+        return folder.name == (manifest.get("key") or _digest_of_text(text)) and all(
             (folder / name).stat().st_size == size and file_digest(folder / name) == digest
-            for name, (digest, size) in files.items()
+            for name, (digest, size) in manifest["files"].items()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
+
+
+def _digest_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _place(kind: str, key: str) -> Path:
@@ -139,13 +159,11 @@ def _place(kind: str, key: str) -> Path:
 
 
 def _remove(folder: Path) -> None:
-    """Delete a folder; it loses its name first, so that nobody finds it half deleted."""
-    if not folder.exists():
-        return
+    """Delete a folder, or a file in its place; it loses its name first, so that nobody finds it half deleted."""
     away = folder.with_name(f"{_WRITING}gone-{os.getpid()}-{time.monotonic_ns()}")
     with contextlib.suppress(OSError):
         os.rename(folder, away)
-        shutil.rmtree(away, ignore_errors=True)
+        _delete(away)
 
 
 def _clean(parent: Path) -> None:
@@ -153,7 +171,14 @@ def _clean(parent: Path) -> None:
     for path in parent.glob(f"{_WRITING}*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _LEFT_BEHIND_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
+                _delete(path)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()
 
 
 def _sync(path: Path) -> None:
