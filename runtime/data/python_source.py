@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import bisect
+import hashlib
 import io
 import tokenize
 import warnings
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 from specrun.runtime.data.raw import Fault, Row, is_unicode
 from specrun.runtime.data.sources import SourceFile
+from specrun.spec.diagnostics import RunError
 
 MAX_BYTES = 8 << 20
 """Larger files are generated tables; a syntax tree takes a hundred times their size."""
@@ -36,7 +38,7 @@ class _Found:
 def read_file(file: SourceFile, prefix: str = "") -> tuple[list[Row], list[Fault]]:
     """The pairs of one file in the order of their lines, and what had to be left out.
 
-    ``prefix`` goes before the file's name in places.
+    ``prefix`` goes before the file's name in places. RunError when the file is no longer the listed one.
     """
     name = prefix + _printable(file.name)
     if file.error:
@@ -64,7 +66,7 @@ def first_paragraph(docstring: str) -> str:
 
 def _parse(file: SourceFile, name: str) -> tuple[str, ast.Module] | Fault:
     try:
-        text = _decode(file.path.read_bytes())
+        text = _decode(_bytes_of(file))
     except OSError as error:
         return Fault("unreadable file", name, detail=error.strerror or str(error))
     except SyntaxError as error:
@@ -83,6 +85,13 @@ def _parse(file: SourceFile, name: str) -> tuple[str, ast.Module] | Fault:
         return Fault("nested too deeply", name)
     except ValueError as error:
         return Fault("not Python", name, detail=str(error))
+
+
+def _bytes_of(file: SourceFile) -> bytes:
+    raw = file.path.read_bytes()
+    if "sha256:" + hashlib.sha256(raw).hexdigest() != file.digest:
+        raise RunError(f"{file.path} changed while it was read; start again")
+    return raw
 
 
 def _decode(raw: bytes) -> str:
