@@ -1,0 +1,220 @@
+"""Texts to embed or to search in: a run's own rows, a JSONL or text file, a tree of Python code."""
+
+from __future__ import annotations
+
+import ast
+import tokenize
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from specrun.runtime.data.jsonl import JsonlReader
+from specrun.runtime.data.python_source import read_file
+from specrun.runtime.data.raw import Fault, Row
+from specrun.runtime.data.rows import Rows
+from specrun.runtime.data.sources import SourceFile, list_inputs
+from specrun.runtime.data.split import normalise
+from specrun.spec.diagnostics import Diagnostic, InputError
+from specrun.spec.plan.data import PythonSource
+
+SHOWN = 20
+"""Faults of a file that are named, one by one."""
+
+COLUMNS = ("positive", "text")
+"""Keys of a JSONL corpus's texts, after the plan's own."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts with their places (``file:line``) and labels: a function's name, or empty."""
+
+    texts: tuple[str, ...]
+    places: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+def read_lines(path: Path, column: str) -> list[str]:
+    """The texts of a .jsonl file's ``column``, or else the lines of a text file.
+
+    InputError with file and line for what cannot be read.
+    """
+    if path.suffix == ".jsonl":
+        return [row.query for row in _jsonl_rows(path, column)]
+    text = _decoded(path)
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def rows_corpus(rows: Rows) -> Corpus:
+    """The positives of both splits, training first; equal texts once, at their first place."""
+    found: dict[str, Row] = {}
+    for split in (rows.training, rows.validation):
+        for row in zip(split.positives, split.places, split.names, strict=True):
+            found.setdefault(normalise(row[0]), Row("", *row))
+    return _corpus(found.values())
+
+
+def read_corpus(path: Path, own_column: str | None = None) -> Corpus:
+    """A .jsonl file, a Python file, or a folder of Python code with all of its functions.
+
+    The column is the first of ``own_column``, ``positive`` and ``text`` that the first row has.
+    InputError when there is nothing to search in; a UserWarning names Python files left out.
+    """
+    if path.suffix == ".jsonl":
+        column = _column(path, own_column)
+        found = _corpus(Row("", r.query, r.place, "") for r in _jsonl_rows(path, column))
+    elif path.is_dir() or path.suffix == ".py":
+        found = _corpus(_functions(path))
+    else:
+        raise InputError(
+            f"a corpus is a .jsonl file or a folder of Python code, found {path}",
+            code="corpus",
+            hint="check the path" if not path.exists() else "put the texts into a .jsonl file",
+        )
+    if not found.texts:
+        raise InputError(f"there is nothing to search in {path}", code="corpus")
+    return found
+
+
+def _corpus(rows: Iterable[Row]) -> Corpus:
+    listed = list(rows)
+    return Corpus(
+        texts=tuple(r.positive for r in listed),
+        places=tuple(r.place for r in listed),
+        labels=tuple(r.name for r in listed),
+    )
+
+
+def _jsonl_rows(path: Path, column: str) -> list[Row]:
+    rows: list[Row] = []
+    faults: list[Fault] = []
+    try:
+        for found in JsonlReader(path, column, column):
+            if isinstance(found, Fault):
+                faults.append(found)
+            else:
+                rows.append(found)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if faults:
+        raise InputError(_diagnostic(path, fault) for fault in faults[:SHOWN])
+    return rows
+
+
+def _diagnostic(path: Path, fault: Fault) -> Diagnostic:
+    detail = f": {fault.detail}" if fault.detail else ""
+    return Diagnostic(
+        code="bad-row",
+        message=fault.reason + detail,
+        file=str(path),
+        line=fault.line,
+        column=1,
+        hint="mend the line or take it out; the key of the text is named by --column",
+    )
+
+
+def _column(path: Path, own: str | None) -> str:
+    """The first of the known keys under which the first rows have a text."""
+    wanted = [c for c in dict.fromkeys((own, *COLUMNS)) if c]
+    for column in wanted:
+        try:
+            first = next(iter(JsonlReader(path, column, column)), None)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if isinstance(first, Row):
+            return column
+    return wanted[0]
+
+
+def _functions(root: Path) -> Iterator[Row]:
+    """Every function below ``root``, without docstrings, as a run's own rows have them."""
+    left_out: list[Fault] = []
+    for listing in list_inputs(PythonSource(roots=(str(root),)), None):
+        for file in listing.files:
+            documented, faults = read_file(file)
+            left_out += faults
+            if not faults:
+                yield from _with_others(file, documented)
+    if left_out:
+        named = ", ".join(f"{f.place} ({f.reason})" for f in left_out[:5])
+        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+        warnings.warn(f"left out of the corpus: {named}{more}", UserWarning, stacklevel=4)
+
+
+def _with_others(file: SourceFile, documented: list[Row]) -> list[Row]:
+    """The documented functions of a file and those without a docstring, in the order of lines."""
+    known = {row.place: row for row in documented}
+    with tokenize.open(file.path) as source:
+        text = source.read()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = ast.parse(text)
+    lines = text.split("\n")
+    file_name = file.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return [
+        known.get(place) or Row("", _source(lines, node), place, name)
+        for name, node in _named(tree)
+        if (place := f"{file_name}:{node.lineno}")
+    ]
+
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _named(tree: ast.Module) -> list[tuple[str, _Function]]:
+    """Functions at any depth with their qualified names, in the order of lines."""
+    found: list[tuple[str, _Function]] = []
+    pending: list[tuple[ast.AST, str]] = [(tree, "")]
+    while pending:
+        node, prefix = pending.pop()
+        if isinstance(node, _Function | ast.ClassDef):
+            name = prefix + node.name
+            prefix = f"{name}."
+            if isinstance(node, _Function):
+                found.append((name, node))
+        pending.extend((child, prefix) for child in _statements(node))
+    return sorted(found, key=lambda f: (f[1].lineno, f[1].col_offset))
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements within a statement: only there can a ``def`` be."""
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        children = getattr(node, block, None)
+        if isinstance(children, list):
+            yield from children
+
+
+def _source(lines: list[str], node: _Function) -> str:
+    """A function's text from its decorators on, without its indentation."""
+    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    indent = lines[node.lineno - 1][: node.col_offset]
+    own = lines[first - 1 : node.end_lineno]
+    return "\n".join(line.removeprefix(indent).rstrip() for line in own).rstrip()
+
+
+def _decoded(path: Path) -> str:
+    try:
+        raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            [
+                Diagnostic(
+                    code="not-utf-8",
+                    message=f"the line is not UTF-8: {error.reason}",
+                    file=str(path),
+                    line=raw.count(b"\n", 0, error.start) + 1,
+                    column=1,
+                    hint="save the file as UTF-8",
+                )
+            ]
+        ) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot read {path}: {error.strerror or error}", code="unreadable", hint="check the path"
+    )

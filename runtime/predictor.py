@@ -1,0 +1,176 @@
+"""Embeddings of texts from a trained run, or from a Hugging Face or sentence-transformers directory."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from specrun.runtime.corpus import read_lines
+from specrun.runtime.data.raw import is_unicode
+from specrun.runtime.embed import embed, normalised
+from specrun.runtime.folder import write_atomic
+from specrun.runtime.models.encoder import build_encoder
+from specrun.runtime.trained import Side, Trained, Which, open_folder
+from specrun.spec.diagnostics import InputError
+
+BATCH_SIZE = 64
+
+
+class Predictor:
+    """The encoder in a folder, ready to embed texts. Adapters are merged into the kernels.
+
+    ``dimension`` is the whole width; ``dimensions`` are the widths that were trained. InputError
+    when the folder holds no usable encoder; see ``trained.open_folder``.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, which: Which = "best"):
+        self.folder = Path(folder)
+        self.trained = open_folder(self.folder, which)
+        self.dimensions = self.trained.dimensions
+        self.dimension = self.dimensions[0]
+        self._encode = _compiled(self.trained)
+
+    def encode_text(
+        self,
+        texts: Sequence[str],
+        *,
+        dimension: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        side: Side = "positive",
+    ) -> np.ndarray:
+        """Embeddings float32 [N, D] of a list of texts, each of length 1 in L2.
+
+        ``dimension`` cuts to the first D numbers before normalising: to a trained width, or with a
+        UserWarning to any width of a directory. ``side`` says which length limit of a run holds.
+        InputError for anything else.
+        """
+        dimension = self.check_dimension(dimension)
+        return normalised(self.embed(texts, batch_size=batch_size, side=side), dimension)
+
+    def embed(
+        self, texts: Sequence[str], *, batch_size: int = BATCH_SIZE, side: Side = "positive"
+    ) -> np.ndarray:
+        """Embeddings float32 [N, whole width] as the encoder gives them, not normalised."""
+        _check_texts(texts)
+        if type(batch_size) is not int or batch_size < 1:
+            raise InputError(f"batch_size must be a whole number above 0, found {batch_size!r}")
+        if side not in self.trained.lengths:
+            raise InputError(f"side must be query or positive, found {side!r}", code="side")
+        longest = self.trained.lengths[side]
+        tokenizer = self.trained.tokenizer
+        return embed(
+            tokenizer.encode(texts, longest) if len(texts) else [],
+            self._encode,
+            batch_size=min(batch_size, _power_of_two(len(texts))),
+            longest=longest,
+            pad_id=tokenizer.pad_id,
+            width=self.dimension,
+        )
+
+    def check_dimension(self, dimension: int | None) -> int:
+        """The width to cut to. InputError, or a UserWarning, for one that was not trained."""
+        if dimension is None or (type(dimension) is int and dimension in self.dimensions):
+            return self.dimension if dimension is None else dimension
+        if self.trained.plan is not None:
+            allowed = ", ".join(map(str, self.dimensions))
+            raise InputError(
+                f"dimension must be a width that the run trained: {allowed}; found {dimension!r}",
+                code="dimension",
+                hint="add it to matryoshka.dims and train again",
+            )
+        if type(dimension) is not int or not 1 <= dimension < self.dimension:
+            raise InputError(
+                f"dimension must be a whole number from 1 to {self.dimension}, found {dimension!r}",
+                code="dimension",
+            )
+        warnings.warn(
+            f"the model of {self.folder.name} was not trained to be cut from {self.dimension} to "
+            f"{dimension} numbers, as far as its directory says; expect less of the embeddings",
+            UserWarning,
+            stacklevel=3,
+        )
+        return dimension
+
+
+def encode_file(
+    folder: str | os.PathLike[str],
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    column: str = "text",
+    dimension: int | None = None,
+) -> tuple[int, int]:
+    """Embed a file's texts into a .npy file, float32 [N, D], written in one move. Returns (N, D).
+
+    A .jsonl file has a text in ``column`` of each line; of any other file each line is a text, an
+    empty one too. InputError names the file and line of what cannot be read.
+    """
+    target = Path(output)
+    _check_target(target)
+    texts = read_lines(Path(input), column)
+    found = Predictor(folder).encode_text(texts, dimension=dimension)
+    content = io.BytesIO()
+    np.save(content, found, allow_pickle=False)
+    try:
+        write_atomic(target, content.getvalue())
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror}", code="unwritable") from error
+    return found.shape[0], found.shape[1]
+
+
+def _compiled(trained: Trained) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """(ids, mask) to embeddings on the host. The parameters are an argument, never a constant."""
+    encoder = build_encoder(trained.model)
+
+    def trace(parameters: Any, ids: jax.Array, mask: jax.Array) -> jax.Array:
+        with jax.default_matmul_precision(trained.matmul):
+            return encoder.encode(parameters, ids, mask)
+
+    compiled, parameters = jax.jit(trace), jax.device_put(trained.parameters)
+    return lambda ids, mask: np.asarray(compiled(parameters, ids, mask))
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if not isinstance(texts, list | tuple):
+        raise InputError(
+            f"texts must be a list of str, found {type(texts).__name__}",
+            code="bad-text",
+            hint="put a single text into a list",
+        )
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(
+                f"texts must be a list of str, but texts[{i}] is {type(text).__name__}",
+                code="bad-text",
+            )
+        if not is_unicode(text):
+            raise InputError(
+                f"texts[{i}] is not valid Unicode: it holds half of a surrogate pair",
+                code="bad-text",
+                hint="decode it with errors='replace'",
+            )
+
+
+def _check_target(target: Path) -> None:
+    """Refuse before the work what could not be written after it."""
+    if target.suffix != ".npy":
+        raise InputError(
+            f"the output must be a .npy file, found {target}", code="output", hint="name it *.npy"
+        )
+    if not target.parent.is_dir():
+        raise InputError(
+            f"there is no folder {target.parent} to write {target.name} into",
+            code="unwritable",
+            hint="make the folder first",
+        )
+
+
+def _power_of_two(count: int) -> int:
+    return 1 << max(count - 1, 0).bit_length()

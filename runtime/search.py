@@ -1,0 +1,99 @@
+"""The texts nearest to a query: among a run's own rows, or in a corpus."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from specrun.runtime import cache
+from specrun.runtime.corpus import Corpus, read_corpus, rows_corpus
+from specrun.runtime.data.scan import ensure_rows
+from specrun.runtime.embed import normalised
+from specrun.runtime.metrics import top_k
+from specrun.runtime.predictor import Predictor
+from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.data import JsonlSource
+
+WIDTH = 80
+"""Characters of a text that a hit shows."""
+
+_KIND = "embeddings"
+_FILE = "embeddings.npy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """A text found. ``score`` is the cosine; ``place`` is ``file:line``; ``text`` is one line of it."""
+
+    score: float
+    place: str
+    text: str
+
+
+def search(
+    folder: str | os.PathLike[str],
+    query: str,
+    *,
+    corpus: str | os.PathLike[str] | None = None,
+    top: int = 5,
+    dimension: int | None = None,
+) -> list[Hit]:
+    """The ``top`` texts nearest to ``query``, best first.
+
+    They are the unique positives of the run's training and held-out rows, or those of ``corpus``
+    (see ``corpus.read_corpus``). Embeddings are kept in the cache, so a second search is quick.
+    InputError for a query, corpus, number or width that cannot be used.
+    """
+    _check(query, top)
+    predictor = Predictor(folder)
+    dimension = predictor.check_dimension(dimension)
+    found = _corpus(predictor, corpus)
+    embeddings = normalised(_embeddings(predictor, found.texts), dimension)
+    wanted = normalised(predictor.embed([query], side="query"), dimension)
+    scores, indices = top_k(wanted, embeddings, top)
+    return [
+        Hit(score=float(score), place=found.places[i], text=_line(found, i))
+        for score, i in zip(scores[0], indices[0].tolist(), strict=True)
+    ]
+
+
+def _check(query: str, top: int) -> None:
+    if not isinstance(query, str) or not query.strip():
+        raise InputError("the query must be a text with a word in it", code="query")
+    if type(top) is not int or top < 1:
+        raise InputError(f"top must be a whole number above 0, found {top!r}", code="top")
+
+
+def _corpus(predictor: Predictor, path: str | os.PathLike[str] | None) -> Corpus:
+    plan = predictor.trained.plan
+    if path is not None:
+        source = plan.data.source if plan else None
+        own = source.positive if isinstance(source, JsonlSource) else None
+        return read_corpus(Path(path), own)
+    if plan is None:
+        raise InputError(
+            f"{predictor.folder} is no run and has no rows of its own to search in",
+            code="corpus",
+            hint="name a .jsonl file or a folder of Python code as the corpus",
+        )
+    return rows_corpus(ensure_rows(plan.data))
+
+
+def _embeddings(predictor: Predictor, texts: Sequence[str]) -> np.ndarray:
+    """Embeddings float32 [N, whole width], from the cache or made now."""
+    key = cache.digest_of({"encoder": predictor.trained.digest, "texts": list(texts)})
+
+    def write(folder: Path) -> None:
+        np.save(folder / _FILE, predictor.embed(list(texts)), allow_pickle=False)
+
+    return np.load(cache.make(_KIND, key, write) / _FILE, allow_pickle=False)
+
+
+def _line(corpus: Corpus, index: int) -> str:
+    """The function's name, or the first line of the text, cut to ``WIDTH``."""
+    text = corpus.labels[index] or corpus.texts[index].strip().split("\n", 1)[0]
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"

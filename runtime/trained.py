@@ -1,0 +1,231 @@
+"""A folder with an encoder in it, a run's or a Hugging Face directory, as one pure function's ingredients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from specrun.runtime import cache, digests
+from specrun.runtime.adapters import lora
+from specrun.runtime.data.tokenizer import Tokenizer, load
+from specrun.runtime.folder import RunFolder
+from specrun.runtime.models.directory import PretrainedDirectory, inspect
+from specrun.runtime.models.tables import rows
+from specrun.runtime.models.tree import Tree, flatten, stack
+from specrun.runtime.parameters import MANIFEST, read_parameters
+from specrun.runtime.weights.load import load_weights
+from specrun.spec.codec import to_plain
+from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.file import read_plan
+from specrun.spec.plan.model import BertConfig, Group, ModelPlan, Parameter
+from specrun.spec.plan.plan import Plan
+
+Side = Literal["query", "positive"]
+Which = Literal["best", "final"]
+
+ATTEMPTS = 3
+"""How often parameters are read that a run replaces meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """An encoder without adapters, its parameters (nested dict of f32 numpy arrays) and its texts' rules.
+
+    ``lengths`` are the tokens kept of a query and of a positive. ``dimensions`` are the widths that
+    were trained, the whole first; ``plan`` is None for a directory, which may be cut anywhere.
+    ``digest`` tells apart any two that embed a text differently.
+    """
+
+    model: ModelPlan
+    parameters: Tree
+    tokenizer: Tokenizer
+    lengths: Mapping[Side, int]
+    dimensions: tuple[int, ...]
+    matmul: str
+    plan: Plan | None
+    digest: str
+
+
+def open_folder(folder: Path, which: Which = "best") -> Trained:
+    """What a run's folder or a Hugging Face directory holds.
+
+    ``which`` is for a run: ``best`` are the parameters of the best evaluation, or the final ones of
+    a run that has evaluated nothing. InputError names what is missing, damaged or of another plan.
+    """
+    if which not in ("best", "final"):
+        raise InputError(
+            f"the parameters of a run are best or final, found {which!r}", code="which"
+        )
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}", code="missing-folder", hint=_NAME_ONE)
+    if RunFolder(folder).plan.is_file():
+        return _of_run(RunFolder(folder), which)
+    if any((folder / name).is_file() for name in ("config.json", "modules.json")):
+        return _of_directory(folder)
+    raise InputError(
+        f"{folder} holds neither plan.json nor config.json", code="no-encoder", hint=_NAME_ONE
+    )
+
+
+_NAME_ONE = "name the output folder of a run, or a Hugging Face or sentence-transformers directory"
+
+
+def _of_run(folder: RunFolder, which: Which) -> Trained:
+    plan = read_plan(folder.plan)
+    source = _parameters_folder(folder, which)
+    tree = _read_stable(source)
+    _check_leaves(plan.model, tree, source)
+    encoder = {name: part for name, part in tree.items() if name != "losses"}
+    merged = lora.merge(encoder, plan.model) if plan.model.lora else encoder
+    model = lora.plain(plan.model)
+    dims = plan.matryoshka.dims if plan.matryoshka else ()
+    width = model.embedding_dim
+    return _trained(
+        model=model,
+        parameters=merged,
+        tokenizer=load(plan.tokenizer, text=_text(folder.tokenizer)),
+        lengths={"query": plan.data.max_query_length, "positive": plan.data.max_positive_length},
+        dimensions=(width, *sorted(set(dims) - {width}, reverse=True)),
+        matmul=plan.precision.matmul,
+        plan=plan,
+    )
+
+
+def _parameters_folder(folder: RunFolder, which: Which) -> Path:
+    wanted = [folder.best, folder.final] if which == "best" else [folder.final]
+    for path in wanted:
+        if path.is_dir():
+            return path
+    unfinished = " or ".join(f"{path.name}/" for path in wanted)
+    raise InputError(
+        f"{folder.root} holds no {unfinished}: the run has saved no such parameters yet",
+        code="unfinished-run",
+        hint="let the run finish: `specrun run` on its plan goes on where it stopped",
+    )
+
+
+def _read_stable(folder: Path) -> Tree:
+    """The parameters, read again when a run replaced the folder between its two files."""
+    for _ in range(ATTEMPTS - 1):
+        before = _stamp(folder)
+        try:
+            return read_parameters(folder)
+        except InputError:
+            if _stamp(folder) == before:
+                raise
+    return read_parameters(folder)
+
+
+def _stamp(folder: Path) -> bytes | None:
+    try:
+        return (folder / MANIFEST).read_bytes()
+    except OSError:
+        return None
+
+
+def _check_leaves(model: ModelPlan, tree: Tree, source: Path) -> None:
+    """The leaves must be those of the plan: a folder of another run's parameters is refused."""
+    expected = {p.path: (p.shape, "float32") for p in model.parameters}
+    found = {path: (x.shape, str(x.dtype)) for path, x in flatten(tree).items()}
+    wrong = sorted(p for p in expected.keys() | found.keys() if expected.get(p) != found.get(p))
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise InputError(
+            f"the parameters in {source} are not those of the plan beside them: "
+            + ", ".join(wrong[:5])
+            + more,
+            code="other-parameters",
+            hint="put the folder's own files back, or run the plan again in a new folder",
+        )
+
+
+def _of_directory(folder: Path) -> Trained:
+    found = inspect(folder)
+    if found.weights is None:
+        raise InputError(
+            f"{folder} holds a configuration, but no weights",
+            code="weights-missing",
+            hint="put model.safetensors or flax_model.msgpack beside config.json",
+        )
+    if found.tokenizer is None:
+        raise InputError(
+            f"{folder} holds no tokenizer.json",
+            code="tokenizer-missing",
+            hint="save the tokenizer with transformers' save_pretrained, which writes it",
+        )
+    config = found.config
+    model = _one_group(config)
+    leaves = load_weights(found.weights, config, rows(config))
+    longest = found.max_length or config.max_position_embeddings
+    return _trained(
+        model=model,
+        parameters=stack(leaves, model.groups, np.stack),
+        tokenizer=_tokenizer(found, folder),
+        lengths={"query": longest, "positive": longest},
+        dimensions=(model.embedding_dim,),
+        matmul="highest",
+        plan=None,
+    )
+
+
+def _tokenizer(found: PretrainedDirectory, folder: Path) -> Tokenizer:
+    """The directory's tokenizer, whose ids must all have a row in the token table."""
+    assert found.tokenizer is not None
+    tokenizer = Tokenizer(_text(found.tokenizer), str(found.tokenizer))
+    if tokenizer.vocab_size > found.config.vocab_size:
+        raise InputError(
+            f"the tokenizer of {folder} has {tokenizer.vocab_size} ids, "
+            f"but the model's token table has {found.config.vocab_size} rows",
+            code="vocabulary",
+            hint="use the tokenizer that belongs to the model",
+        )
+    return tokenizer
+
+
+def _one_group(config: BertConfig) -> ModelPlan:
+    """The plan of a network as it is read: all layers alike, so in one group."""
+    count = config.num_hidden_layers
+    found: dict[str, Parameter] = {}
+    for row in rows(config):
+        path, shape, stacked = row.path, row.shape, None
+        if row.layer is not None:
+            path = f"groups.0.{row.path.split('.', 2)[2]}"
+            shape, stacked = (count, *row.shape), 0
+        found[path] = Parameter(path=path, shape=shape, role=row.role, stacked=stacked, new=False)
+    total = sum(p.size for p in found.values())
+    return ModelPlan(
+        config=config,
+        groups=(Group(first=0, count=count),) if count else (),
+        parameters=tuple(found.values()),
+        modules=(),
+        total_parameters=total,
+        trainable_parameters=0,
+        embedding_dim=config.projection_dim or config.hidden_size,
+    )
+
+
+def _trained(**parts: Any) -> Trained:
+    leaves = digests.leaf_digests(parts["parameters"])
+    facts = {
+        "parameters": digests.whole_digest(leaves),
+        "config": to_plain(parts["model"].config),
+        "tokenizer": parts["tokenizer"].digest,
+        "lengths": dict(parts["lengths"]),
+        "matmul": parts["matmul"],
+    }
+    return Trained(**parts, digest=cache.digest_of(facts))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot read the tokenizer {path}: {error}",
+            code="unreadable",
+            hint="put the file back: it belongs to the folder",
+        ) from error
