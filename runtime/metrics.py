@@ -88,7 +88,8 @@ def _best_keys(queries: np.ndarray, candidates: np.ndarray, k: int, block: int) 
     """Keys of the k best candidates of a block of queries, falling. uint64 [n, k]"""
     best = np.zeros((len(queries), 0), np.uint64)
     for start in _starts(candidates, block):
-        scores = queries @ candidates[start : start + block].T
+        with np.errstate(invalid="ignore", over="ignore"):
+            scores = queries @ candidates[start : start + block].T
         if not np.isfinite(scores).all():
             raise RunError("an embedding is not finite, so nothing can be ranked by it")
         best = _largest(np.concatenate([best, _keys(scores, start)], axis=1), k)
