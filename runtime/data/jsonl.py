@@ -18,10 +18,14 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class JsonlReader:
-    """Iterates over the rows and faults of a file. ``digest`` is right once the iteration has ended."""
+    """Iterates over the rows and faults of a file. ``digest`` is right once the iteration has ended.
 
-    def __init__(self, path: Path, query: str, positive: str):
+    With ``most_bytes`` it ends after the line in which that many bytes are reached, or within it.
+    """
+
+    def __init__(self, path: Path, query: str, positive: str, most_bytes: float = math.inf):
         self._path, self._query, self._positive = path, query, positive
+        self._most = most_bytes
         self._hash = hashlib.sha256()
 
     @property
@@ -41,13 +45,17 @@ class JsonlReader:
 
     def _lines(self, file: BinaryIO) -> Iterator[bytes | None]:
         """Lines with their ends; None stands for a line that is too long."""
-        while part := file.readline(MAX_LINE + 1):
+        while file.tell() < self._most and (part := file.readline(MAX_LINE + 1)):
             self._hash.update(part)
             whole = len(part) <= MAX_LINE
-            while len(part) > MAX_LINE and not part.endswith(b"\n"):
+            while self._goes_on(part) and file.tell() < self._most:
                 part = file.readline(MAX_LINE + 1)
                 self._hash.update(part)
             yield part if whole else None
+
+    @staticmethod
+    def _goes_on(part: bytes) -> bool:
+        return len(part) > MAX_LINE and not part.endswith(b"\n")
 
     def _row(self, line: bytes, number: int) -> Row | Fault:
         name = self._path.name

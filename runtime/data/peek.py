@@ -11,12 +11,12 @@ from pathlib import Path
 
 from specrun.runtime.data.jsonl import JsonlReader, parse_line
 from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, Row
-from specrun.runtime.data.sources import compile_patterns, walk
+from specrun.runtime.data.sources import compile_patterns, need_regular, walk
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import HeldOut, HeldOutFile, JsonlSource, PythonSource, Source
 
-ROWS = 2000
-"""Rows looked at. A numeric key that occurs only later is not among the fields."""
+ROWS, BYTES = 2000, 8 << 20
+"""Rows and bytes looked at. A numeric key that occurs only later is not among the fields."""
 
 Problem = tuple[str, str, str, str]
 """(code, path in the spec, message, how to mend it)"""
@@ -55,6 +55,7 @@ def _peek_trees(source: PythonSource) -> Iterator[Problem]:
     for i, root in enumerate(source.roots):
         path = f"data.roots[{i}]"
         try:
+            Path(root).stat()
             if next(walk(Path(root), patterns), None) is None:
                 hint = "check the folder, and data.exclude"
                 yield "no-files", path, f"there is no Python file to read below {root}", hint
@@ -66,8 +67,9 @@ def _peek_file(
     columns: JsonlSource | HeldOutFile, path: str
 ) -> tuple[set[str], tuple[Problem, ...]]:
     """Numeric keys of the first rows, and problems."""
-    reader = JsonlReader(Path(columns.path), columns.query, columns.positive)
+    reader = JsonlReader(Path(columns.path), columns.query, columns.positive, BYTES)
     try:
+        need_regular(Path(columns.path))
         found = list(islice(reader, ROWS))
     except OSError as error:
         return set(), (_unreadable(f"{path}.path", columns.path, error),)

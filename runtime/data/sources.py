@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -82,7 +83,7 @@ def walk(root: Path, exclude: Sequence[re.Pattern[str]]) -> Iterator[tuple[str, 
     pending = [("", root)]
     while pending:
         name, path = pending.pop()
-        if name and not path.is_dir():
+        if name and not os.path.isdir(path):
             yield name, path
             continue
         below = (_join(name, entry) for entry in _entries(path, skipped))
@@ -117,6 +118,12 @@ def compile_patterns(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
     return tuple(p for p in compiled if p is not None)
 
 
+def need_regular(path: Path) -> None:
+    """OSError for what is no regular file: a pipe would be waited for without end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
+
+
 def _attempt(
     role: str, path: Path, place: str, source: Source, problems: list[Diagnostic]
 ) -> Listing | None:
@@ -139,8 +146,7 @@ def _attempt(
 
 
 def _list_file(role: str, path: Path) -> Listing:
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(0, "it is not a regular file")
+    need_regular(path)
     digest, size = "sha256:" + file_digest(path), path.stat().st_size
     file = SourceFile(name=path.name, path=path, digest=digest, bytes=size)
     return Listing(input=Input(role=role, path=str(path), digest=digest, bytes=size), files=(file,))
@@ -166,8 +172,7 @@ def _list_tree(root: Path, exclude: Sequence[str]) -> Listing:
 
 def _source_file(name: str, path: Path) -> SourceFile:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return SourceFile(name=name, path=path, digest="", bytes=0, error="not a regular file")
+        need_regular(path)
         digest, size = "sha256:" + file_digest(path), path.stat().st_size
         return SourceFile(name=name, path=path, digest=digest, bytes=size)
     except OSError as error:
@@ -186,7 +191,7 @@ def _entries(folder: Path, skipped: frozenset[str]) -> Iterator[str]:
             hidden = entry.name.startswith(".") or entry.name in skipped
             if not hidden and not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
                 yield entry.name
-        elif entry.name.endswith(".py") and not entry.is_dir():
+        elif entry.name.endswith(".py") and not os.path.isdir(entry.path):
             yield entry.name
 
 
