@@ -118,15 +118,12 @@ def _key(source: Source, held_out: HeldOut | None, listings: Sequence[Listing]) 
     parts: dict[str, Any] = {
         "format": FORMAT,
         "inputs": [x.input.digest for x in listings],
-        "names": [_prefix(source, x) for x in listings],
+        "names": [_shown(source, x) for x in listings],
         "source": {k: v for k, v in to_plain(source).items() if k not in ("path", "roots")},
         "held_out": {k: v for k, v in (to_plain(held_out) or {}).items() if k != "path"},
     }
-    match source:
-        case PythonSource():
-            parts["python"] = list(sys.version_info[:2])
-        case JsonlSource():
-            parts["names"] = [x.files[0].name for x in listings]
+    if isinstance(source, PythonSource):
+        parts["python"] = list(sys.version_info[:2])
     return cache.digest_of(parts)
 
 
@@ -135,6 +132,12 @@ def _prefix(source: Source, listing: Listing) -> str:
     several = isinstance(source, PythonSource) and len(source.roots) > 1
     root = Path(listing.input.path)
     return f"{root.name}/" if several and root.is_dir() else ""
+
+
+def _shown(source: Source, listing: Listing) -> str:
+    """What places say of an input, beside the names below it."""
+    root = Path(listing.input.path)
+    return _prefix(source, listing) or ("" if root.is_dir() else root.name)
 
 
 def _known(key: str) -> dict[str, Any] | None:
