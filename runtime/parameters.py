@@ -58,7 +58,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    known = isinstance(manifest, dict) and isinstance(manifest.get("leaves"), dict)
+    leaves = manifest.get("leaves") if isinstance(manifest, dict) else None
+    known = isinstance(leaves, dict) and all(_is_digest(leaf) for leaf in leaves.values())
     return manifest if known else None
 
 
@@ -90,6 +91,10 @@ def is_good(folder: Path) -> bool:
     except InputError:
         return False
     return True
+
+
+def _is_digest(leaf: Any) -> bool:
+    return isinstance(leaf, dict) and leaf.keys() == digests.LeafDigest.__annotations__.keys()
 
 
 def _own(leaf: Any) -> np.ndarray:

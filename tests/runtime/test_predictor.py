@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from specrun.runtime import trained
 from specrun.runtime.data.tokenizer import Tokenizer
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.parameters import read_parameters, write_parameters
@@ -237,6 +238,21 @@ def flipped(content: bytes) -> bytes:
     """One bit of a digest, or of a number, is another."""
     at = content.index(b'sha256": "') + 12 if b"sha256" in content else len(content) - 3
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+def test_a_run_may_replace_its_best_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plan = make_run(tmp_path)
+    reads = iter([True, False])
+
+    def overtaken(folder: Path) -> Any:
+        if next(reads):
+            write_parameters(folder, make_parameters(plan, 5), {"step": 5})
+            raise InputError("the two files are of two versions")
+        return read_parameters(folder)
+
+    monkeypatch.setattr(trained, "read_parameters", overtaken)
+    found = Predictor(tmp_path).encode_text(TEXTS)
+    np.testing.assert_allclose(found, by_hand(tmp_path, "best", TEXTS, 8), atol=SAME)
 
 
 def test_parameters_of_another_plan(tmp_path: Path):
