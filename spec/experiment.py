@@ -290,7 +290,7 @@ class InfoNCELoss:
         str | None,
         Fact(
             doc="Name for stages and metrics; null is the kind.",
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
         ),
     ] = None
     weight: Annotated[float, Fact(doc="Factor in the weighted sum.", ge=0, le=1000000)] = 1.0
