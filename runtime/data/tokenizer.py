@@ -13,6 +13,7 @@ from specrun.runtime import cache
 from specrun.runtime.data.bpe import train
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of
+from specrun.runtime.data.sources import need_regular
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import (
@@ -23,7 +24,7 @@ from specrun.spec.plan.data import (
 )
 
 FORMAT = 1
-MAX_BYTES = 256 << 20
+MAX_BYTES, MAX_IDS = 256 << 20, 1 << 31
 _KIND = "tokenizers"
 _BY_SETTINGS = "tokenizer-settings"
 _NAME = "tokenizer.json"
@@ -36,7 +37,7 @@ class Tokenizer:
 
     def __init__(self, text: str, name: str = _NAME):
         """InputError when ``text`` is no tokenizer.json; ``name`` is the file's, for messages."""
-        self.json_text = text
+        self.json_text, self._name = text, name
         self.digest = digest_of_text(text)
         self._inner = _parse(text, name)
         padding = self._inner.padding or {}
@@ -46,6 +47,9 @@ class Tokenizer:
         if not vocabulary:
             raise InputError(f"{name} has an empty vocabulary", code="bad-tokenizer")
         self.vocab_size = max(vocabulary.values()) + 1
+        if self.vocab_size > MAX_IDS:
+            message = f"{name} has the id {self.vocab_size - 1}; ids must be below {MAX_IDS}"
+            raise InputError(message, code="bad-tokenizer")
         self.pad_id = _pad_id(vocabulary, padding.get("pad_id"), self.vocab_size)
 
     def encode(self, texts: Sequence[str], max_length: int) -> list[np.ndarray]:
@@ -63,9 +67,17 @@ class Tokenizer:
         self._inner.enable_truncation(max_length)
         try:
             found = self._inner.encode_batch_fast(list(texts), add_special_tokens=True)
+        except (KeyboardInterrupt, SystemExit):
+            raise
         except (TypeError, UnicodeError) as error:
             raise InputError(
                 f"a text cannot be tokenised: {error}", code="bad-text", hint="give Unicode text"
+            ) from error
+        except BaseException as error:
+            raise InputError(
+                f"{self._name} fails on a text: {error}",
+                code="bad-tokenizer",
+                hint="it may lack its unknown token; give another tokenizer",
             ) from error
         finally:
             self._inner.no_truncation()
@@ -167,6 +179,7 @@ def _compare(plan: TokenizerPlan, digest: str) -> None:
 
 def _read(path: Path) -> str:
     try:
+        need_regular(path)
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path} is larger than {MAX_BYTES} bytes", code="bad-tokenizer")
         return path.read_bytes().decode("utf-8")
