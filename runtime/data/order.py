@@ -29,7 +29,7 @@ def select(split: Split, selection: Selection | None) -> np.ndarray:
 
 def epoch_order(seed: int, segment: int, epoch: int, rows: np.ndarray) -> np.ndarray:
     """The selected rows in the order of one epoch. int64 [rows]"""
-    generator = np.random.Philox(key=[seed, (segment << 32) | epoch])
+    generator = np.random.Philox(key=np.array([seed, (segment << 32) | epoch], np.uint64))
     return rows[np.argsort(generator.random_raw(len(rows)), kind="stable")]
 
 

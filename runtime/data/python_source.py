@@ -23,6 +23,16 @@ from specrun.spec.diagnostics import RunError
 MAX_BYTES = 8 << 20
 """Larger files are generated tables; a syntax tree takes a hundred times their size."""
 
+_BLOCKS = {
+    kind: tuple(
+        f for f in kind._fields if f in ("body", "orelse", "finalbody", "handlers", "cases")
+    )
+    for kind in vars(ast).values()
+    if isinstance(kind, type)
+    and issubclass(kind, ast.stmt | ast.mod | ast.excepthandler | ast.match_case)
+}
+"""The fields of a statement that hold statements, by its type."""
+
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Span = tuple[int, int, int, int]
 
@@ -120,10 +130,8 @@ def _collect(tree: ast.Module) -> _Found:
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
     """The statements within a statement: only there can a ``def`` be."""
-    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
-        children = getattr(node, block, None)
-        if isinstance(children, list):
-            yield from children
+    for block in _BLOCKS.get(type(node), ()):
+        yield from getattr(node, block)
 
 
 def _docstring(node: _Function | ast.ClassDef) -> ast.Expr | None:
