@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specrun.spec.diagnostics import Diagnostic, InputError
@@ -144,11 +145,28 @@ def search(options: Namespace) -> int:
 
 
 def baseline(options: Namespace) -> int:
+    import json
+
     from specrun.runtime.data.bm25 import score_plan
     from specrun.spec.plan.file import read_plan
 
-    for name, value in score_plan(read_plan(options.plan)).items():
-        print(f"{name:12} {value:.4f}")
+    plan = read_plan(options.plan)
+    scores = score_plan(plan)
+    if not scores:
+        raise InputError(
+            "the plan holds no row out",
+            code="no-validation",
+            hint="add data.validation and compile",
+        )
+    result = Path(plan.output_dir) / "result.json"
+    run = json.loads(result.read_text(encoding="utf-8"))["metrics"] if result.is_file() else {}
+    print(
+        f"{plan.data.scan.validation_rows} held-out rows"
+        + (f", run in {plan.output_dir}" if run else "")
+    )
+    print(f"{'':12} {'BM25':>8}" + (f" {'run':>8}" if run else ""))
+    for name, value in scores.items():
+        print(f"{name:12} {value:8.4f}" + (f" {run[name]:8.4f}" if name in run else ""))
     return 0
 
 
