@@ -151,7 +151,7 @@ class Checkpoints:
             action()
         except Exception as error:  # Orbax and TensorStore raise many kinds for a failed write
             what = f"the checkpoint of step {self._started}"
-            raise RunError(f"{write_failed(what, error)}; {self.last_good()}") from error
+            raise write_failed(what, error, self.last_good()) from error
 
 
 def remove_temporaries(root: Path) -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,22 +68,26 @@ def locked(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def writing(what: str) -> Iterator[None]:
-    """Turn a failed write into a RunError that says what it means and what to do."""
+def writing(what: str, saved: Callable[[], str] | None = None) -> Iterator[None]:
+    """Turn a failed write into a RunError that says what it means and what to do.
+
+    ``saved()`` is a clause about what there is already.
+    """
     try:
         yield
     except OSError as error:
-        raise write_failed(what, error) from error
+        raise write_failed(what, error, saved() if saved else "") from error
 
 
-def write_failed(what: str, error: BaseException) -> RunError:
-    """The RunError for a write that failed."""
+def write_failed(what: str, error: BaseException, saved: str = "") -> RunError:
+    """The RunError for a write that failed; ``saved`` is a clause about what there is already."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     full = full or "no space left" in str(error).lower() or "file too large" in str(error).lower()
     reason = "the disk is full" if full else str(error).splitlines()[0][:300]
     mend = "make room" if full else "mend that"
+    kept = f"; {saved}" if saved else ""
     return RunError(
-        f"cannot write {what}: {reason}. What was saved before is kept; {mend} and run again"
+        f"cannot write {what}: {reason}. What was saved before is kept{kept}; {mend} and run again"
     )
 
 

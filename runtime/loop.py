@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,7 +109,7 @@ class Loop:
             self.standing = replace(self.standing, segment=index)
 
     def _log_training(self, step: int, values: dict[str, float]) -> None:
-        with writing(str(self.metrics.path)):
+        with self._writing(str(self.metrics.path)):
             self.metrics.append({"kind": "training", "step": step, **values})
             self.times.append({"step": step, "seconds": round(time.monotonic() - self._begun, 3)})
         self.standing = replace(self.standing, training=values)
@@ -123,7 +123,7 @@ class Loop:
         self._watch.drain()
         self._count_seconds("training")
         values = self.evaluator(self.state, self.interrupts.check)
-        with writing(str(self.metrics.path)):
+        with self._writing(str(self.metrics.path)):
             self.metrics.append({"kind": "evaluation", "step": step, **values})
         self.standing = replace(self.standing, evaluated=step, evaluation=values)
         self._judge(step, values)
@@ -138,7 +138,7 @@ class Loop:
         self.reporter.evaluation(step, values, better)
         if better:
             best = Best(step=step, metric=metric, value=value, metrics=values)
-            with writing("best/"):
+            with self._writing("best/"):
                 self.best.publish(best, parameters_of(self.state), {})
             self.standing = replace(self.standing, best=best)
         if (rule := policy.early_stopping) is None:
@@ -146,7 +146,7 @@ class Loop:
         patience = self.standing.patience.after(value, rule)
         self.standing = replace(self.standing, patience=patience)
         if patience.without_improvement >= rule.patience and step < self.plan.train.total_steps:
-            with writing(str(self.metrics.path)):
+            with self._writing(str(self.metrics.path)):
                 self.events.record(EARLY_STOP, step, metric=metric, value=value)
             self.reporter.note(f"stopped early after step {step}: {metric} no longer improves")
 
@@ -157,7 +157,7 @@ class Loop:
         counted = self.program.traces()
         names = counted.keys() | self.standing.traces.keys()
         traces = {n: max(counted.get(n, 0), self.standing.traces.get(n, 0)) for n in sorted(names)}
-        with writing("metrics.jsonl and events.jsonl"):
+        with self._writing("metrics.jsonl and events.jsonl"):
             self.standing = replace(
                 self.standing,
                 traces=traces,
@@ -193,6 +193,9 @@ class Loop:
             "Lower optimizer.learning_rate, lengthen the warm-up or set optimizer.max_grad_norm, "
             "and run in another output_dir"
         )
+
+    def _writing(self, what: str) -> AbstractContextManager[None]:
+        return writing(what, self.checkpoints.last_good)
 
     def _count_seconds(self, kind: str) -> None:
         now = time.monotonic()

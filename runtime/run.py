@@ -30,6 +30,7 @@ from specrun.runtime.parameters import write_parameters
 from specrun.runtime.position import Standing
 from specrun.runtime.program import Program, build_program
 from specrun.runtime.progress import OnProgress, Reporter, make_reporter
+from specrun.runtime.quiet import quiet_writers
 from specrun.runtime.result import RunResult
 from specrun.spec.plan.file import plan_digest, read_plan, write_plan
 from specrun.spec.plan.plan import Plan
@@ -98,7 +99,8 @@ def _carry_out(
     begun = time.monotonic()
     parts = _prepare(plan)
     interrupts.check()
-    with closing(Checkpoints(folder.checkpoints, plan.checkpoint.keep)) as checkpoints:
+    keep = plan.checkpoint.keep
+    with quiet_writers(), closing(Checkpoints(folder.checkpoints, keep)) as checkpoints:
         restored = _restore(plan, checkpoints)
         standing = restored.standing if restored else Standing()
         if admitted.extended and admitted.before is not None:
