@@ -57,7 +57,7 @@ class Bench:
         self.root = root
         self.cache = root / "cache"
         rows = root / "rows.jsonl"
-        rows.write_text(_rows(), encoding="utf-8")
+        rows.write_text(tiny_rows(), encoding="utf-8")
         spec = SPEC.format(rows=rows)
         self.plan = self._compiled(spec, overrides)
         write_plan(self.plan, root / "plan.json")
@@ -152,7 +152,8 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _rows() -> str:
+def tiny_rows() -> str:
+    """240 pairs that share words, as JSONL, with a difficulty that rises."""
     draw = random.Random(1)
     words = [f"w{i}" for i in range(60)]
     rows = []

@@ -128,6 +128,21 @@ def test_a_full_disk_names_the_last_good_checkpoint(bench: Bench, whole: dict[st
     assert bench.finish(folder) == whole
 
 
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(bench: Bench, whole: dict[str, Any]):
+    folder = bench.root / "damaged"
+    bench.attempt(folder, sabotage="SIGTERM after step 15")
+    assert saved_steps(folder) == [10, 15]
+    arrays = [p for p in (folder / "run/checkpoints/15/state").rglob("*") if p.is_file()]
+    path = max(arrays, key=lambda p: p.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 8
+    path.write_bytes(content)
+    code, said = bench.attempt(folder, sabotage="before entering a stage")
+    assert code == -signal.SIGKILL, said  # step 14 comes again
+    assert bench.finish(folder) == whole
+    assert "Traceback" not in bench.stderr()
+
+
 def test_every_checkpoint_kill_left_something_to_clean(bench: Bench):
     """The kills must hit what they aim at: at least one leaves a temporary of Orbax behind."""
     folder = bench.root / "leftover"

@@ -1,160 +1,134 @@
-"""Evaluation over held-out rows: equal to embedding each text by itself, and free of every accident."""
+"""Embedding in batches, and held-out metrics at each width."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from specrun.runtime.data.relevance import relevance
-from specrun.runtime.data.rows import Rows
-from specrun.runtime.data.scan import ensure_rows
-from specrun.runtime.data.tokens import Ragged, Tokens, TokenSplit
-from specrun.runtime.embed import embed, normalised, padded_length
+from specrun.runtime.data.relevance import Relevance
+from specrun.runtime.embed import SHORTEST, batches, embed, normalised, padded_length
 from specrun.runtime.evaluate import Evaluator, make_evaluator
 from specrun.runtime.metrics import retrieval_metrics
-from specrun.runtime.predictor import Predictor
-from specrun.runtime.program import build_program
-from specrun.spec.plan.data import JsonlSource
 from specrun.spec.plan.plan import Plan
-from tests.runtime.folders import make_parameters, make_run
+from tests.runtime.plans import make_plan
 
-METRICS = ("mrr@10", "ndcg@10", "recall@1")
+WIDTH = 16
+PAD = 0
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SPECRUN_CACHE", str(tmp_path / "cache"))
-    draw = np.random.default_rng(0)
-    letters = list("abcdefghijklm _(")
-    rows = [
-        {"query": "".join(draw.choice(letters, 12)), "positive": "".join(draw.choice(letters, 20))}
-        for _ in range(60)
+def sequences(count: int, longest: int, seed: int = 0) -> list[np.ndarray]:
+    draw = np.random.default_rng(seed)
+    return [
+        draw.integers(1, 64, draw.integers(1, longest + 1)).astype(np.int32) for _ in range(count)
     ]
-    rows += [{"query": r["query"].upper(), "positive": "again " + r["positive"]} for r in rows[:20]]
-    path = tmp_path / "pairs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    make_run(tmp_path / "run", source=JsonlSource(path=str(path)))
-    return tmp_path / "run"
 
 
-def evaluator(folder: Path, **changes: Any) -> Evaluator:
-    predictor = Predictor(folder)
-    plan = predictor.trained.plan
-    assert plan is not None
-    assert plan.evaluation is not None
-    policy = {"metrics": METRICS, "dims": (16, 8), **changes}
-    plan = dataclasses.replace(plan, evaluation=dataclasses.replace(plan.evaluation, **policy))
-    rows = ensure_rows(plan.data)
-    found = make_evaluator(plan, build_program(plan), rows, tokens(predictor, plan, rows))
-    assert found is not None
-    return found
+TABLE = np.random.default_rng(1).standard_normal((64, WIDTH)).astype(np.float32)
 
 
-def tokens(predictor: Predictor, plan: Plan, rows: Rows) -> Tokens:
-    """The held-out rows by the tokenizer in the folder, which no cache knows."""
+def mean_encode(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    summed = (TABLE[ids] * mask[..., None]).sum(axis=1)
+    return summed / np.maximum(mask.sum(axis=1, keepdims=True), 1)
 
-    def side(texts: Any, length: int) -> Ragged:
-        ids = predictor.trained.tokenizer.encode(list(texts), length)
-        ends = np.cumsum([0, *map(len, ids)])
-        return Ragged(np.concatenate(ids), ends)
 
-    held, data = rows.validation, plan.data
-    split = TokenSplit(
-        side(held.queries, data.max_query_length), side(held.positives, data.max_positive_length)
+def embedded(rows: list[np.ndarray], batch_size: int, longest: int = 40, **more: Any) -> np.ndarray:
+    return embed(
+        rows,
+        mean_encode,
+        batch_size=batch_size,
+        longest=longest,
+        pad_id=PAD,
+        width=WIDTH,
+        **more,
     )
-    return Tokens(split, split, 0)
 
 
-def parameters(found: Evaluator) -> Any:
-    return make_parameters(found.plan, 0)
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_rows_come_back_in_their_order_whatever_the_batches(batch_size: int):
+    rows = sequences(50, 40)
+    expected = np.stack([TABLE[row].mean(axis=0) for row in rows])
+    np.testing.assert_allclose(embedded(rows, batch_size), expected, atol=1e-5)
 
 
-def test_metrics_are_those_of_the_predictor_s_embeddings(folder: Path):
-    found = evaluator(folder)
-    held = ensure_rows(found.plan.data).validation
-    pairs, predictor = relevance(held), Predictor(folder)
-    assert 3 < len(pairs.queries) < len(held)
-    queries = [held.queries[i] for i in pairs.queries.tolist()]
-    candidates = [held.positives[i] for i in pairs.candidates.tolist()]
-    expected: dict[str, float] = {}
-    for width, suffix in ((16, ""), (8, " at 8")):
-        values = retrieval_metrics(
-            predictor.encode_text(queries, dimension=width, side="query"),
-            predictor.encode_text(candidates, dimension=width),
-            pairs.relevant,
-            METRICS,
-        )
-        expected |= {f"{name}{suffix}": value for name, value in values.items()}
-    assert found(parameters(found)) == expected
-    assert all(type(v) is float and 0 <= v <= 1 for v in expected.values())
+def test_no_rows_give_no_embeddings():
+    assert embedded([], 8).shape == (0, WIDTH)
 
 
-def test_the_batch_size_and_repetition_change_nothing(folder: Path):
-    results = []
-    for size in (1, 3, 8, 64):
-        found = evaluator(folder, batch_size=size)
-        results += [found(parameters(found)), found(parameters(found))]
-    assert all(r == results[0] for r in results)
+def test_shapes_are_few_and_every_row_has_a_token():
+    shapes = set()
+    for rows, ids, mask in batches(sequences(300, 100), 16, 100, PAD):
+        shapes.add(ids.shape)
+        assert ids.shape == mask.shape
+        assert mask.any(axis=1).all()
+        assert len(rows) <= 16
+    assert shapes <= {(16, n) for n in (8, 16, 32, 64, 100)}
 
 
-def test_traces_stay_few_and_an_interrupt_is_heard_before_every_batch(folder: Path):
-    found = evaluator(folder, batch_size=4)
-    heard: list[int] = []
-    found(parameters(found), lambda: heard.append(1))
-    assert found.program.traces.encoding <= 2  # queries of 6 tokens, positives of 8
-    count = -(-len(found.pairs.queries) // 4) + -(-len(found.pairs.candidates) // 4)
-    assert len(heard) == count
+def test_padding_goes_to_powers_of_two_within_the_limits():
+    assert [padded_length(n, 100) for n in (1, 8, 9, 64, 65, 100)] == [8, 8, 16, 64, 100, 100]
+    assert padded_length(3, 5) == 5
+    assert SHORTEST == 8
+
+
+def test_what_is_called_between_batches_can_end_it():
+    calls = []
 
     def stop() -> None:
-        raise KeyboardInterrupt
+        calls.append(1)
+        if len(calls) == 3:
+            raise InterruptedError
 
-    with pytest.raises(KeyboardInterrupt):
-        found(parameters(found), stop)
-
-
-def test_a_plan_that_evaluates_nothing_has_no_evaluator(folder: Path):
-    found = evaluator(folder)
-    plan = dataclasses.replace(found.plan, evaluation=None)
-    rows = ensure_rows(plan.data)
-    assert make_evaluator(plan, found.program, rows, found.tokens) is None
+    with pytest.raises(InterruptedError):
+        embedded(sequences(50, 40), 8, between=stop)
+    assert len(calls) == 3
 
 
-def test_lengths_padded_to_are_few_and_hold_every_row():
-    assert [padded_length(n, 100) for n in (1, 8, 9, 33, 64, 65, 100)] == [
-        8,
-        8,
-        16,
-        64,
-        64,
-        100,
-        100,
-    ]
-    assert [padded_length(n, 5) for n in (1, 5)] == [5, 5]
+def test_normalised_cuts_first_and_keeps_a_zero_row():
+    rows = np.array([[3.0, 4.0, 12.0], [0.0, 0.0, 1.0]], np.float32)
+    np.testing.assert_allclose(normalised(rows, 2), [[0.6, 0.8], [0.0, 0.0]])
+    np.testing.assert_allclose(np.linalg.norm(normalised(rows, 3), axis=1), 1.0)
 
 
-def test_embedding_keeps_the_order_and_pads_by_rows_that_do_no_harm():
-    sequences = [np.arange(n, dtype=np.int32) for n in (7, 1, 30, 2, 9)]
-    seen = []
+def evaluator(plan: Plan) -> tuple[Evaluator, list[np.ndarray], list[np.ndarray], Relevance]:
+    queries, candidates = sequences(30, 6, seed=2), sequences(30, 8, seed=3)
+    pairs = Relevance(
+        queries=np.arange(2, 30),
+        candidates=np.arange(0, 25),
+        relevant=tuple((i % 25,) for i in range(28)),
+    )
+    tokens = SimpleNamespace(
+        validation=SimpleNamespace(queries=queries, positives=candidates), pad_id=PAD
+    )
+    program = SimpleNamespace(encode=lambda state, ids, mask: state * mean_encode(ids, mask))
+    assert plan.evaluation
+    made = Evaluator(plan, plan.evaluation, pairs, tokens, program)  # type: ignore[arg-type]
+    return made, queries, candidates, pairs
 
-    def encode(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        assert mask.any(axis=1).all()
-        assert (ids[~mask] == 99).all()
-        seen.append(ids.shape)
-        return np.stack([mask.sum(axis=1), np.where(mask, ids, 0).sum(axis=1)], axis=1)
 
-    found = embed(sequences, encode, batch_size=2, longest=30, pad_id=99, width=2)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, [[len(s), s.sum()] for s in sequences])
-    assert seen == [(2, 8), (2, 16), (2, 30)]
-    assert embed([], encode, batch_size=2, longest=30, pad_id=0, width=2).shape == (0, 2)
+def test_metrics_are_those_of_all_queries_against_all_candidates_at_each_width():
+    plan = make_plan(evaluation={"dims": (16, 4), "metrics": ("mrr@10", "recall@1")})
+    evaluate, queries, candidates, pairs = evaluator(plan)
+    found = evaluate(2.0)
+    expected = {}
+    for width, suffix in ((16, ""), (4, " at 4")):
+        left = np.stack([TABLE[queries[i]].mean(axis=0) for i in pairs.queries])
+        right = np.stack([TABLE[candidates[i]].mean(axis=0) for i in pairs.candidates])
+        values = retrieval_metrics(
+            normalised(left, width),
+            normalised(right, width),
+            pairs.relevant,
+            ("mrr@10", "recall@1"),
+        )
+        expected |= {name + suffix: value for name, value in values.items()}
+    assert found == pytest.approx(expected)
+    assert list(found) == ["mrr@10", "recall@1", "mrr@10 at 4", "recall@1 at 4"]
 
 
-def test_zero_rows_stay_zero_when_normalised():
-    found = normalised(np.array([[0, 0, 5], [3, 4, 0]], np.float32), 2)
-    np.testing.assert_allclose(found, [[0, 0], [0.6, 0.8]])
-    assert found.dtype == np.float32
+def test_a_plan_without_evaluation_has_no_evaluator(tmp_path: Path):
+    plan = dataclasses.replace(make_plan(), evaluation=None)
+    assert make_evaluator(plan, None, None, None) is None  # type: ignore[arg-type]
