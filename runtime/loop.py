@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
+
 from specrun.runtime.best import BestFolder
 from specrun.runtime.checkpoint import Checkpoints
 from specrun.runtime.control import control_at, segment_at
@@ -62,7 +64,8 @@ class Loop:
     def train(self) -> None:
         """Run to the end of the plan, or to an early stop, and save.
 
-        Interrupted once everything is saved. RunError for NaN and infinity, and for failed writes.
+        Interrupted once everything is saved. RunError for NaN and infinity, for failed writes, and
+        when the device's memory does not suffice.
         """
         try:
             self._evaluate_if_due()
@@ -73,6 +76,10 @@ class Loop:
             raise self._saved(stop) from None
         except NotFinite as fault:
             raise self._not_finite(fault) from None
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise self._out_of_memory(error) from error
 
     @property
     def stopped_early(self) -> bool:
@@ -192,6 +199,14 @@ class Loop:
             f"{fault.metric} became {fault.value} at step {fault.step}; {self.checkpoints.last_good()}. "
             "Lower optimizer.learning_rate, lengthen the warm-up or set optimizer.max_grad_norm, "
             "and run in another output_dir"
+        )
+
+    def _out_of_memory(self, error: Exception) -> RunError:
+        first = str(error).splitlines()[0][:200]
+        return RunError(
+            f"the device's memory does not suffice for step {self.standing.step + 1}: {first}. "
+            f"Lower train.micro_batch_size or set train.gradient_checkpointing, which change no "
+            f"result, compile and run again; {self.checkpoints.last_good()}"
         )
 
     def _writing(self, what: str) -> AbstractContextManager[None]:

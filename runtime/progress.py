@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 from specrun.spec.plan.plan import Plan
@@ -72,7 +73,8 @@ class PlainLines(Silent):
         self._print(text)
 
     def _print(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError, ValueError):  # a reader that went away does not end the run
+            print(text, file=sys.stderr, flush=True)
 
 
 class Live(Silent):
@@ -85,11 +87,11 @@ class Live(Silent):
         from rich.progress import TimeRemainingColumn as Remaining
 
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             Remaining(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.fields[values]}", markup=False),
             console=Console(stderr=True),
         )
         self._task: Any = None
@@ -107,10 +109,12 @@ class Live(Silent):
     def evaluation(self, step: int, values: Mapping[str, float], best: bool) -> None:
         super().evaluation(step, values, best)
         mark = "  (best)" if best else ""
-        self._bar.console.print(f"step {step}  {_values(values)}{mark}", markup=False)
+        self._bar.console.print(
+            f"step {step}  {_values(values)}{mark}", markup=False, highlight=False
+        )
 
     def note(self, text: str) -> None:
-        self._bar.console.print(text, markup=False)
+        self._bar.console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
         self._bar.stop()

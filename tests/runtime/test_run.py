@@ -290,3 +290,25 @@ def test_progress_is_told_to_a_function_and_in_plain_lines(
     total = plan.train.total_steps
     assert f"tiny: {total} steps, from the beginning" in err
     assert f"step {total}/{total}" in err
+
+
+def test_memory_that_does_not_suffice_is_explained(work: Path, monkeypatch: pytest.MonkeyPatch):
+    def exhausted(loop: Loop, batch: object) -> None:
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore"
+        )
+
+    monkeypatch.setattr(Loop, "_step", exhausted)
+    with pytest.raises(RunError, match=r"memory does not suffice for step 1: .* 9 bytes\.\. Lower"):
+        run(made(work), quiet=True)
+
+
+def test_other_failures_of_the_device_are_not_disguised(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def failing(loop: Loop, batch: object) -> None:
+        raise jax.errors.JaxRuntimeError("INTERNAL: lightning")
+
+    monkeypatch.setattr(Loop, "_step", failing)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="lightning"):
+        run(made(work), quiet=True)
