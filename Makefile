@@ -2,6 +2,7 @@
 #   make demo     set up, compile and run the example, compare with BM25, answer a query
 #   make test     set up and pass the tests        make parity   compare with torch, transformers, PEFT
 #   make lint     format, lint, types, contracts   make clean    remove what these made
+#   make test-slow, test-wheel, test-editor        what takes minutes; the installed wheel; the language server
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,7 +14,7 @@ DEMO = configs/examples/stdlib-search.yaml
 QUERY ?= wrap a long text into lines of a given width
 TORCH = torch==2.13.0
 
-.PHONY: demo test test-wheel test-editor parity lint clean setup
+.PHONY: demo test test-slow test-wheel test-editor parity lint clean setup
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/specrun compile $(DEMO) -o runs/stdlib-search.plan.json
@@ -22,7 +23,10 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/specrun search runs/stdlib-search "$(QUERY)"
 
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n 2 -m "not parity and not editor" tests
+	$(VENV)/bin/python -m pytest -n 2 -m "not parity and not editor and not slow" tests
+
+test-slow: $(VENV)/.test
+	$(VENV)/bin/python -m pytest -s -m "slow and not parity" tests
 
 test-editor: $(VENV)/.test $(TOOLS)/yls/node_modules
 	$(VENV)/bin/python -m pytest -m editor tests

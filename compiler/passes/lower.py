@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from specrun.compiler.draft import Draft
 from specrun.compiler.passes.model import counts, embedding_dim, scale_of
@@ -69,6 +68,8 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # 15 ms that `check` need not pay
+
     try:
         return version("specrun")
     except PackageNotFoundError:

@@ -28,9 +28,9 @@ name: base
 model:
   kind: text_encoder
   hidden_size: 16
-  num_hidden_layers: 2
-  num_attention_heads: 2
-  max_position_embeddings: 64
+  num_hidden_layers: 0
+  position_embedding: none
+  hidden_dropout_prob: 0
 tokenizer: {kind: train, vocab_size: 400}
 data:
   kind: jsonl
@@ -86,6 +86,8 @@ def write_inputs(folder: Path) -> None:
         (folder / name / "skip_me.py").write_text(
             'def z():\n    """Zed is last."""\n    return 26\n'
         )
+    (folder / "broken").mkdir()
+    (folder / "broken" / "bad.py").write_text("def (")
     (folder / "preset.yaml").write_text("seed: 9\n")
 
 
@@ -164,7 +166,7 @@ def batches(plan: Plan) -> object:
     made = _batches(plan)
     digest = hashlib.sha256()
     for step in range(plan.train.total_steps):
-        name, batch = made.at(step)
+        _, batch = made.at(step)
         for array in batch:
             digest.update(f"{array.shape}".encode() + array.tobytes())
     return digest.hexdigest()
@@ -227,7 +229,7 @@ def placement(plan: Plan) -> object:
 
 def files(plan: Plan) -> object:
     """What a finished run leaves: its folder, metrics, evaluations, checkpoints and result."""
-    result = specrun.run(plan)
+    specrun.run(plan)
     there = Path(plan.output_dir)
     metrics = (there / "metrics.jsonl").read_text()
     kept = sorted(p.name for p in (there / "checkpoints").iterdir() if p.name.isdigit())
@@ -304,7 +306,9 @@ PYTHON = ("data={kind: python_source, roots: [one], validation: {kind: fraction,
 COSINE = ("schedule={kind: cosine, warmup_ratio: 0.2}",)
 RESTARTS = ("schedule={kind: cosine_with_restarts, warmup_steps: 1, first_period_steps: 3}",)
 WARM = ("schedule={kind: constant_with_warmup, warmup_steps: 2}",)
-LORA = ("lora={rank: 2, target_modules: [query]}",)
+LAYER = ("model.num_hidden_layers=1", "model.num_attention_heads=2")
+LEARNED = ("model.position_embedding=learned", "model.max_position_embeddings=64")
+LORA = (*LAYER, "lora={rank: 2, target_modules: [query]}")
 MRL = ("matryoshka={dims: [16, 8]}",)
 STAGES = ("train.epochs=null", "curriculum={stages: [{name: a}, {name: b}]}")
 STOPPING = (
@@ -337,14 +341,14 @@ TABLE: tuple[Case, ...] = (
     model("kind", "bert", refused),
     model("hidden_size", "32", start),
     model("num_hidden_layers", "1", start),
-    model("num_attention_heads", "4", embeddings),
-    model("intermediate_size", "24", start),
-    model("hidden_act", "swiglu", start),
-    model("position_embedding", "rotary", start),
-    model("max_position_embeddings", "96", start),
-    model("rope_theta", "100", embeddings, "model.position_embedding=rotary"),
+    model("num_attention_heads", "4", embeddings, *LAYER),
+    model("intermediate_size", "24", start, *LAYER),
+    model("hidden_act", "swiglu", start, *LAYER),
+    model("position_embedding", "learned", start),
+    model("max_position_embeddings", "96", start, *LEARNED),
+    model("rope_theta", "100", embeddings, *LAYER, "model.position_embedding=rotary"),
     model("hidden_dropout_prob", "0.5", after_a_step),
-    model("attention_probs_dropout_prob", "0.5", after_a_step),
+    model("attention_probs_dropout_prob", "0.5", after_a_step, *LAYER),
     model("layer_norm_eps", "0.01", embeddings),
     model("initializer_range", "0.5", start),
     model("pooling", "cls", embeddings),
@@ -397,9 +401,9 @@ TABLE: tuple[Case, ...] = (
     Case("data{python_source}.exclude", (*PYTHON, "data.exclude=['skip_*']"), rows, PYTHON),
     Case(
         "data{python_source}.bad_rows",
-        (*PYTHON, "data.roots=[one, rows.jsonl]", "data.bad_rows=error"),
+        (*PYTHON, "data.roots=[one, broken]", "data.bad_rows=error"),
         rows,
-        (*PYTHON, "data.roots=[one, rows.jsonl]"),
+        (*PYTHON, "data.roots=[one, broken]"),
     ),
     # losses and combinators
     Case("losses[]{infonce}.kind", ("losses=[{kind: nothing}]",), refused),
@@ -408,7 +412,7 @@ TABLE: tuple[Case, ...] = (
     Case("losses[]{infonce}.symmetric", ("losses.infonce.symmetric=false",), jaxpr),
     Case("losses[]{infonce}.name", ("losses[0].name=main",), control),
     Case("losses[]{infonce}.weight", ("losses[0].weight=3",), control),
-    Case("lora", LORA, trained),
+    Case("lora", LORA, trained, LAYER),
     Case("lora.rank", (*LORA, "lora.rank=3"), start, LORA),
     Case("lora.alpha", (*LORA, "lora.alpha=99"), after_a_step, LORA),
     Case("lora.dropout", (*LORA, "lora.dropout=0.5"), after_a_step, LORA),
@@ -472,9 +476,9 @@ TABLE: tuple[Case, ...] = (
     train("max_grad_norm", "0.01", after_a_step),
     train("trainable", "['final_norm.*']", trained),
     train("micro_batch_size", "4", jaxpr),
-    train("gradient_checkpointing", "true", jaxpr),
-    train("unroll", "2", jaxpr),
-    train("length_buckets", "3", batches),
+    train("gradient_checkpointing", "true", jaxpr, *LAYER),
+    train("unroll", "2", jaxpr, "model.num_hidden_layers=2", "model.num_attention_heads=2"),
+    train("length_buckets", "3", batches, "train.batch_size=2"),
     train("log_every_steps", "3", files),
     # optimizer and schedule
     Case("optimizer{adamw}.kind", ("optimizer={kind: sgd}",), refused),
