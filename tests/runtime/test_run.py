@@ -15,12 +15,12 @@ import jax
 import pytest
 
 from specrun.api import compile
-from specrun.runtime.folder import RunFolder
-from specrun.runtime.interrupt import Interrupted
-from specrun.runtime.loop import Loop
-from specrun.runtime.parameters import read_manifest
-from specrun.runtime.result import RunResult
-from specrun.runtime.run import main, run
+from specrun.runtime.loop.folder import RunFolder
+from specrun.runtime.loop.interrupt import Interrupted
+from specrun.runtime.loop.loop import Loop
+from specrun.runtime.loop.parameters import read_manifest
+from specrun.runtime.loop.result import RunResult
+from specrun.runtime.loop.run import main, run
 from specrun.spec.diagnostics import InputError, RunError
 from specrun.spec.plan.file import plan_digest, plan_text, read_plan, write_plan
 from specrun.spec.plan.plan import Plan
@@ -138,6 +138,36 @@ def test_an_interrupted_run_goes_on_under_other_throughput_and_logging(
     assert found.parameters_sha256 == whole.parameters_sha256
     assert found.metrics == whole.metrics
     assert read_plan("run/plan.json") == other
+
+
+RICH = (
+    "model.num_hidden_layers=1",
+    "model.num_attention_heads=2",
+    "model.hidden_dropout_prob=0.2",
+    "matryoshka={dims: [16, 8]}",
+    "train.accumulation_steps=2",
+    "curriculum.stages.0.trainable=[embeddings.*]",
+    "curriculum.stages.0.epochs=1",
+    "curriculum.stages.1.epochs=1",
+    "checkpoint.every_steps=3",
+)
+
+
+@pytest.mark.parametrize("before_boundary", [0, 1])
+def test_dropout_layers_and_frozen_parts_go_on_bit_for_bit(
+    work: Path, monkeypatch: pytest.MonkeyPatch, before_boundary: int
+):
+    plan = made(work, *RICH)
+    first, second = plan.segments
+    assert set(first.trained) < set(second.trained)
+    straight = run(plan, quiet=True)
+    shutil.move("run", "straight")
+    interrupted(plan, first.stop_step - before_boundary, monkeypatch)
+    interrupted(plan, second.first_step + 1, monkeypatch)
+    found = run(plan, quiet=True)
+    assert dataclasses.replace(found, times=straight.times) == straight
+    assert Path("run/metrics.jsonl").read_bytes() == Path("straight/metrics.jsonl").read_bytes()
+    assert "mrr@10 at 8" in found.metrics
 
 
 def test_another_run_is_refused_by_the_names_of_its_fields(work: Path, whole: RunResult):
