@@ -14,7 +14,7 @@ from specrun.compiler.schema.constraints import parts, strict_schema
 from specrun.spec.annotations import fields_of
 from specrun.spec.scalars import clip
 from specrun.spec.shapes import Kinds, ListOf, Section, shape_of
-from specrun.spec.tree import Path, format_path
+from specrun.spec.tree import Path, format_path, parse_path
 
 MAX_MISTAKES = 500
 _HINTED = 200
@@ -125,6 +125,9 @@ class _Translate:
             code = "renamed-key" if foreign.new else "unsupported-key"
             hint = f"write `{foreign.new}`" if foreign.new else "remove it"
             self.say(path, code, foreign.message(shown), hint, key=True)
+            meant = parse_path(foreign.new) if foreign.new else None
+            if meant is not None:
+                self.reporter.taint(meant)  # so it is not missing
             return
         where = f" in `{_name(parent)}`" if parent else ""
         hint = self.unknown_hint(key, parent, allowed)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from specrun.api import check, compile, run
-    from specrun.runtime.predictor import Predictor
+    from specrun.runtime.predict.predictor import Predictor
     from specrun.spec.diagnostics import Diagnostic, InputError, RunError, SpecrunError
     from specrun.spec.plan.file import read_plan, write_plan
     from specrun.spec.plan.plan import Plan
@@ -38,7 +38,7 @@ _HOME = {
     "Diagnostic": "specrun.spec.diagnostics",
     "InputError": "specrun.spec.diagnostics",
     "Plan": "specrun.spec.plan.plan",
-    "Predictor": "specrun.runtime.predictor",
+    "Predictor": "specrun.runtime.predict.predictor",
     "RunError": "specrun.spec.diagnostics",
     "SpecrunError": "specrun.spec.diagnostics",
     "check": "specrun.api",

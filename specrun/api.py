@@ -14,7 +14,7 @@ from specrun.spec.plan.plan import Plan
 from specrun.wiring import RuntimeFacts
 
 if TYPE_CHECKING:
-    from specrun.runtime.run import RunResult
+    from specrun.runtime.loop.run import RunResult
 
 Spec = str | os.PathLike[str]
 
@@ -58,7 +58,7 @@ def run(plan: Plan | Spec, *, extend: bool = False, quiet: bool = True) -> RunRe
     ``extend`` allows a folder's run to go on under a plan with a longer horizon. Raises InputError when the plan,
     its inputs or the output folder do not fit, RunError when the run itself fails.
     """
-    from specrun.runtime.run import run as carry_out
+    from specrun.runtime.loop.run import run as carry_out
 
     return carry_out(as_plan(plan), extend=extend, quiet=quiet)
 

@@ -111,13 +111,13 @@ def schema(options: Namespace) -> int:
 
 
 def run(options: Namespace) -> int:
-    from specrun.runtime.run import main
+    from specrun.runtime.loop.run import main
 
     return main(options.plan, extend=options.extend, quiet=options.quiet)
 
 
 def encode(options: Namespace) -> int:
-    from specrun.runtime.predictor import encode_file
+    from specrun.runtime.predict.predictor import encode_file
 
     count, width = encode_file(
         options.folder,
@@ -131,7 +131,7 @@ def encode(options: Namespace) -> int:
 
 
 def search(options: Namespace) -> int:
-    from specrun.runtime.search import search as find
+    from specrun.runtime.predict.search import search as find
 
     for hit in find(
         options.folder,

@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 
-from specrun.runtime.control import control_at
-from specrun.runtime.program import Program, build_program
+from specrun.runtime.program.control import control_at
+from specrun.runtime.program.program import Program, build_program
 from specrun.spec.plan.plan import Plan
 from tests.runtime.plans import make_batch, make_config, make_model, make_plan
 

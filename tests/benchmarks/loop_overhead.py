@@ -19,20 +19,20 @@ from typing import Any
 import jax
 
 from specrun.api import compile
-from specrun.runtime.best import BestFolder
-from specrun.runtime.checkpoint import Checkpoints
-from specrun.runtime.control import control_at
 from specrun.runtime.data.batches import Batches
 from specrun.runtime.data.scan import ensure_rows
 from specrun.runtime.data.tokens import ensure_tokens
-from specrun.runtime.events import EventLog
-from specrun.runtime.folder import RunFolder
-from specrun.runtime.interrupt import Interrupts
-from specrun.runtime.lines import Lines
-from specrun.runtime.loop import Loop
-from specrun.runtime.position import Standing
-from specrun.runtime.program import Program, build_program
-from specrun.runtime.progress import Silent
+from specrun.runtime.loop.best import BestFolder
+from specrun.runtime.loop.checkpoint import Checkpoints
+from specrun.runtime.loop.events import EventLog
+from specrun.runtime.loop.folder import RunFolder
+from specrun.runtime.loop.interrupt import Interrupts
+from specrun.runtime.loop.lines import Lines
+from specrun.runtime.loop.loop import Loop
+from specrun.runtime.loop.position import Standing
+from specrun.runtime.loop.progress import Silent
+from specrun.runtime.program.control import control_at
+from specrun.runtime.program.program import Program, build_program
 from specrun.spec.plan.plan import Plan
 
 SPEC = """\

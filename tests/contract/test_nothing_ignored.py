@@ -120,7 +120,7 @@ def jaxpr(plan: Plan) -> object:
     """What is traced for a training step."""
     import jax
 
-    from specrun.runtime.control import control_at
+    from specrun.runtime.program.control import control_at
 
     program = _program(plan)
     state = program.enter(0, program.init(plan.seed))
@@ -142,7 +142,7 @@ def embeddings(plan: Plan) -> object:
 
 def after_a_step(plan: Plan) -> object:
     """The trained parameters after the first two steps, dropout and all."""
-    from specrun.runtime.control import control_at
+    from specrun.runtime.program.control import control_at
 
     program = _program(plan)
     state = program.enter(0, program.init(plan.seed))
@@ -174,21 +174,21 @@ def batches(plan: Plan) -> object:
 
 def rates(plan: Plan) -> object:
     """The learning rate of every step."""
-    from specrun.runtime.control import learning_rate_table
+    from specrun.runtime.program.control import learning_rate_table
 
     return learning_rate_table(plan).tolist()
 
 
 def control(plan: Plan) -> object:
     """The loss weights of every step."""
-    from specrun.runtime.control import control_at
+    from specrun.runtime.program.control import control_at
 
     return [control_at(plan, t)["loss_weights"] for t in range(plan.train.total_steps)]
 
 
 def optimizer_state(plan: Plan) -> object:
     """The optimizer's counts after the last stage was entered, one step into each."""
-    from specrun.runtime.control import control_at
+    from specrun.runtime.program.control import control_at
 
     program = _program(plan)
     state = program.init(plan.seed)
@@ -212,14 +212,14 @@ def tokenizer(plan: Plan) -> object:
 
 def settings(plan: Plan) -> object:
     """What XLA is told, here and on a GPU."""
-    from specrun.runtime.settings import compiler_options, executable_settings
+    from specrun.runtime.program.settings import compiler_options, executable_settings
 
     return executable_settings(plan), compiler_options(plan.hardware, "gpu")
 
 
 def placement(plan: Plan) -> object:
     """The devices asked for; more than there are is refused by name."""
-    from specrun.runtime.mesh import data_mesh
+    from specrun.runtime.program.mesh import data_mesh
 
     try:
         return [str(d) for d in data_mesh(plan).devices.flat]
@@ -269,7 +269,7 @@ def artefact_of(artefact: Artefact, settings: tuple[str, ...]) -> object:
 
 
 def _program(plan: Plan) -> Any:
-    from specrun.runtime.program import build_program
+    from specrun.runtime.program.program import build_program
 
     return build_program(plan)
 
@@ -285,7 +285,7 @@ def _batches(plan: Plan) -> Any:
 def _flat(tree: Any) -> dict[str, Any]:
     import numpy as np
 
-    from specrun.runtime.trees import flatten
+    from specrun.runtime.program.trees import flatten
 
     return {p: np.asarray(x) for p, x in flatten(tree).items()}
 
@@ -689,7 +689,7 @@ def test_tokenizer_file(folder: Path) -> None:
 
 def test_evaluation_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows encoded at a time are those of the plan."""
-    from specrun.runtime import program
+    from specrun.runtime.program import program
 
     widths: dict[str, set[int]] = {}
     original = program.build_program
@@ -705,7 +705,7 @@ def test_evaluation_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
             return made._replace(encode=encode)
 
         with monkeypatch.context() as patch:
-            import specrun.runtime.run as run
+            import specrun.runtime.loop.run as run
 
             patch.setattr(run, "build_program", build)
             specrun.run(compiled((f"evaluation.batch_size={size}", f"output_dir=runs/eval-{size}")))

@@ -68,7 +68,7 @@ def _in_tokenising() -> None:
 
 def _in_compiling() -> None:
     """While XLA compiles the training step: it was traced, and no step was made."""
-    from specrun.runtime import traces
+    from specrun.runtime.program import traces
 
     def soon() -> None:
         threading.Thread(target=lambda: (time.sleep(0.05), kill()), daemon=True).start()
@@ -77,37 +77,37 @@ def _in_compiling() -> None:
 
 
 def _in_evaluation() -> None:
-    from specrun.runtime import embed
+    from specrun.runtime.loop import embed
 
     before(embed, "padded_length", nth(7))
 
 
 def _before_entering() -> None:
-    from specrun.runtime import state
+    from specrun.runtime.program import state
 
     before(state, "enter", lambda plan, mesh, index, old: index == 1)
 
 
 def _after_entering() -> None:
-    from specrun.runtime import state
+    from specrun.runtime.program import state
 
     after(state, "enter", lambda plan, mesh, index, old: index == 1)
 
 
 def _at_save_start() -> None:
-    from specrun.runtime.checkpoint import Checkpoints
+    from specrun.runtime.loop.checkpoint import Checkpoints
 
     before(Checkpoints, "save", _at_save)
 
 
 def _when_save_returns() -> None:
-    from specrun.runtime.checkpoint import Checkpoints
+    from specrun.runtime.loop.checkpoint import Checkpoints
 
     after(Checkpoints, "save", _at_save)
 
 
 def _soon_after_save() -> None:
-    from specrun.runtime.checkpoint import Checkpoints
+    from specrun.runtime.loop.checkpoint import Checkpoints
 
     after(Checkpoints, "save", _at_save, lambda: (time.sleep(0.01), kill())[0])
 
@@ -131,37 +131,37 @@ def _temporary_path(name: str, *, done: bool) -> None:
 
 
 def _best_written() -> None:
-    from specrun.runtime import parameters
+    from specrun.runtime.loop import parameters
 
     before(parameters, "replace_folder", lambda *args, **kwargs: True)
 
 
 def _best_not_linked() -> None:
-    from specrun.runtime import best
+    from specrun.runtime.loop import best
 
     before(best, "copy_parameters", lambda *args, **kwargs: True)
 
 
 def _before_result() -> None:
-    from specrun.runtime.result import RunResult
+    from specrun.runtime.loop.result import RunResult
 
     before(RunResult, "write", lambda result: True)
 
 
 def _after_event() -> None:
-    from specrun.runtime.events import EventLog
+    from specrun.runtime.loop.events import EventLog
 
     after(EventLog, "record", lambda *args, **facts: True)
 
 
 def _signal(number: int, step: int) -> None:
-    from specrun.runtime.loop import Loop
+    from specrun.runtime.loop.loop import Loop
 
     after(Loop, "_step", lambda loop, batch: loop.standing.step == step, lambda: kill(number))
 
 
 def _signal_in_evaluation() -> None:
-    from specrun.runtime import embed
+    from specrun.runtime.loop import embed
 
     before(embed, "padded_length", nth(7), lambda: kill(signal.SIGTERM))
 
@@ -173,7 +173,7 @@ def _two_signals() -> None:
 
 def _full_disk() -> None:
     """From the checkpoint of ``SAVE`` on no file may grow beyond 1 kB: writes fail as on a full disk."""
-    from specrun.runtime.checkpoint import Checkpoints
+    from specrun.runtime.loop.checkpoint import Checkpoints
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limit = (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])

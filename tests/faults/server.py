@@ -14,7 +14,7 @@ import time
 import traceback
 from typing import Any
 
-from specrun.runtime.run import run
+from specrun.runtime.loop.run import run
 from specrun.spec.diagnostics import SpecrunError
 from specrun.spec.plan.file import read_plan
 from tests.faults.sabotage import SABOTAGE

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from specrun.runtime import optimizer
+from specrun.runtime.program import optimizer
 from tests.runtime.plans import make_plan
 
 torch = pytest.importorskip("torch")

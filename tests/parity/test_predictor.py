@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from specrun.runtime.predictor import Predictor
+from specrun.runtime.predict.predictor import Predictor
 from tests.parity.test_minilm import EMBEDDING, TEXTS
 
 pytestmark = pytest.mark.parity

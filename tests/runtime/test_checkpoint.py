@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from specrun.runtime.checkpoint import Checkpoints, Restored
-from specrun.runtime.position import Best, Patience, Standing
-from specrun.runtime.quiet import quiet_writers
-from specrun.runtime.trees import flatten
+from specrun.runtime.loop.checkpoint import Checkpoints, Restored
+from specrun.runtime.loop.position import Best, Patience, Standing
+from specrun.runtime.loop.quiet import quiet_writers
+from specrun.runtime.program.trees import flatten
 from specrun.spec.diagnostics import RunError
 
 FLIPS = 60

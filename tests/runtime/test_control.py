@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from specrun.runtime.control import control_at, learning_rate_table, segment_at
+from specrun.runtime.program.control import control_at, learning_rate_table, segment_at
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.schedule import ConstantWithWarmup, Linear
 from tests.runtime.plans import make_infonce, make_model, make_plan, make_segment

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from specrun.runtime.events import NOTHING, EventLog, read_events
-from specrun.runtime.lines import START, Lines
+from specrun.runtime.loop.events import NOTHING, EventLog, read_events
+from specrun.runtime.loop.lines import START, Lines
 from specrun.spec.diagnostics import RunError
 
 

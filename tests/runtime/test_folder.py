@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from specrun.runtime import folder as folders
-from specrun.runtime.best import BestFolder
-from specrun.runtime.folder import (
+from specrun.runtime.loop import folder as folders
+from specrun.runtime.loop.best import BestFolder
+from specrun.runtime.loop.folder import (
     RunFolder,
     locked,
     replace_folder,
@@ -20,14 +20,14 @@ from specrun.runtime.folder import (
     write_failed,
     writing,
 )
-from specrun.runtime.parameters import (
+from specrun.runtime.loop.parameters import (
     copy_parameters,
     is_good,
     read_manifest,
     read_parameters,
     write_parameters,
 )
-from specrun.runtime.position import Best
+from specrun.runtime.loop.position import Best
 from specrun.spec.diagnostics import InputError, RunError
 
 TREE = {
@@ -38,7 +38,7 @@ TREE = {
 HOLD = """
 import sys, time
 from pathlib import Path
-from specrun.runtime.folder import RunFolder, locked
+from specrun.runtime.loop.folder import RunFolder, locked
 with locked(RunFolder(Path(sys.argv[1]))):
     print("held", flush=True)
     time.sleep(60)

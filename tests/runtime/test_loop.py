@@ -9,9 +9,9 @@ import threading
 import jax.numpy as jnp
 import pytest
 
-from specrun.runtime.interrupt import Interrupted, Interrupts
-from specrun.runtime.position import Best, Patience, Standing
-from specrun.runtime.watch import LAG, NotFinite, Watch
+from specrun.runtime.loop.interrupt import Interrupted, Interrupts
+from specrun.runtime.loop.position import Best, Patience, Standing
+from specrun.runtime.loop.watch import LAG, NotFinite, Watch
 from specrun.spec.plan.training import EarlyStoppingPlan
 
 

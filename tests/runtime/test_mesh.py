@@ -16,9 +16,9 @@ MEASURE = """
 import sys
 import jax
 import numpy as np
-from specrun.runtime import trees
-from specrun.runtime.control import control_at
-from specrun.runtime.program import build_program
+from specrun.runtime.program import trees
+from specrun.runtime.program.control import control_at
+from specrun.runtime.program.program import build_program
 from tests.runtime.plans import make_batch, make_config, make_infonce, make_model, make_plan
 
 devices, micro, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

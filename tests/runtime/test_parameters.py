@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from specrun.runtime.digests import leaf_digests, whole_digest
-from specrun.runtime.parameters import (
+from specrun.runtime.loop.digests import leaf_digests, whole_digest
+from specrun.runtime.loop.parameters import (
     MANIFEST,
     PARAMETERS,
     copy_parameters,
@@ -23,7 +23,7 @@ from specrun.runtime.parameters import (
     read_parameters,
     write_parameters,
 )
-from specrun.runtime.trees import Tree, flatten
+from specrun.runtime.program.trees import Tree, flatten
 from specrun.spec.diagnostics import InputError
 
 KILLS = 12
@@ -136,7 +136,7 @@ WRITER = """
 import itertools, sys
 from pathlib import Path
 import numpy as np
-from specrun.runtime.parameters import write_parameters
+from specrun.runtime.loop.parameters import write_parameters
 for i in itertools.count(1):
     leaf = np.full(20000, i, np.float32)
     write_parameters(Path(sys.argv[1]), {"a": leaf, "b": leaf}, {"step": i})

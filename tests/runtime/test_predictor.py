@@ -12,11 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-from specrun.runtime import trained
 from specrun.runtime.data.tokenizer import Tokenizer
+from specrun.runtime.loop.parameters import read_parameters, write_parameters
 from specrun.runtime.models.encoder import build_encoder
-from specrun.runtime.parameters import read_parameters, write_parameters
-from specrun.runtime.predictor import Predictor, encode_file
+from specrun.runtime.predict import trained
+from specrun.runtime.predict.predictor import Predictor, encode_file
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.file import read_plan, write_plan
 from tests.runtime.folders import TEXTS, make_directory, make_parameters, make_run, tokenizer_text

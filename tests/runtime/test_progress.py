@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from specrun.runtime.progress import Live, PlainLines, Reporter, Silent, make_reporter
+from specrun.runtime.loop.progress import Live, PlainLines, Reporter, Silent, make_reporter
 from tests.runtime.plans import make_plan
 
 

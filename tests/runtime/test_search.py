@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specrun.runtime import search as module
-from specrun.runtime.predictor import Predictor
-from specrun.runtime.search import WIDTH, search
+from specrun.runtime.predict import search as module
+from specrun.runtime.predict.predictor import Predictor
+from specrun.runtime.predict.search import WIDTH, search
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import JsonlSource
 from tests.runtime.folders import make_directory, make_run

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from specrun.runtime import settings
-from specrun.runtime.control import control_at
-from specrun.runtime.gradients import strided
-from specrun.runtime.program import build_program
+from specrun.runtime.program import settings
+from specrun.runtime.program.control import control_at
+from specrun.runtime.program.gradients import strided
+from specrun.runtime.program.program import build_program
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.training import HardwarePlan
 from tests.runtime.plans import make_batch, make_config, make_model, make_plan

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from specrun.runtime.control import control_at
-from specrun.runtime.program import build_program
-from specrun.runtime.traces import promised
+from specrun.runtime.program.control import control_at
+from specrun.runtime.program.program import build_program
+from specrun.runtime.program.traces import promised
 from specrun.spec.diagnostics import RunError
 from tests.runtime.plans import (
     make_batch,

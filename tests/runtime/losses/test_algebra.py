@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from specrun.runtime.data.batches import Batch
-from specrun.runtime.gradients import Objective, loss_and_gradient, loss_only, strided
 from specrun.runtime.losses.algebra import Term, combine, divisor, divisors
+from specrun.runtime.program.gradients import Objective, loss_and_gradient, loss_only, strided
 
 
 class OnlyWeight(NamedTuple):

@@ -9,29 +9,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from specrun.runtime import admit as admission
-from specrun.runtime import state as states
-from specrun.runtime.admit import Admission, admit
-from specrun.runtime.best import BestFolder
-from specrun.runtime.checkpoint import Checkpoints, Restored
 from specrun.runtime.data.batches import Batches
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import ensure_rows, verify_inputs
 from specrun.runtime.data.tokenizer import load, verify_tokenizer
 from specrun.runtime.data.tokens import Tokens, ensure_tokens
-from specrun.runtime.evaluate import make_evaluator
-from specrun.runtime.events import EventLog
-from specrun.runtime.folder import RunFolder, locked, write_atomic, writing
-from specrun.runtime.interrupt import Interrupts
-from specrun.runtime.lines import Lines
-from specrun.runtime.loop import Loop
-from specrun.runtime.mesh import data_mesh
-from specrun.runtime.parameters import write_parameters
-from specrun.runtime.position import Standing
-from specrun.runtime.program import Program, build_program
-from specrun.runtime.progress import OnProgress, Reporter, make_reporter
-from specrun.runtime.quiet import quiet_writers
-from specrun.runtime.result import RunResult
+from specrun.runtime.loop import admit as admission
+from specrun.runtime.loop.admit import Admission, admit
+from specrun.runtime.loop.best import BestFolder
+from specrun.runtime.loop.checkpoint import Checkpoints, Restored
+from specrun.runtime.loop.evaluate import make_evaluator
+from specrun.runtime.loop.events import EventLog
+from specrun.runtime.loop.folder import RunFolder, locked, write_atomic, writing
+from specrun.runtime.loop.interrupt import Interrupts
+from specrun.runtime.loop.lines import Lines
+from specrun.runtime.loop.loop import Loop
+from specrun.runtime.loop.parameters import write_parameters
+from specrun.runtime.loop.position import Standing
+from specrun.runtime.loop.progress import OnProgress, Reporter, make_reporter
+from specrun.runtime.loop.quiet import quiet_writers
+from specrun.runtime.loop.result import RunResult
+from specrun.runtime.program import state as states
+from specrun.runtime.program.mesh import data_mesh
+from specrun.runtime.program.program import Program, build_program
 from specrun.spec.plan.file import plan_digest, read_plan, write_plan
 from specrun.spec.plan.plan import Plan
 

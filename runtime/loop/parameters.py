@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from specrun.runtime import digests
-from specrun.runtime.folder import replace_folder, write_atomic, write_json
-from specrun.runtime.trees import Tree, flatten, unflatten
+from specrun.runtime.loop import digests
+from specrun.runtime.loop.folder import replace_folder, write_atomic, write_json
+from specrun.runtime.program.trees import Tree, flatten, unflatten
 from specrun.runtime.weights.safetensors_file import read_safetensors
 from specrun.spec.diagnostics import InputError
 

@@ -10,14 +10,14 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from specrun.runtime.folder import RunFolder
-from specrun.runtime.parameters import (
+from specrun.runtime.loop.folder import RunFolder
+from specrun.runtime.loop.parameters import (
     copy_parameters,
     is_good,
     read_manifest,
     write_parameters,
 )
-from specrun.runtime.position import Best
+from specrun.runtime.loop.position import Best
 from specrun.spec.diagnostics import RunError
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from specrun.runtime.folder import RunFolder
-from specrun.runtime.position import Standing
-from specrun.runtime.result import RunResult
+from specrun.runtime.loop.folder import RunFolder
+from specrun.runtime.loop.position import Standing
+from specrun.runtime.loop.result import RunResult
 from specrun.runtime.weights.files import digest
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.file import Difference, differences, read_plan

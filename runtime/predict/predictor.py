@@ -12,12 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from specrun.runtime.corpus import read_lines
 from specrun.runtime.data.raw import is_unicode
-from specrun.runtime.embed import embed, normalised
-from specrun.runtime.folder import write_atomic
+from specrun.runtime.loop.embed import embed, normalised
+from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.models.encoder import build_encoder
-from specrun.runtime.trained import Side, Trained, Which, open_folder
+from specrun.runtime.predict.corpus import read_lines
+from specrun.runtime.predict.trained import Side, Trained, Which, open_folder
 from specrun.spec.diagnostics import InputError
 
 BATCH_SIZE = 64

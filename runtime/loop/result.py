@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from specrun.runtime.folder import RunFolder, write_json
+from specrun.runtime.loop.folder import RunFolder, write_json
 from specrun.spec.diagnostics import RunError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from specrun.runtime.control import active_losses
+from specrun.runtime.program.control import active_losses
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.plan import Plan
 

@@ -17,10 +17,10 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from specrun.runtime import digests
-from specrun.runtime.folder import write_failed
-from specrun.runtime.position import Standing
-from specrun.runtime.trees import flatten
+from specrun.runtime.loop import digests
+from specrun.runtime.loop.folder import write_failed
+from specrun.runtime.loop.position import Standing
+from specrun.runtime.program.trees import flatten
 from specrun.spec.diagnostics import RunError
 
 State = dict[str, Any]

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from specrun.runtime import cache
-from specrun.runtime.corpus import Corpus, read_corpus, rows_corpus
 from specrun.runtime.data.scan import ensure_rows
-from specrun.runtime.embed import normalised
+from specrun.runtime.loop.embed import normalised
 from specrun.runtime.metrics import top_k
-from specrun.runtime.predictor import Predictor
+from specrun.runtime.predict.corpus import Corpus, read_corpus, rows_corpus
+from specrun.runtime.predict.predictor import Predictor
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import JsonlSource
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from specrun.runtime.lines import START, Lines, Position, json_line
+from specrun.runtime.loop.lines import START, Lines, Position, json_line
 from specrun.spec.diagnostics import RunError
 
 Event = Mapping[str, Any]

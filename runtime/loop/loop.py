@@ -14,20 +14,20 @@ from typing import Any
 
 import jax
 
-from specrun.runtime.best import BestFolder
-from specrun.runtime.checkpoint import Checkpoints
-from specrun.runtime.control import control_at, segment_at
 from specrun.runtime.data.batches import Batches, prefetch
-from specrun.runtime.evaluate import Evaluator
-from specrun.runtime.events import EventLog
-from specrun.runtime.folder import writing
-from specrun.runtime.interrupt import Interrupted, Interrupts
-from specrun.runtime.lines import Lines
-from specrun.runtime.position import Best, Standing
-from specrun.runtime.program import Program
-from specrun.runtime.progress import Reporter
-from specrun.runtime.state import parameters_of
-from specrun.runtime.watch import NotFinite, Watch
+from specrun.runtime.loop.best import BestFolder
+from specrun.runtime.loop.checkpoint import Checkpoints
+from specrun.runtime.loop.evaluate import Evaluator
+from specrun.runtime.loop.events import EventLog
+from specrun.runtime.loop.folder import writing
+from specrun.runtime.loop.interrupt import Interrupted, Interrupts
+from specrun.runtime.loop.lines import Lines
+from specrun.runtime.loop.position import Best, Standing
+from specrun.runtime.loop.progress import Reporter
+from specrun.runtime.loop.watch import NotFinite, Watch
+from specrun.runtime.program.control import control_at, segment_at
+from specrun.runtime.program.program import Program
+from specrun.runtime.program.state import parameters_of
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.plan import Plan
 

@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from specrun.runtime import cache, digests
+from specrun.runtime import cache
 from specrun.runtime.adapters import lora
 from specrun.runtime.data.tokenizer import Tokenizer, load
-from specrun.runtime.folder import RunFolder
+from specrun.runtime.loop import digests
+from specrun.runtime.loop.folder import RunFolder
+from specrun.runtime.loop.parameters import MANIFEST, read_parameters
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
 from specrun.runtime.models.tables import rows
 from specrun.runtime.models.tree import Tree, flatten, stack
-from specrun.runtime.parameters import MANIFEST, read_parameters
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError

@@ -9,17 +9,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from specrun.runtime import mesh as meshes
-from specrun.runtime import optimizer, state, trees
-from specrun.runtime.control import Control
-from specrun.runtime.gradients import Encode, Objective, loss_and_gradient, loss_only, step_key
 from specrun.runtime.losses import table as losses
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.models.initial import initial_arrays
-from specrun.runtime.settings import executable_settings
-from specrun.runtime.state import State
-from specrun.runtime.traces import TraceCounter
-from specrun.runtime.trees import Tree
+from specrun.runtime.program import mesh as meshes
+from specrun.runtime.program import optimizer, state, trees
+from specrun.runtime.program.control import Control
+from specrun.runtime.program.gradients import (
+    Encode,
+    Objective,
+    loss_and_gradient,
+    loss_only,
+    step_key,
+)
+from specrun.runtime.program.settings import executable_settings
+from specrun.runtime.program.state import State
+from specrun.runtime.program.traces import TraceCounter
+from specrun.runtime.program.trees import Tree
 from specrun.spec.plan.plan import Plan
 
 Metrics = dict[str, jax.Array]

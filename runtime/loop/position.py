@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from specrun.runtime.lines import START, Position
+from specrun.runtime.loop.lines import START, Position
 from specrun.spec.plan.training import EarlyStoppingPlan
 
 

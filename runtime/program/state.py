@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from specrun.runtime import mesh as meshes
-from specrun.runtime import optimizer, trees
 from specrun.runtime.losses import table as losses
-from specrun.runtime.trees import Tree
+from specrun.runtime.program import mesh as meshes
+from specrun.runtime.program import optimizer, trees
+from specrun.runtime.program.trees import Tree
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.plan import Plan
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from specrun.runtime.settings import choose_devices
+from specrun.runtime.program.settings import choose_devices
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.plan import Plan
 

@@ -11,9 +11,9 @@ import numpy as np
 from specrun.runtime.data.relevance import Relevance, relevance
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.tokens import Ragged, Tokens
-from specrun.runtime.embed import embed, normalised
+from specrun.runtime.loop.embed import embed, normalised
 from specrun.runtime.metrics import retrieval_metrics
-from specrun.runtime.program import Program
+from specrun.runtime.program.program import Program
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import EvaluationPlan
 

@@ -1,0 +1,1 @@
+"""Carrying out a plan: the loop, checkpoints, events, evaluation, and what a run's folder holds."""

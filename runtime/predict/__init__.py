@@ -1,0 +1,1 @@
+"""Using what was trained: embeddings, and search over rows and code."""
