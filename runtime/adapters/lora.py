@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from specrun.runtime.models.tree import Tree, flatten, unflatten
+from specrun.runtime.trees import Tree, flatten, unflatten
 from specrun.spec.plan.model import LoraPlan, ModelPlan
 
 LEAVES = ("lora_a", "lora_b")

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from specrun.runtime.models.tree import Tree, stack, unstack
+from specrun.runtime.models.stacking import stack, unstack
+from specrun.runtime.trees import Tree
 from specrun.runtime.weights.names import file_name
 from specrun.runtime.weights.safetensors_file import read_safetensors
 from specrun.runtime.weights.tensors import READABLE

@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 from specrun.runtime.loop import digests
 from specrun.runtime.loop.folder import write_failed
 from specrun.runtime.loop.position import Standing
-from specrun.runtime.program.trees import flatten
+from specrun.runtime.trees import flatten
 from specrun.spec.diagnostics import RunError
 
 State = dict[str, Any]

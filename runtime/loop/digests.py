@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from specrun.runtime.program.trees import flatten
+from specrun.runtime.trees import flatten
 
 
 class LeafDigest(TypedDict):

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from specrun.runtime.loop import digests
 from specrun.runtime.loop.folder import replace_folder, write_atomic, write_json
-from specrun.runtime.program.trees import Tree, flatten, unflatten
+from specrun.runtime.trees import Tree, flatten, unflatten
 from specrun.runtime.weights.safetensors_file import read_safetensors
 from specrun.spec.diagnostics import InputError
 

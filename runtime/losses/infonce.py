@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from specrun.runtime import trees
 from specrun.runtime.losses.algebra import Outputs, Rows, Term
-from specrun.runtime.program import trees
 from specrun.spec.plan.training import InfoNCE
 
 MAX_LOG_SCALE = np.float32(math.log(100.0))

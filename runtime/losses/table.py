@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from specrun.runtime import trees
 from specrun.runtime.losses import infonce
 from specrun.runtime.losses.algebra import Term
 from specrun.runtime.losses.matryoshka import matryoshka
-from specrun.runtime.program import trees
-from specrun.runtime.program.trees import Tree
+from specrun.runtime.trees import Tree
 from specrun.spec.plan.plan import Plan
 
 _TERMS = {"infonce": infonce.infonce}

@@ -22,8 +22,9 @@ from specrun.runtime.models.modules import (
     misfits,
     shell,
 )
+from specrun.runtime.models.stacking import parameter_leaves
 from specrun.runtime.models.text_encoder import model as text_encoder
-from specrun.runtime.models.tree import Tree, flatten, parameter_leaves
+from specrun.runtime.trees import Tree, flatten
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import BertConfig, Group, LoraPlan, ModelPlan, TextEncoderConfig
 

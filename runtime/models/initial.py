@@ -10,8 +10,9 @@ import hashlib
 
 import numpy as np
 
+from specrun.runtime.models.stacking import logical_paths, parameter_leaves
 from specrun.runtime.models.tables import rows
-from specrun.runtime.models.tree import Tree, logical_paths, parameter_leaves, unflatten
+from specrun.runtime.trees import Tree, unflatten
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import ModelPlan, Parameter

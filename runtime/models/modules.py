@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from specrun.runtime.models.tree import Tree, flatten
+from specrun.runtime.trees import Tree, flatten
 
 Keys = jax.Array | None
 """Typed keys [B], one per row; None is evaluation."""

@@ -16,8 +16,9 @@ from specrun.runtime.loop import digests
 from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.loop.parameters import MANIFEST, read_parameters
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
+from specrun.runtime.models.stacking import stack
 from specrun.runtime.models.tables import rows
-from specrun.runtime.models.tree import Tree, flatten, stack
+from specrun.runtime.trees import Tree, flatten
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from specrun.runtime import trees
 from specrun.runtime.losses.algebra import Outputs, Term, combine, divisors
-from specrun.runtime.program import trees
-from specrun.runtime.program.trees import Tree
+from specrun.runtime.trees import Tree
 
 Encode = Callable[..., jax.Array]
 """``encode(parameters, ids [B, S], mask [B, S], keys [B] or None) -> [B, D]``"""

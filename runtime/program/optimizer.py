@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from specrun.runtime.program import trees
-from specrun.runtime.program.trees import Tree
+from specrun.runtime import trees
+from specrun.runtime.trees import Tree
 from specrun.spec.plan.training import AdamWPlan
 
 _CLIP_EPS = 1e-6

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from specrun.runtime import trees
 from specrun.runtime.losses import table as losses
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.models.initial import initial_arrays
 from specrun.runtime.program import mesh as meshes
-from specrun.runtime.program import optimizer, state, trees
+from specrun.runtime.program import optimizer, state
 from specrun.runtime.program.control import Control
 from specrun.runtime.program.gradients import (
     Encode,
@@ -25,7 +26,7 @@ from specrun.runtime.program.gradients import (
 from specrun.runtime.program.settings import executable_settings
 from specrun.runtime.program.state import State
 from specrun.runtime.program.traces import TraceCounter
-from specrun.runtime.program.trees import Tree
+from specrun.runtime.trees import Tree
 from specrun.spec.plan.plan import Plan
 
 Metrics = dict[str, jax.Array]

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from specrun.runtime import trees
 from specrun.runtime.losses import table as losses
 from specrun.runtime.program import mesh as meshes
-from specrun.runtime.program import optimizer, trees
-from specrun.runtime.program.trees import Tree
+from specrun.runtime.program import optimizer
+from specrun.runtime.trees import Tree
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.plan import Plan
 

@@ -285,7 +285,7 @@ def _batches(plan: Plan) -> Any:
 def _flat(tree: Any) -> dict[str, Any]:
     import numpy as np
 
-    from specrun.runtime.program.trees import flatten
+    from specrun.runtime.trees import flatten
 
     return {p: np.asarray(x) for p, x in flatten(tree).items()}
 

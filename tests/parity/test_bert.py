@@ -14,8 +14,8 @@ import pytest
 from specrun.runtime.models.bert import table
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
+from specrun.runtime.models.stacking import unstack
 from specrun.runtime.models.tables import rows
-from specrun.runtime.models.tree import unstack
 from specrun.runtime.weights.names import write_names
 from tests.runtime.models.tiny import model_plan
 

@@ -14,7 +14,7 @@ from specrun.runtime.adapters.lora import merge, plain, split
 from specrun.runtime.adapters.peft import from_peft, read_adapter, to_peft, write_adapter
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
-from specrun.runtime.models.tree import flatten, unflatten
+from specrun.runtime.trees import flatten, unflatten
 from specrun.spec.plan.model import ModelPlan
 from tests.parity.test_bert import batch, make, pooled
 from tests.runtime.models.tiny import lora_plan, model_plan

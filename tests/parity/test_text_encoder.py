@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
-from specrun.runtime.models.tree import unstack
+from specrun.runtime.models.stacking import unstack
 from specrun.spec.plan.model import TextEncoderConfig
 from tests.runtime.models.tiny import model_plan, text_config
 

@@ -14,7 +14,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from specrun.runtime.data.scan import scan
 from specrun.runtime.data.tokenizer import digest_of_text
 from specrun.runtime.loop.parameters import write_parameters
-from specrun.runtime.program.trees import Tree, unflatten
+from specrun.runtime.trees import Tree, unflatten
 from specrun.spec.plan.data import HeldOutFraction, JsonlSource, TokenizerPlan, TrainedTokenizer
 from specrun.spec.plan.file import write_plan
 from specrun.spec.plan.plan import Plan

@@ -17,7 +17,7 @@ import pytest
 from specrun.runtime.loop.checkpoint import Checkpoints, Restored
 from specrun.runtime.loop.position import Best, Patience, Standing
 from specrun.runtime.loop.quiet import quiet_writers
-from specrun.runtime.program.trees import flatten
+from specrun.runtime.trees import flatten
 from specrun.spec.diagnostics import RunError
 
 FLIPS = 60

@@ -16,7 +16,7 @@ MEASURE = """
 import sys
 import jax
 import numpy as np
-from specrun.runtime.program import trees
+from specrun.runtime import trees
 from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import build_program
 from tests.runtime.plans import make_batch, make_config, make_infonce, make_model, make_plan

@@ -23,7 +23,7 @@ from specrun.runtime.loop.parameters import (
     read_parameters,
     write_parameters,
 )
-from specrun.runtime.program.trees import Tree, flatten
+from specrun.runtime.trees import Tree, flatten
 from specrun.spec.diagnostics import InputError
 
 KILLS = 12

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from specrun.runtime import trees
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.program import mesh as meshes
 from specrun.runtime.program import state as states
-from specrun.runtime.program import trees
 from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import build_program
 from specrun.spec.diagnostics import InputError, RunError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from specrun.runtime.program import trees
+from specrun.runtime import trees
 
 TREE = {"b": {"x": 1, "w": {"k": 2}}, "a": 3}
 

@@ -22,7 +22,7 @@ from specrun.runtime.adapters.peft import (
     write_adapter,
 )
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
-from specrun.runtime.models.tree import flatten, unflatten
+from specrun.runtime.trees import flatten, unflatten
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import ModelPlan
 from tests.runtime.models.tiny import bert_config, lora_plan, model_plan, text_config

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
+from specrun.runtime.models.stacking import stack, unstack
 from specrun.runtime.models.tables import rows
-from specrun.runtime.models.tree import flatten, stack, unstack
+from specrun.runtime.trees import flatten
 from specrun.spec.diagnostics import InputError
 from tests.runtime.models.tiny import bert_config, lora_plan, model_plan, text_config
 

@@ -23,7 +23,8 @@ from specrun.runtime.models.modules import (
     fork,
     shell,
 )
-from specrun.runtime.models.tree import flatten, group_of, unflatten
+from specrun.runtime.models.stacking import group_of
+from specrun.runtime.trees import flatten, unflatten
 from specrun.spec.plan.model import Group
 
 
@@ -157,7 +158,7 @@ def test_paths_and_trees():
     leaves = {"a.b.c": 1, "a.d": 2, "e": 3}
     assert flatten(unflatten(leaves)) == leaves
     for wrong in ({"a": 1, "a.b": 2}, {"a.b": 2, "a": 1}):
-        with pytest.raises(ValueError, match="path a"):
+        with pytest.raises(ValueError, match="path 'a"):
             unflatten(wrong)
     groups = (Group(first=0, count=2), Group(first=2, count=1))
     assert [group_of(groups, i) for i in range(3)] == [(0, 0), (0, 1), (1, 0)]

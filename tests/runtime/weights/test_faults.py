@@ -14,8 +14,9 @@ import pytest
 
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.encoder import initial_parameters
+from specrun.runtime.models.stacking import unstack
 from specrun.runtime.models.tables import rows
-from specrun.runtime.models.tree import unflatten, unstack
+from specrun.runtime.trees import unflatten
 from specrun.runtime.weights.names import write_names
 from specrun.spec.diagnostics import InputError
 from tests.runtime.models.tiny import bert_config, model_plan

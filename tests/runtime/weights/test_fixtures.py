@@ -11,7 +11,7 @@ import pytest
 
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
-from specrun.runtime.models.tree import flatten
+from specrun.runtime.trees import flatten
 from tests.runtime.models.tiny import model_plan
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "models"

@@ -9,37 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from specrun.runtime.trees import Tree, flatten, unflatten
 from specrun.spec.plan.model import Group, Parameter
-
-Tree = dict[str, Any]
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves by dotted path, in the order of the tree."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            leaves.update(flatten(value, f"{path}."))
-        else:
-            leaves[path] = value
-    return leaves
-
-
-def unflatten(leaves: Mapping[str, Any]) -> Tree:
-    """The nested dict of ``leaves``; the inverse of ``flatten``. Raises ValueError when a path runs through a leaf."""
-    tree: Tree = {}
-    for path, value in leaves.items():
-        *parents, last = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise ValueError(f"the path {path} runs through a leaf")
-        if last in node:
-            raise ValueError(f"the path {path} occurs twice")
-        node[last] = value
-    return tree
 
 
 def group_of(groups: Sequence[Group], layer: int) -> tuple[int, int]:
