@@ -65,11 +65,15 @@ def type_text(info: FieldInfo) -> str:
     """Type, bounds and unit in words: ``int, >= 1, rows``."""
     fact = info.fact
     bounds = [
-        f"{sign} {b:g}"
+        f"{sign} {_number(b)}"
         for sign, b in ((">=", fact.ge), (">", fact.gt), ("<=", fact.le), ("<", fact.lt))
         if b is not None
     ]
     return ", ".join([_type_name(info.type), *bounds, *([fact.unit] if fact.unit else [])])
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
 def _type_name(kind: Any) -> str:
