@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 LAG = 8
 """Steps whose metrics may be outstanding: enough to hide the host, few enough to bound memory."""
+
+SLOW_SECONDS = 0.1
+"""Steps longer than this hide the host with one outstanding; more would only delay the answer to Ctrl-C."""
 
 Write = Callable[[int, dict[str, float]], None]
 
@@ -37,12 +41,15 @@ class Watch:
     def __init__(self, every: int, last: int, write: Write):
         self._every, self._last, self._write = every, last, write
         self._outstanding: deque[_Outstanding] = deque()
+        self._lag = LAG
 
     def add(self, step: int, metrics: Mapping[str, Any], facts: dict[str, float]) -> None:
         """Take the metrics of a step just started. Raises NotFinite for one that is long finished."""
         self._outstanding.append(_Outstanding(step, metrics, facts))
-        if len(self._outstanding) >= 2 * LAG:
-            self.drain(LAG)
+        if len(self._outstanding) >= 2 * self._lag:
+            begun, count = time.monotonic(), len(self._outstanding) - self._lag
+            self.drain(self._lag)
+            self._lag = 1 if time.monotonic() - begun > SLOW_SECONDS * count else LAG
 
     def drain(self, keep: int = 0) -> None:
         """Fetch and check all but the newest ``keep``. Raises NotFinite for the earliest bad one."""

@@ -42,6 +42,17 @@ def test_metrics_of_the_newest_steps_are_not_fetched():
     assert [step for step, _ in rows] == list(range(1, LAG + 1))
 
 
+def test_slow_steps_leave_one_outstanding(monkeypatch: pytest.MonkeyPatch):
+    """So that a signal waits for one step, not for sixteen."""
+    monkeypatch.setattr("specrun.runtime.loop.watch.SLOW_SECONDS", 0.0)
+    watch, rows = watched(every=1, last=1000)
+    for step in range(1, 2 * LAG + 1):
+        watch.add(step, metrics(), {})
+    assert [step for step, _ in rows] == list(range(1, LAG + 1))
+    watch.add(2 * LAG + 1, metrics(), {})
+    assert [step for step, _ in rows] == list(range(1, 2 * LAG + 1))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("metric", ["loss", "grad_norm"])
 def test_the_first_step_that_is_not_finite_is_named_though_it_is_not_logged(
