@@ -8,10 +8,22 @@ from pathlib import Path
 
 import pytest
 
+MARKERS = (
+    "parity: compares with torch, transformers, sentence-transformers or PEFT (needs torch)",
+    "editor: drives the real yaml-language-server (needs node)",
+    "slow: minutes rather than seconds",
+)
+
 _COMPILED = Path(tempfile.gettempdir()) / f"specrun-tests-compiled-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Here rather than in pyproject.toml, so that a copy of tests/ beside an installed wheel knows them too."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
 
 
 @pytest.fixture(scope="session", autouse=True)
