@@ -7,29 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specrun.compiler.draft import Context, Draft
+from specrun.compiler.draft import Draft
 from specrun.compiler.facts import Facts
 from specrun.compiler.front import Loaded
-from specrun.compiler.passes.inputs import (
-    make_tokenizer,
-    peek_data,
-    place_data,
-    place_model,
-    place_tokenizer,
-    scan_data,
-)
+from specrun.compiler.look import LOOK, NETWORK, Pass, check_loaded, context_of
+from specrun.compiler.passes.inputs import make_tokenizer, scan_data
 from specrun.compiler.passes.lower import lower
-from specrun.compiler.passes.model import (
-    choose_trained,
-    configure_model,
-    match_adapters,
-    stack_layers,
-)
+from specrun.compiler.passes.model import stack_layers
+from specrun.compiler.passes.stages import check_fields
 from specrun.compiler.passes.steps import (
     build_segments,
-    check_fields,
     choose_buckets,
-    draft_stages,
     lay_out_steps,
     resolve_schedules,
 )
@@ -38,17 +26,6 @@ from specrun.compiler.values import values
 from specrun.spec.codec import canonical, to_plain
 from specrun.spec.diagnostics import Diagnostic
 from specrun.spec.plan.plan import Plan, Warning
-
-Pass = Callable[[Draft, Context], Draft]
-
-LOOK: tuple[Pass, ...] = (place_data, place_model, place_tokenizer, draft_stages)
-"""What needs names, headers and configurations only."""
-
-NETWORK: tuple[Pass, ...] = (configure_model, match_adapters, choose_trained)
-"""The network by its table."""
-
-CHECK: tuple[Pass, ...] = (*LOOK, peek_data, *NETWORK, check_fields)
-"""The passes of ``check``: no data is scanned and no tokenizer trained. They go on past mistakes."""
 
 COMPILE: tuple[tuple[Pass, ...], ...] = (
     LOOK,
@@ -73,15 +50,6 @@ class Compiled:
 def pass_names() -> tuple[str, ...]:
     """The names that ``--print-after`` takes."""
     return tuple(p.__name__ for batch in COMPILE for p in batch)
-
-
-def check_loaded(loaded: Loaded, facts: Facts) -> tuple[Diagnostic, ...]:
-    """Every mistake that shows without reading all of the data."""
-    if loaded.draft is not None:
-        draft, context = Draft(spec=loaded.draft), _context(loaded, facts)
-        for step in CHECK:
-            draft = step(draft, context)
-    return loaded.diagnostics
 
 
 def compile_loaded(
@@ -131,7 +99,7 @@ def _run(loaded: Loaded, facts: Facts, print_after: Callable[[str, Draft], None]
     if loaded.experiment is None:
         check_loaded(loaded, facts)  # whatever else is wrong is told now, not on the next try
         return None
-    draft, context = Draft(spec=loaded.experiment), _context(loaded, facts)
+    draft, context = Draft(spec=loaded.experiment), context_of(loaded, facts)
     for batch in COMPILE:
         for step in batch:
             draft = step(draft, context)
@@ -139,7 +107,3 @@ def _run(loaded: Loaded, facts: Facts, print_after: Callable[[str, Draft], None]
         if loaded.reporter.has_errors:
             return None
     return draft
-
-
-def _context(loaded: Loaded, facts: Facts) -> Context:
-    return Context(facts=facts, report=loaded.reporter, folder=loaded.folder, local=loaded.local)

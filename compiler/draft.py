@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from specrun.compiler.facts import Facts, Pretrained, StageLayout
 from specrun.spec.experiment import Experiment
-from specrun.spec.plan.data import HeldOut, Scan, Source, TokenizerPlan, TokenizerSource
-from specrun.spec.plan.model import AdapterMatch, EncoderConfig, Group, Parameter, TableRow
-from specrun.spec.plan.schedule import Schedule
-from specrun.spec.plan.training import (
-    CheckpointPlan,
-    CostPlan,
-    EvaluationPlan,
-    Segment,
-    Selection,
-    Trace,
-)
+
+if TYPE_CHECKING:
+    from specrun.spec.plan.data import HeldOut, Scan, Source, TokenizerPlan, TokenizerSource
+    from specrun.spec.plan.model import AdapterMatch, EncoderConfig, Group, Parameter, TableRow
+    from specrun.spec.plan.schedule import Schedule
+    from specrun.spec.plan.training import (
+        CheckpointPlan,
+        CostPlan,
+        EvaluationPlan,
+        Segment,
+        Selection,
+        Trace,
+    )
 
 
 class Report(Protocol):

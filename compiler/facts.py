@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from specrun.spec.plan.data import HeldOut, Input, Scan, Source, TokenizerPlan, TokenizerSource
-from specrun.spec.plan.model import BertConfig, EncoderConfig, TableRow, WeightsPlan
-from specrun.spec.plan.training import Selection
+if TYPE_CHECKING:
+    from specrun.spec.plan.data import HeldOut, Input, Scan, Source, TokenizerPlan, TokenizerSource
+    from specrun.spec.plan.model import BertConfig, EncoderConfig, TableRow, WeightsPlan
+    from specrun.spec.plan.training import Selection
 
 
 @dataclass(frozen=True, kw_only=True)

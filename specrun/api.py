@@ -6,15 +6,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from specrun.compiler.compile import Compiled, check_loaded, compile_loaded
 from specrun.compiler.front import load
 from specrun.spec.diagnostics import Diagnostic, InputError
-from specrun.spec.plan.file import parse_plan, read_plan
-from specrun.spec.plan.plan import Plan
 from specrun.wiring import RuntimeFacts
 
 if TYPE_CHECKING:
+    from specrun.compiler.compile import Compiled
     from specrun.runtime.loop.run import RunResult
+    from specrun.spec.plan.plan import Plan
 
 Spec = str | os.PathLike[str]
 
@@ -27,6 +26,8 @@ def check(
     ``spec`` is a path, or the text itself when it holds a newline. ``overrides`` are ``path=value`` as for
     ``--set``; ``environ`` replaces ``os.environ`` as the source of ``SPECRUN__...`` variables.
     """
+    from specrun.compiler.look import check_loaded
+
     return check_loaded(load(spec, overrides=overrides, environ=environ), RuntimeFacts())
 
 
@@ -48,6 +49,8 @@ def compile_spec(
     print_after: Callable[[str, Any], None] = lambda name, draft: None,
 ) -> Compiled:
     """As ``compile``, but errors and warnings come back beside the plan."""
+    from specrun.compiler.compile import compile_loaded
+
     loaded = load(spec, overrides=overrides, environ=environ)
     return compile_loaded(loaded, RuntimeFacts(), print_after=print_after)
 
@@ -65,6 +68,9 @@ def run(plan: Plan | Spec, *, extend: bool = False, quiet: bool = True) -> RunRe
 
 def as_plan(plan: Plan | Spec) -> Plan:
     """A plan from itself, from its text, or from a file."""
+    from specrun.spec.plan.file import parse_plan, read_plan
+    from specrun.spec.plan.plan import Plan
+
     if isinstance(plan, Plan):
         return plan
     if isinstance(plan, str) and "\n" in plan:

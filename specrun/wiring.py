@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from specrun.compiler.facts import Peek, Pretrained, StageLayout, StageRequest
-from specrun.spec.plan.data import HeldOut, Scan, Source, TokenizerPlan, TokenizerSource
-from specrun.spec.plan.model import EncoderConfig, TableRow
+
+if TYPE_CHECKING:
+    from specrun.spec.plan.data import HeldOut, Scan, Source, TokenizerPlan, TokenizerSource
+    from specrun.spec.plan.model import EncoderConfig, TableRow
 
 
 class RuntimeFacts:

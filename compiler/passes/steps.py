@@ -1,4 +1,4 @@
-"""Passes that lay out the steps: stages, their rows and lengths, schedules, segments and traces."""
+"""Passes that lay out the steps: rows and lengths of the stages, schedules, segments and traces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from specrun.spec.experiment import (
     CosineSchedule,
     CosineWithRestartsSchedule,
     LinearSchedule,
-    Select,
 )
 from specrun.spec.plan.schedule import (
     Constant,
@@ -23,62 +22,9 @@ from specrun.spec.plan.schedule import (
     Linear,
     Schedule,
 )
-from specrun.spec.plan.training import Segment, Selection, Trace
+from specrun.spec.plan.training import Segment, Trace
 
 LENGTH_MULTIPLE = 8
-
-
-def draft_stages(draft: Draft, context: Context) -> Draft:
-    """The curriculum's stages with everything they inherit, or the one stage of a spec without a curriculum."""
-    weights = {loss.name or loss.kind: loss.weight for loss in draft.spec.losses}
-    train = draft.spec.train
-    curriculum = draft.spec.curriculum
-    if curriculum is None:
-        only = StageDraft(
-            name="train",
-            path="train",
-            epochs=train.epochs,
-            selection=None,
-            loss_weights=weights,
-            learning_rate_scale=1.0,
-            trainable=train.trainable,
-            trainable_path="train.trainable",
-            reset_optimizer=False,
-        )
-        return replace(draft, stages=(only,))
-    stages: list[StageDraft] = []
-    for i, stage in enumerate(curriculum.stages):
-        path = f"curriculum.stages[{i}]"
-        own = stage.trainable is not None
-        stages.append(
-            StageDraft(
-                name=stage.name,
-                path=path,
-                epochs=stage.epochs,
-                selection=_selection(stage.select),
-                loss_weights={**weights, **stage.loss_weights},
-                learning_rate_scale=stage.learning_rate_scale,
-                trainable=stage.trainable if own else train.trainable,
-                trainable_path=f"{path}.trainable" if own else "train.trainable",
-                reset_optimizer=stage.reset_optimizer,
-            )
-        )
-    return replace(draft, stages=tuple(stages))
-
-
-def check_fields(draft: Draft, context: Context) -> Draft:
-    """Every field that a stage selects by is in the data."""
-    if draft.fields is None:
-        return draft
-    for stage in draft.stages:
-        if stage.selection is not None and stage.selection.field not in draft.fields:
-            context.report.error(
-                f"{stage.path}.select.field",
-                "unknown-field",
-                f"no row has a numeric field {stage.selection.field!r}",
-                hint=f"there are: {', '.join(sorted(draft.fields))}",
-            )
-    return draft
 
 
 def lay_out_steps(draft: Draft, context: Context) -> Draft:
@@ -324,12 +270,6 @@ def _traces(
             )
         names.append(found[key].name)
     return tuple(names)
-
-
-def _selection(select: Select | None) -> Selection | None:
-    if select is None:
-        return None
-    return Selection(field=select.field, minimum=select.min, maximum=select.max)
 
 
 def _range_hint(stage: StageDraft, draft: Draft) -> str:

@@ -1,0 +1,73 @@
+"""Passes for the curriculum: what each stage is, and whether the data has what it selects by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from specrun.compiler.draft import Context, Draft, StageDraft
+from specrun.spec.experiment import Select
+
+if TYPE_CHECKING:
+    from specrun.spec.plan.training import Selection
+
+
+def draft_stages(draft: Draft, context: Context) -> Draft:
+    """The curriculum's stages with everything they inherit, or the one stage of a spec without a curriculum."""
+    weights = {loss.name or loss.kind: loss.weight for loss in draft.spec.losses}
+    train = draft.spec.train
+    curriculum = draft.spec.curriculum
+    if curriculum is None:
+        only = StageDraft(
+            name="train",
+            path="train",
+            epochs=train.epochs,
+            selection=None,
+            loss_weights=weights,
+            learning_rate_scale=1.0,
+            trainable=train.trainable,
+            trainable_path="train.trainable",
+            reset_optimizer=False,
+        )
+        return replace(draft, stages=(only,))
+    stages: list[StageDraft] = []
+    for i, stage in enumerate(curriculum.stages):
+        path = f"curriculum.stages[{i}]"
+        own = stage.trainable is not None
+        stages.append(
+            StageDraft(
+                name=stage.name,
+                path=path,
+                epochs=stage.epochs,
+                selection=_selection(stage.select),
+                loss_weights={**weights, **stage.loss_weights},
+                learning_rate_scale=stage.learning_rate_scale,
+                trainable=stage.trainable if own else train.trainable,
+                trainable_path=f"{path}.trainable" if own else "train.trainable",
+                reset_optimizer=stage.reset_optimizer,
+            )
+        )
+    return replace(draft, stages=tuple(stages))
+
+
+def check_fields(draft: Draft, context: Context) -> Draft:
+    """Every field that a stage selects by is in the data."""
+    if draft.fields is None:
+        return draft
+    for stage in draft.stages:
+        if stage.selection is not None and stage.selection.field not in draft.fields:
+            context.report.error(
+                f"{stage.path}.select.field",
+                "unknown-field",
+                f"no row has a numeric field {stage.selection.field!r}",
+                hint=f"there are: {', '.join(sorted(draft.fields))}",
+            )
+    return draft
+
+
+def _selection(select: Select | None) -> Selection | None:
+    if select is None:
+        return None
+    from specrun.spec.plan.training import Selection  # 10 ms that most specs need not pay
+
+    return Selection(field=select.field, minimum=select.min, maximum=select.max)
