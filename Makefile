@@ -10,6 +10,8 @@ PARITY ?= .venv-parity
 WHEEL ?= .venv-wheel
 TOOLS ?= .tools
 PIP = -m pip --disable-pip-version-check install --quiet -c constraints.txt
+# pip compiles what it installs, but not a checkout: without bytecode every command pays 40 ms for it.
+COMPILE = $(VENV)/bin/python -m compileall -q spec compiler runtime specrun/*.py
 DEMO = configs/examples/stdlib-search.yaml
 QUERY ?= wrap a long text into lines of a given width
 TORCH = torch==2.13.0
@@ -57,10 +59,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python $(PIP) -e .
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python $(PIP) -e '.[test,lint]'
+	$(COMPILE)
 	touch $@ $(VENV)/.demo
 
 $(PARITY)/.ready: pyproject.toml constraints.txt
