@@ -259,6 +259,14 @@ def batch_divides(spec: Experiment, report: Reporter) -> None:
         report.error(path, "does-not-divide", message, hint=hint, related=related)
 
 
+def tile_fits(spec: Experiment, report: Reporter) -> None:
+    rows, tile = spec.train.batch_size, spec.train.score_tile_rows
+    if tile is not None and tile > rows:
+        path, related = "train.score_tile_rows", ("train.batch_size",)
+        message = f"`{path}` {tile} is above `train.batch_size` {rows}"
+        report.error(path, "tile-too-large", message, hint="remove it", related=related)
+
+
 def _multiple(number: int, of: int) -> int:
     return -(-number // of) * of
 
@@ -364,6 +372,7 @@ CHECKS: tuple[Check, ...] = (
     length_given,
     epochs_agree,
     batch_divides,
+    tile_fits,
     negatives_suffice,
     floor_below_peak,
     temperature_in_range,

@@ -452,6 +452,15 @@ class Train:
             klass="throughput",
         ),
     ] = None
+    score_tile_rows: Annotated[
+        int | None,
+        Fact(
+            doc="Rows of the in-batch score matrix computed at a time, and again going backward. Null is all up to 64 MiB of scores, above it as many as fill 64 MiB.",
+            ge=1,
+            unit="rows",
+            klass="throughput",
+        ),
+    ] = None
     gradient_checkpointing: Annotated[
         bool,
         Fact(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from specrun.compiler.draft import Draft
 from specrun.compiler.passes.model import counts, embedding_dim, scale_of
+from specrun.compiler.passes.steps import score_tile_rows
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
 from specrun.spec.plan.model import LoraPlan, ModelPlan, ModuleCount
@@ -45,6 +46,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
                 temperature=loss.temperature,
                 train_temperature=loss.train_temperature,
                 symmetric=loss.symmetric,
+                negatives="in_batch",
             )
             for loss in spec.losses
         ),
@@ -128,6 +130,7 @@ def _train(draft: Draft) -> TrainPlan:
         batch_size=train.batch_size,
         accumulation_steps=train.accumulation_steps,
         micro_batch_size=train.micro_batch_size or train.batch_size,
+        score_tile_rows=score_tile_rows(train, train.batch_size),
         drop_last=train.drop_last,
         gradient_checkpointing=train.gradient_checkpointing,
         unroll=train.unroll,

@@ -13,6 +13,7 @@ from specrun.spec.experiment import (
     CosineSchedule,
     CosineWithRestartsSchedule,
     LinearSchedule,
+    Train,
 )
 from specrun.spec.plan.schedule import (
     Constant,
@@ -25,6 +26,8 @@ from specrun.spec.plan.schedule import (
 from specrun.spec.plan.training import Segment, Trace
 
 LENGTH_MULTIPLE = 8
+WHOLE_SCORES = 64 << 20
+"""Bytes of an in-batch score matrix above which it is computed in tiles."""
 
 
 def lay_out_steps(draft: Draft, context: Context) -> Draft:
@@ -110,6 +113,12 @@ def build_segments(draft: Draft, context: Context) -> Draft:
         )
         start, before = segments[-1].stop_step, trained
     return replace(draft, segments=tuple(segments), traces=tuple(found.values()))
+
+
+def score_tile_rows(train: Train, candidates: int) -> int:
+    """Rows of the scores of one forward pass against ``candidates`` that exist at a time."""
+    fitting = max(1, WHOLE_SCORES // (4 * candidates))
+    return min(train.score_tile_rows or fitting, train.batch_size)
 
 
 def _layouts(draft: Draft, context: Context, epochs: list[int]) -> tuple[StageLayout, ...]:

@@ -35,6 +35,8 @@ class Batch(NamedTuple):
     positive_mask: np.ndarray  # bool [A, B, Sp]
     weight: np.ndarray  # float32 [A, B]
     row: np.ndarray  # uint32 [A, B], index of the training row
+    negative_weight: np.ndarray | None = None  # float32 [A, B, N], 0 is no negative
+    label: np.ndarray | None = None  # int32 [A, B], -1 is none
 
 
 class Request(Protocol):

@@ -22,6 +22,10 @@ class Rows(Protocol):
 
     @property
     def weight(self) -> jax.Array: ...  # [B], 0 is a padding row
+    @property
+    def negative_weight(self) -> jax.Array | None: ...  # [B, N], 0 is no negative
+    @property
+    def label(self) -> jax.Array | None: ...  # int32 [B], -1 is none
 
 
 class Outputs(NamedTuple):
@@ -29,6 +33,7 @@ class Outputs(NamedTuple):
 
     query: jax.Array  # [B, D]
     positive: jax.Array  # [B, D]
+    negatives: jax.Array | None = None  # [B, N, D]
 
 
 class Term(NamedTuple):
@@ -44,6 +49,13 @@ class Term(NamedTuple):
     scope: Scope
     weight: Callable[[Any], jax.Array]  # Rows -> []
     sum: Callable[[Mapping[str, Any], Outputs, Any], jax.Array]  # -> []
+
+
+def given(x: jax.Array | None) -> jax.Array:
+    """An array that the plan promised. ValueError, an internal error, when it is not there."""
+    if x is None:
+        raise ValueError("internal error: a loss takes negatives, and the batch has none")
+    return x
 
 
 def divisor(weight: jax.Array) -> jax.Array:

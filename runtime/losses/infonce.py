@@ -1,4 +1,4 @@
-"""InfoNCE with in-batch negatives."""
+"""InfoNCE: in-batch negatives, the row's own, or all there are."""
 
 from __future__ import annotations
 
@@ -11,47 +11,86 @@ import jax.numpy as jnp
 import numpy as np
 
 from specrun.runtime import trees
-from specrun.runtime.losses.algebra import Outputs, Rows, Term
+from specrun.runtime.losses.algebra import Outputs, Rows, Term, given
+from specrun.runtime.losses.contrast import Masks, cross_entropy, own_cross_entropy
 from specrun.spec.plan.training import InfoNCE
 
 MAX_LOG_SCALE = np.float32(math.log(100.0))
 """A trained temperature stays at 0.01 or above, as in CLIP (Radford et al. 2021, section 2.5)."""
 
-_LEAST_SQUARE = 1e-24
 
+def infonce(plan: InfoNCE, tile_rows: int) -> Term:
+    """Cross-entropy of cosines over the temperature against each row's positive, summed over rows.
 
-def infonce(plan: InfoNCE) -> Term:
-    """Cross-entropy of cosines over the temperature against the diagonal, summed over rows.
+    ``S = normalise(q) · normalise(c)ᵀ / τ``; ``Σ_i w_i · (logsumexp_j S_ij − S_ii)``. The candidates
+    ``c`` are the positives of the pass (``in_batch``), these and every row's explicit negatives
+    (``all``), or a row's positive and its own negatives (``own``; a row without any has no loss and
+    no weight). ``symmetric`` is the mean of that and of the positives looking for their queries.
+    Rows of weight 0 have no loss and are nobody's negatives; of rows with one label neither is the
+    other's negative. At most ``tile_rows`` rows of ``S`` exist at a time.
 
-    ``S = normalise(q) · normalise(p)ᵀ / τ``; ``Σ_i w_i · (logsumexp_j S_ij − S_ii)``, and with
-    ``symmetric`` the mean of that and the same on ``Sᵀ``. Rows of weight 0 have no loss and are
-    nobody's negatives. van den Oord et al. 2018, equation 4; on pairs equal to
-    sentence-transformers' MultipleNegativesRankingLoss.
+    van den Oord et al. 2018, equation 4; equal to sentence-transformers'
+    MultipleNegativesRankingLoss on pairs and, with ``all``, on rows with negatives.
     """
+    return _own(plan) if plan.negatives == "own" else _in_batch(plan, tile_rows)
 
+
+def _in_batch(plan: InfoNCE, tile_rows: int) -> Term:
     def weight(batch: Rows) -> jax.Array:
         return batch.weight.sum()
 
     def sum_(parameters: Mapping[str, Any], outputs: Outputs, batch: Rows) -> jax.Array:
-        query, positive = normalise(outputs.query), normalise(outputs.positive)
-        scores = (query @ positive.T) * scale(plan, parameters)  # [B, B]
-        value = _cross_entropy(scores, batch.weight, axis=1)
-        if plan.symmetric:
-            value = 0.5 * (value + _cross_entropy(scores, batch.weight, axis=0))
-        return value
+        candidates, masks = outputs.positive, _masks(batch)
+        if plan.negatives == "all":
+            candidates, masks = _with_negatives(candidates, masks, outputs, batch)
+        factor = scale(plan, parameters)
+        return cross_entropy(
+            outputs.query, candidates, masks, factor, both=plan.symmetric, tile_rows=tile_rows
+        )
 
     return Term(plan.name, "in_batch", weight, sum_)
 
 
-def normalise(x: jax.Array) -> jax.Array:
-    """``x / |x|`` over the last axis; a vector shorter than 1e-12 becomes 0 with gradient 0.
+def _own(plan: InfoNCE) -> Term:
+    def rows(batch: Rows) -> jax.Array:
+        there = given(batch.negative_weight) > 0  # [B, N]
+        return jnp.where(jnp.any(there, axis=-1), batch.weight, 0.0)
 
-    torch's ``normalize`` divides by at least 1e-12 instead, so that a zero vector gets gradients
-    of order 1e12.
-    """
-    square = jnp.sum(x * x, axis=-1, keepdims=True)
-    usable = square > _LEAST_SQUARE
-    return jnp.where(usable, x * jax.lax.rsqrt(jnp.where(usable, square, 1.0)), 0.0)
+    def weight(batch: Rows) -> jax.Array:
+        return rows(batch).sum()
+
+    def sum_(parameters: Mapping[str, Any], outputs: Outputs, batch: Rows) -> jax.Array:
+        return own_cross_entropy(
+            outputs.query,
+            outputs.positive,
+            given(outputs.negatives),
+            given(batch.negative_weight) > 0,
+            rows(batch),
+            scale(plan, parameters),
+        )
+
+    return Term(plan.name, "separable", weight, sum_)
+
+
+def _masks(batch: Rows) -> Masks:
+    none = jnp.full(batch.weight.shape, -1, jnp.int32)
+    label = none if batch.label is None else batch.label
+    return Masks(batch.weight, batch.weight > 0, label, label)
+
+
+def _with_negatives(
+    positives: jax.Array, masks: Masks, outputs: Outputs, batch: Rows
+) -> tuple[jax.Array, Masks]:
+    """Behind the positives every row's explicit negatives, which have no labels."""
+    negatives = given(outputs.negatives)
+    flat = negatives.reshape(-1, negatives.shape[-1])  # [B · N, D]
+    there = (given(batch.negative_weight) > 0) & (batch.weight > 0)[:, None]
+    none = jnp.full(flat.shape[0], -1, jnp.int32)
+    longer = masks._replace(
+        valid=jnp.concatenate([masks.valid, there.reshape(-1)]),
+        candidate_label=jnp.concatenate([masks.candidate_label, none]),
+    )
+    return jnp.concatenate([positives, flat]), longer
 
 
 def scale(plan: InfoNCE, parameters: Mapping[str, Any]) -> jax.Array:
@@ -79,16 +118,3 @@ def project(value: jax.Array) -> jax.Array:
 def path(plan: InfoNCE) -> str:
     """Where a trained temperature lies in the parameter tree."""
     return f"losses.{plan.name}.log_scale"
-
-
-def _cross_entropy(scores: jax.Array, weight: jax.Array, axis: int) -> jax.Array:
-    """Σ_i w_i (logsumexp over the valid negatives and the diagonal − diagonal), of [B, B] scores.
-
-    The own column stays valid in a row of weight 0, so that its unused loss is finite. The diagonal
-    is a masked sum because gathering it from a sharded matrix would gather the matrix.
-    """
-    own = jnp.eye(scores.shape[0], dtype=bool)
-    valid = jnp.expand_dims(weight > 0, 1 - axis) | own  # [B, B]
-    diagonal = jnp.sum(jnp.where(own, scores, 0.0), axis=axis)  # [B]
-    losses = jax.nn.logsumexp(jnp.where(valid, scores, -jnp.inf), axis=axis) - diagonal
-    return jnp.sum(jnp.where(weight > 0, weight * losses, 0.0))

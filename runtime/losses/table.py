@@ -21,7 +21,8 @@ _TERMS = {"infonce": infonce.infonce}
 
 def terms(plan: Plan) -> dict[str, Term]:
     """Every loss of the plan by name, under the Matryoshka combinator where the plan has one."""
-    made = {loss.name: _TERMS[loss.kind](loss) for loss in plan.losses}
+    tile = plan.train.score_tile_rows
+    made = {loss.name: _TERMS[loss.kind](loss, tile) for loss in plan.losses}
     if plan.matryoshka is None:
         return made
     return {name: matryoshka(term, plan.matryoshka) for name, term in made.items()}

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from specrun.runtime import trees
+from specrun.runtime.chunks import joined, strided
 from specrun.runtime.losses.algebra import Outputs, Term, combine, divisors
 from specrun.runtime.trees import Tree
 
@@ -122,16 +123,7 @@ def _encode_chunks(encode: Encode, chunks: int, parameters: Tree, rows: Any) -> 
         return encode(parameters, *rows)
     one = jax.checkpoint(lambda chunk: encode(parameters, *chunk), prevent_cse=False)
     embeddings = jax.lax.map(one, jax.tree.map(lambda x: strided(x, chunks), rows))  # [n, B/n, D]
-    return embeddings.swapaxes(0, 1).reshape(-1, embeddings.shape[-1])
-
-
-def strided(x: jax.Array, chunks: int) -> jax.Array:
-    """[B, ...] as [chunks, B / chunks, ...], row i in chunk i mod chunks.
-
-    Consecutive rows lie on one device when the batch is split over devices; blocked chunks would
-    each lie on a few and leave the others idle.
-    """
-    return x.reshape(-1, chunks, *x.shape[1:]).swapaxes(0, 1)
+    return joined(embeddings)
 
 
 def _passes(objective: Objective, batch: Any) -> tuple[Any, int]:

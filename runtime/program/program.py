@@ -227,6 +227,6 @@ def _without_losses(parameters: Mapping[str, Any]) -> Tree:
 
 def _check_batch(plan: Plan, batch: Any) -> None:
     expected = (plan.train.accumulation_steps, plan.train.batch_size)
-    found = {name: jnp.shape(x)[:2] for name, x in batch._asdict().items()}
+    found = {name: jnp.shape(x)[:2] for name, x in batch._asdict().items() if x is not None}
     if wrong := {name: shape for name, shape in found.items() if shape != expected}:
         raise ValueError(f"batch arrays must begin with {expected}: {wrong}")

@@ -19,6 +19,10 @@ class InfoNCE:
         bool, Fact(doc="Whether it is a parameter, `losses.NAME.log_scale`.")
     ]
     symmetric: Annotated[bool, Fact(doc="Both directions.")]
+    negatives: Annotated[
+        Literal["in_batch", "own", "all"],
+        Fact(doc="What each query is told from: other positives, its own negatives, or all."),
+    ]
 
 
 LossPlan = InfoNCE
@@ -87,6 +91,14 @@ class TrainPlan:
     accumulation_steps: Annotated[int, Fact(doc="Forward passes per step.")]
     micro_batch_size: Annotated[
         int, Fact(doc="Rows encoded at a time; batch_size is all.", unit="rows", klass="throughput")
+    ]
+    score_tile_rows: Annotated[
+        int,
+        Fact(
+            doc="Rows of an in-batch score matrix that exist at a time; batch_size is all.",
+            unit="rows",
+            klass="throughput",
+        ),
     ]
     drop_last: Annotated[bool, Fact(doc="Short last batches dropped.")]
     gradient_checkpointing: Annotated[

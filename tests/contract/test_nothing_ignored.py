@@ -476,6 +476,7 @@ TABLE: tuple[Case, ...] = (
     train("max_grad_norm", "0.01", after_a_step),
     train("trainable", "['final_norm.*']", trained),
     train("micro_batch_size", "4", jaxpr),
+    train("score_tile_rows", "4", jaxpr),
     train("gradient_checkpointing", "true", jaxpr, *LAYER),
     train("unroll", "2", jaxpr, "model.num_hidden_layers=2", "model.num_attention_heads=2"),
     train("length_buckets", "3", batches, "train.batch_size=2"),

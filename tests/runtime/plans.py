@@ -113,7 +113,13 @@ def make_lora(config: TextEncoderConfig | None = None, **changes: Any) -> LoraPl
 
 
 def make_infonce(**changes: Any) -> InfoNCE:
-    base = InfoNCE(name="infonce", temperature=0.1, train_temperature=False, symmetric=True)
+    base = InfoNCE(
+        name="infonce",
+        temperature=0.1,
+        train_temperature=False,
+        symmetric=True,
+        negatives="in_batch",
+    )
     return dataclasses.replace(base, **changes)
 
 
@@ -239,6 +245,7 @@ def _base(model: ModelPlan, losses: tuple[InfoNCE, ...], segments: tuple[Segment
             batch_size=8,
             accumulation_steps=1,
             micro_batch_size=8,
+            score_tile_rows=1024,
             drop_last=False,
             gradient_checkpointing=False,
             unroll=1,

@@ -29,7 +29,12 @@ plan = make_plan(
     model=make_model(config, losses=losses),
     optimizer={"max_grad_norm": 0.0},
     hardware={"devices": devices},
-    train={"batch_size": 32, "accumulation_steps": 2, "micro_batch_size": micro},
+    train={
+        "batch_size": 32,
+        "accumulation_steps": 2,
+        "micro_batch_size": micro,
+        "score_tile_rows": micro,
+    },
 )
 program = build_program(plan)
 state = program.enter(0, program.init(plan.seed))

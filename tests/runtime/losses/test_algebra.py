@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from specrun.runtime.chunks import strided
 from specrun.runtime.data.batches import Batch
 from specrun.runtime.losses.algebra import Term, combine, divisor, divisors
-from specrun.runtime.program.gradients import Objective, loss_and_gradient, loss_only, strided
+from specrun.runtime.program.gradients import Objective, loss_and_gradient, loss_only
 
 
 class OnlyWeight(NamedTuple):

@@ -13,10 +13,10 @@ from specrun.runtime.losses.algebra import Outputs
 from specrun.runtime.losses.infonce import infonce
 from specrun.runtime.losses.matryoshka import matryoshka
 from specrun.spec.plan.training import MatryoshkaPlan
-from tests.runtime.losses.test_infonce import embeddings
+from tests.runtime.losses.test_infonce import embeddings, with_negatives
 from tests.runtime.plans import make_infonce
 
-ROWS = SimpleNamespace(weight=jnp.ones(5))
+ROWS = SimpleNamespace(weight=jnp.ones(5), negative_weight=None, label=None)
 
 
 def plan(dims=(4, 2), weights=(1.0, 0.5), reduce="sum") -> MatryoshkaPlan:
@@ -25,7 +25,7 @@ def plan(dims=(4, 2), weights=(1.0, 0.5), reduce="sum") -> MatryoshkaPlan:
 
 @pytest.mark.parametrize(("reduce", "share"), [("sum", 1.0), ("mean", 0.5)])
 def test_it_sums_the_loss_of_each_prefix(reduce, share):
-    term, outputs = infonce(make_infonce()), embeddings()
+    term, outputs = infonce(make_infonce(), 8), embeddings()
     short = Outputs(outputs.query[:, :2], outputs.positive[:, :2])
     expected = term.sum({}, outputs, ROWS) + 0.5 * term.sum({}, short, ROWS)
     found = matryoshka(term, plan(reduce=reduce)).sum({}, outputs, ROWS)
@@ -33,7 +33,7 @@ def test_it_sums_the_loss_of_each_prefix(reduce, share):
 
 
 def test_it_changes_neither_weight_nor_scope_nor_name():
-    term = infonce(make_infonce())
+    term = infonce(make_infonce(), 8)
     wrapped = matryoshka(term, plan())
     assert (wrapped.name, wrapped.scope, wrapped.weight) == (term.name, term.scope, term.weight)
 
@@ -42,12 +42,21 @@ def test_a_dim_of_weight_zero_is_not_computed():
     outputs = embeddings()
     spoilt = Outputs(outputs.query.at[:, 3].set(jnp.inf), outputs.positive)
     value, slopes = jax.value_and_grad(
-        lambda o: matryoshka(infonce(make_infonce()), plan(weights=(0.0, 1.0))).sum({}, o, ROWS)
+        lambda o: matryoshka(infonce(make_infonce(), 8), plan(weights=(0.0, 1.0))).sum({}, o, ROWS)
     )(spoilt)
     assert np.isfinite(value)
-    assert all(np.all(np.isfinite(x)) for x in slopes)
+    assert all(np.all(np.isfinite(x)) for x in slopes[:2])
 
 
 def test_dims_and_weights_must_be_as_many():
     with pytest.raises(ValueError, match="zip"):
-        matryoshka(infonce(make_infonce()), plan(weights=(1.0,)))
+        matryoshka(infonce(make_infonce(), 8), plan(weights=(1.0,)))
+
+
+def test_it_cuts_explicit_negatives_too():
+    wide, there = with_negatives(5, 2)
+    rows = SimpleNamespace(weight=jnp.ones(5), negative_weight=there, label=None)
+    term = infonce(make_infonce(negatives="all"), 8)
+    short = Outputs(*(x[..., :2] for x in wide))
+    found = matryoshka(term, plan(dims=(2,), weights=(1.0,))).sum({}, wide, rows)
+    np.testing.assert_array_equal(found, term.sum({}, short, rows))

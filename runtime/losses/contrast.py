@@ -1,0 +1,233 @@
+"""Telling the right answer from other candidates: cross-entropy of cosines, the matrix whole or in tiles."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from specrun.runtime.chunks import filled
+
+_LEAST_SQUARE = 1e-24
+
+
+class Masks(NamedTuple):
+    """Who counts, and who is whose negative. The right answer of row i is candidate i."""
+
+    weight: jax.Array  # [B], 0 is a padding row
+    valid: jax.Array  # bool [C]; an invalid candidate is nobody's negative
+    label: jax.Array  # int32 [B], -1 is none
+    candidate_label: jax.Array  # int32 [C]
+
+
+def cross_entropy(
+    queries: jax.Array,
+    candidates: jax.Array,
+    masks: Masks,
+    scale: jax.Array,
+    *,
+    both: bool,
+    tile_rows: int,
+) -> jax.Array:
+    """``Σ_i w_i (logsumexp_j S_ij − S_ii)``, ``S`` the cosines of [B, D] and [C, D] times ``scale``. []
+
+    ``both`` is the mean of that and of the same on the transposed first B columns. Rows of weight 0
+    and invalid candidates are nobody's negatives, and neither are two rows of one label. Above
+    ``tile_rows`` rows ``S`` exists only as tiles [tile_rows, C], going forward and again going
+    backward: one more product, and the memory of a tile.
+    """
+    rows = queries.shape[0]
+    if rows <= tile_rows:
+        return _whole(queries, candidates, masks, scale, both)
+    return _tiled(-(-rows // tile_rows), both, queries, candidates, masks, scale)
+
+
+def own_cross_entropy(
+    query: jax.Array,
+    positive: jax.Array,
+    negatives: jax.Array,
+    valid: jax.Array,
+    weight: jax.Array,
+    scale: jax.Array,
+) -> jax.Array:
+    """The same with candidates of each row's own: [B, D] against ``negatives`` [B, N, D]. []
+
+    ``valid`` bool [B, N] says which negatives there are.
+    """
+    query = normalise(query)
+    right = jnp.sum(query * normalise(positive), axis=-1) * scale  # [B]
+    wrong = jnp.einsum("BD,BND->BN", query, normalise(negatives)) * scale
+    scores = jnp.concatenate([right[:, None], jnp.where(valid, wrong, -jnp.inf)], axis=1)
+    return _weighted(weight, jax.nn.logsumexp(scores, axis=1) - right)
+
+
+def normalise(x: jax.Array) -> jax.Array:
+    """``x / |x|`` over the last axis; a vector shorter than 1e-12 becomes 0 with gradient 0.
+
+    torch's ``normalize`` divides by at least 1e-12 instead, so that a zero vector gets gradients
+    of order 1e12.
+    """
+    square = jnp.sum(x * x, axis=-1, keepdims=True)
+    usable = square > _LEAST_SQUARE
+    return jnp.where(usable, x * jax.lax.rsqrt(jnp.where(usable, square, 1.0)), 0.0)
+
+
+def _whole(
+    queries: jax.Array, candidates: jax.Array, masks: Masks, scale: jax.Array, both: bool
+) -> jax.Array:
+    scores = (normalise(queries) @ normalise(candidates).T) * scale  # [B, C]
+    part = _part(masks, jnp.arange(queries.shape[0]), masks.weight, masks.label)
+    right = part.right(scores)
+    value = _weighted(masks.weight, _logsumexp(scores, part.across, 1) - right)
+    if not both:
+        return value
+    down = _logsumexp(part.square(scores), part.down, 0)
+    return 0.5 * (value + _weighted(masks.weight, down - right))
+
+
+class _Part(NamedTuple):
+    """Which of the scores [T, C] of some rows count, for the rows and for the first B columns."""
+
+    own: jax.Array  # bool [T, C], the right answers
+    across: jax.Array  # bool [T, C]
+    down: jax.Array  # bool [T, B]
+
+    def right(self, scores: jax.Array) -> jax.Array:
+        """[T]. A masked sum, because gathering from a sharded matrix would gather the matrix."""
+        return jnp.sum(jnp.where(self.own, scores, 0.0), axis=1)
+
+    def square(self, scores: jax.Array) -> jax.Array:
+        """The columns of positives: [T, C] → [T, B]."""
+        return scores[:, : self.down.shape[1]]
+
+
+def _part(masks: Masks, row: jax.Array, weight: jax.Array, label: jax.Array) -> _Part:
+    """The right answer always counts, so that the unused loss of a row of weight 0 is finite."""
+    columns = masks.valid.shape[0]
+    own = row[:, None] == jnp.arange(columns)
+    other = (label[:, None] != masks.candidate_label) | (label < 0)[:, None]
+    rows = masks.weight.shape[0]
+    down = own | ((weight > 0)[:, None] & other)
+    return _Part(own, own | (masks.valid & other), down[:, :rows])
+
+
+def _logsumexp(scores: jax.Array, kept: jax.Array, axis: int) -> jax.Array:
+    return jax.nn.logsumexp(jnp.where(kept, scores, -jnp.inf), axis=axis)
+
+
+def _weighted(weight: jax.Array, losses: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.where(weight > 0, weight * losses, 0.0))
+
+
+# --- in tiles --------------------------------------------------------------------------------------------------------
+
+
+class _Rows(NamedTuple):
+    """Rows dealt out to tiles, row i to tile i mod n: [T, n, ...], so that each lies on every device."""
+
+    queries: jax.Array
+    row: jax.Array  # the number of the row; -1 behind the last
+    weight: jax.Array
+    label: jax.Array
+
+    def tile(self, index: jax.Array) -> _Rows:
+        return _Rows(*(jax.lax.dynamic_index_in_dim(x, index, 1, keepdims=False) for x in self))
+
+
+def _dealt(queries: jax.Array, masks: Masks, tiles: int) -> _Rows:
+    rows = jnp.arange(1, queries.shape[0] + 1)
+    parts = (queries, rows, masks.weight, masks.label)
+    queries, rows, weight, label = (
+        filled(x, tiles).reshape(-1, tiles, *x.shape[1:]) for x in parts
+    )
+    return _Rows(queries, rows - 1, weight, label)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _tiled(
+    tiles: int,
+    both: bool,
+    queries: jax.Array,
+    candidates: jax.Array,
+    masks: Masks,
+    scale: jax.Array,
+) -> jax.Array:
+    """``_whole`` in ``tiles`` tiles; the gradient is written out, so that no tile outlives its turn."""
+    return _forward(tiles, both, queries, candidates, masks, scale)[0]
+
+
+def _forward(
+    tiles: int,
+    both: bool,
+    queries: jax.Array,
+    candidates: jax.Array,
+    masks: Masks,
+    scale: jax.Array,
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """The value, and what going backward needs besides: the logsumexp of every row and column."""
+    unit, dealt = normalise(candidates), _dealt(queries, masks, tiles)
+
+    def one(carry: jax.Array, index: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        rows = dealt.tile(index)
+        part = _part(masks, *rows[1:])
+        scores = (normalise(rows.queries) @ unit.T) * scale
+        if both:
+            carry = jnp.logaddexp(carry, _logsumexp(part.square(scores), part.down, 0))
+        return carry, (_logsumexp(scores, part.across, 1), part.right(scores))
+
+    none = jnp.full(masks.weight.shape, -jnp.inf)
+    down, found = jax.lax.scan(one, none, jnp.arange(tiles))
+    across, right = (x.T.reshape(-1)[: len(none)] for x in found)  # [n, T] dealt back to [B]
+    value = _weighted(masks.weight, across - right)
+    if both:
+        value = 0.5 * (value + _weighted(masks.weight, down - right))
+    return value, (queries, candidates, masks, scale, across, down)
+
+
+def _backward(
+    tiles: int, both: bool, kept: tuple, slope: jax.Array
+) -> tuple[jax.Array, jax.Array, None, jax.Array]:
+    """``∂/∂S_ij = a_i P_ij + b_j R_ij − (a_i + b_i) δ_ij``: P the softmax of rows, R that of columns.
+
+    ``a`` and ``b`` are the weights of the two directions.
+    """
+    queries, candidates, masks, scale, across, down = kept
+    unit, pull = jax.vjp(normalise, candidates)
+    dealt = _dealt(queries, masks, tiles)
+    totals = filled(across, tiles).reshape(-1, tiles)
+    share = 0.5 * slope if both else slope
+    count = len(masks.weight)
+
+    def one(carry: tuple, index: jax.Array) -> tuple[tuple, None]:
+        to_queries, to_unit, to_scale = carry
+        rows = dealt.tile(index)
+        part = _part(masks, *rows[1:])
+        query, pull_query = jax.vjp(normalise, rows.queries)
+        cosines = query @ unit.T  # [T, C]
+        scores = cosines * scale
+        total = jax.lax.dynamic_index_in_dim(totals, index, 1)  # [T, 1]
+        own_share = share * rows.weight[:, None]
+        found = own_share * _softmax(scores, part.across, total)
+        if both:
+            columns = share * masks.weight * _softmax(part.square(scores), part.down, down)
+            found = found.at[:, :count].add(columns)
+        found = found - jnp.where(part.own, (2 if both else 1) * own_share, 0.0)
+        (to_rows,) = pull_query((found @ unit) * scale)
+        to_queries = jax.lax.dynamic_update_index_in_dim(to_queries, to_rows, index, 1)
+        to_unit = to_unit + (found.T @ query) * scale
+        return (to_queries, to_unit, to_scale + jnp.sum(found * cosines)), None
+
+    start = (jnp.zeros_like(dealt.queries), jnp.zeros_like(unit), jnp.zeros_like(scale))
+    (to_queries, to_unit, to_scale), _ = jax.lax.scan(one, start, jnp.arange(tiles))
+    to_queries = to_queries.reshape(-1, queries.shape[1])[:count]
+    return to_queries, pull(to_unit)[0], None, to_scale
+
+
+def _softmax(scores: jax.Array, kept: jax.Array, total: jax.Array) -> jax.Array:
+    """``exp(S − total)`` where it is kept; the rows behind the last keep nothing, whatever their total."""
+    return jnp.where(kept, jnp.exp(jnp.where(kept, scores - total, 0.0)), 0.0)
+
+
+_tiled.defvjp(_forward, _backward)
