@@ -197,6 +197,9 @@ KIND_NAMES: Mapping[str, tuple[str, str]] = {
     "mnrl": ("losses", "write `infonce`; temperature = 1 / scale"),
     "adamw_torch": ("optimizer", "write `adamw`"),
     "minilm": ("model", "write `bert`"),
+    "xlm-roberta": ("model", "write `roberta`, which reads XLM-R too"),
+    "xlm_roberta": ("model", "write `roberta`, which reads XLM-R too"),
+    "camembert": ("model", "write `roberta`, which reads CamemBERT too"),
     "transformer": ("model", "write `text_encoder`"),
 }
 """Kinds under other names: the section they stand in, and what to write."""

@@ -14,6 +14,14 @@ from specrun.spec.annotations import Fact
 
 # --- model -----------------------------------------------------------------------------------------------------------
 
+_TOWERS = Fact(
+    doc="One network for queries and positives, or a network of its own for each.",
+    enum_docs=(
+        "One network embeds both sides.",
+        "Two networks: parameter paths begin with `query.` and `positive.`.",
+    ),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextEncoderModel:
@@ -94,15 +102,14 @@ class TextEncoderModel:
         int | None,
         Fact(doc="Width of a linear head without bias; null is no head.", ge=1, le=65536),
     ] = None
+    towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BertModel:
-    """A BERT-family encoder (BERT, MiniLM) read from a Hugging Face directory."""
+class PretrainedModel:
+    """What the encoders read from a Hugging Face directory have in common."""
 
-    kind: Annotated[
-        Literal["bert"], Fact(doc="A BERT encoder read from a Hugging Face directory.")
-    ] = "bert"
+    kind: Annotated[str, Fact(doc="The family.")]
     name_or_path: Annotated[
         str,
         Fact(
@@ -126,9 +133,29 @@ class BertModel:
         int | None,
         Fact(doc="Width of a new linear head without bias; null is no head.", ge=1, le=65536),
     ] = None
+    towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
 
 
-Model = TextEncoderModel | BertModel
+@dataclass(frozen=True, kw_only=True)
+class BertModel(PretrainedModel):
+    """A BERT-family encoder (BERT, MiniLM) read from a Hugging Face directory."""
+
+    kind: Annotated[
+        Literal["bert"], Fact(doc="A BERT encoder read from a Hugging Face directory.")
+    ] = "bert"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobertaModel(PretrainedModel):
+    """A RoBERTa-family encoder (RoBERTa, XLM-R, CamemBERT) read from a Hugging Face directory."""
+
+    kind: Annotated[
+        Literal["roberta"],
+        Fact(doc="A RoBERTa or XLM-R encoder read from a Hugging Face directory."),
+    ] = "roberta"
+
+
+Model = TextEncoderModel | BertModel | RobertaModel
 
 # --- tokenizer -------------------------------------------------------------------------------------------------------
 

@@ -10,13 +10,14 @@ from fnmatch import fnmatchcase
 from typing import cast
 
 from specrun.compiler.draft import Context, Draft, StageDraft
-from specrun.spec.experiment import BertModel, TextEncoderModel
+from specrun.spec.experiment import BertModel, PretrainedModel, RobertaModel, TextEncoderModel
 from specrun.spec.plan.model import (
     AdapterMatch,
-    BertConfig,
     EncoderConfig,
     Group,
     Parameter,
+    PretrainedConfig,
+    RobertaConfig,
     TableRow,
     TextEncoderConfig,
 )
@@ -30,12 +31,13 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     match model:
         case TextEncoderModel():
             config: EncoderConfig | None = _text_encoder(model, _vocab_size(draft))
-        case BertModel():
-            config = _bert(model, draft.pretrained.config) if draft.pretrained else None
+        case BertModel() | RobertaModel():
+            config = _pretrained(model, draft.pretrained.config) if draft.pretrained else None
     if config is None:
         return draft
     _check_lengths(draft, config, context)
     _check_vocabulary(draft, config, context)
+    _check_padding(draft, config, context)
     _check_dims(draft, config, context)
     return replace(draft, config=config, rows=context.facts.table(config))
 
@@ -177,7 +179,7 @@ def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig
     )
 
 
-def _bert(model: BertModel, found: BertConfig) -> BertConfig:
+def _pretrained(model: PretrainedModel, found: PretrainedConfig) -> PretrainedConfig:
     given = {
         "hidden_dropout_prob": model.hidden_dropout_prob,
         "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
@@ -199,12 +201,12 @@ def _check_lengths(draft: Draft, config: EncoderConfig, context: Context) -> Non
         return  # semantics.py has checked a model from scratch
     for side in ("query", "positive"):
         wanted = getattr(draft.spec.data.max_length, side)
-        if wanted > config.max_position_embeddings:
+        if wanted > config.longest:
             context.report.error(
                 f"data.max_length.{side}",
                 "too-long",
-                f"{wanted} tokens, but the model has {config.max_position_embeddings} positions",
-                hint=f"at most {config.max_position_embeddings}",
+                f"{wanted} tokens, but the model has {config.longest} positions",
+                hint=f"at most {config.longest}",
             )
 
 
@@ -214,6 +216,21 @@ def _check_vocabulary(draft: Draft, config: EncoderConfig, context: Context) -> 
             "tokenizer",
             "vocabulary-too-large",
             f"the tokenizer has {draft.tokenizer.vocab_size} ids, the model's table {config.vocab_size} rows",
+            hint="use the model's own tokenizer",
+        )
+
+
+def _check_padding(draft: Draft, config: EncoderConfig, context: Context) -> None:
+    """RoBERTa tells padding from tokens by its id, so the tokenizer must pad with that id."""
+    tokenizer = draft.tokenizer
+    if tokenizer is None or not isinstance(config, RobertaConfig):
+        return
+    if tokenizer.pad_id != config.pad_token_id:
+        context.report.error(
+            "tokenizer",
+            "other-padding",
+            f"the tokenizer pads with id {tokenizer.pad_id}, but the model counts positions "
+            f"behind its padding id {config.pad_token_id}",
             hint="use the model's own tokenizer",
         )
 

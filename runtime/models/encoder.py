@@ -22,11 +22,20 @@ from specrun.runtime.models.modules import (
     misfits,
     shell,
 )
+from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.stacking import parameter_leaves
 from specrun.runtime.models.text_encoder import model as text_encoder
 from specrun.runtime.trees import Tree, flatten
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import BertConfig, Group, LoraPlan, ModelPlan, TextEncoderConfig
+from specrun.spec.plan.model import (
+    BertConfig,
+    EncoderConfig,
+    Group,
+    LoraPlan,
+    ModelPlan,
+    RobertaConfig,
+    TextEncoderConfig,
+)
 
 Layers = Callable[[dict[str, Adapter]], Any]
 
@@ -94,11 +103,16 @@ def _family(model: ModelPlan) -> tuple[Shell, Layers]:
             )
         case BertConfig():
             return shell(lambda: bert.Ends(config)), lambda adapters: bert.Layer(config, adapters)
+        case RobertaConfig():
+            return (
+                shell(lambda: roberta.Ends(config)),
+                lambda adapters: roberta.Layer(config, adapters),
+            )
         case _:
             assert_never(config)
 
 
-def _context(config: TextEncoderConfig | BertConfig, mask: jax.Array) -> tuple[Any, ...]:
+def _context(config: EncoderConfig, mask: jax.Array) -> tuple[Any, ...]:
     if isinstance(config, TextEncoderConfig):
         return text_encoder.context(config, mask)
     return bert.context(config, mask)
@@ -121,11 +135,10 @@ def _is_random(model: ModelPlan) -> bool:
     return any(rate > 0.0 for rate in rates)
 
 
-def _check_length(config: TextEncoderConfig | BertConfig, length: int) -> None:
-    learned = isinstance(config, BertConfig) or config.position_embedding == "learned"
-    if learned and length > config.max_position_embeddings:
+def _check_length(config: EncoderConfig, length: int) -> None:
+    if config.longest is not None and length > config.longest:
         raise InputError(
-            f"rows are {length} tokens long, but the model has {config.max_position_embeddings} positions",
+            f"rows are {length} tokens long, but the model has {config.longest} positions",
             code="too-long",
             hint="lower data.max_length, or the length asked of the predictor",
         )

@@ -31,10 +31,17 @@ class TextEncoderConfig:
     final_layer_norm: Annotated[bool, Fact(doc="LayerNorm on the pooled vector.")]
     projection_dim: Annotated[int | None, Fact(doc="Width of the head.")]
 
+    @property
+    def longest(self) -> int | None:
+        """The most tokens of a row; None is no limit."""
+        return self.max_position_embeddings if self.position_embedding == "learned" else None
+
 
 @dataclass(frozen=True, kw_only=True)
-class BertConfig:
-    kind: Annotated[Literal["bert"], Fact(doc="BERT family.")] = "bert"
+class BertShape:
+    """The numbers of BERT and of the families built like it."""
+
+    kind: Annotated[str, Fact(doc="Family.")]
     vocab_size: Annotated[int, Fact(doc="Rows of the token table.")]
     hidden_size: Annotated[int, Fact(doc="Width.")]
     num_hidden_layers: Annotated[int, Fact(doc="Blocks.")]
@@ -50,8 +57,32 @@ class BertConfig:
     pooling: Annotated[Literal["mean", "cls"], Fact(doc="Pooling.")]
     projection_dim: Annotated[int | None, Fact(doc="Width of the new head.")]
 
+    @property
+    def longest(self) -> int:
+        """The most tokens of a row: one for every row of the position table."""
+        return self.max_position_embeddings
 
-EncoderConfig = TextEncoderConfig | BertConfig
+
+@dataclass(frozen=True, kw_only=True)
+class BertConfig(BertShape):
+    kind: Annotated[Literal["bert"], Fact(doc="BERT family.")] = "bert"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobertaConfig(BertShape):
+    kind: Annotated[Literal["roberta"], Fact(doc="RoBERTa family.")] = "roberta"
+    pad_token_id: Annotated[int, Fact(doc="Id that pads, which the positions are counted from.")]
+
+    @property
+    def longest(self) -> int:
+        """Positions begin behind the padding id, so the rows up to it hold no token's position."""
+        return self.max_position_embeddings - self.pad_token_id - 1
+
+
+PretrainedConfig = BertConfig | RobertaConfig
+"""The families read from Hugging Face directories."""
+
+EncoderConfig = TextEncoderConfig | BertConfig | RobertaConfig
 
 
 @dataclass(frozen=True, kw_only=True)
