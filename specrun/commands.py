@@ -125,6 +125,7 @@ def encode(options: Namespace) -> int:
         options.output,
         column=options.column,
         dimension=options.dimension,
+        side={None: None, "query": "query", "document": "positive"}[options.side],
     )
     print(f"wrote {options.output}: {count} embeddings of width {width}")
     return 0

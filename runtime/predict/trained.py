@@ -23,10 +23,16 @@ from specrun.runtime.weights.load import load_weights
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.file import read_plan
-from specrun.spec.plan.model import Group, ModelPlan, Parameter, PretrainedConfig, RobertaConfig
+from specrun.spec.plan.model import (
+    Group,
+    ModelPlan,
+    Parameter,
+    PretrainedConfig,
+    RobertaConfig,
+    Side,
+)
 from specrun.spec.plan.plan import Plan
 
-Side = Literal["query", "positive"]
 Which = Literal["best", "final"]
 
 ATTEMPTS = 3

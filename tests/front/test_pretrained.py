@@ -106,9 +106,7 @@ def test_lengths_are_held_against_the_positions_that_tokens_have(tmp_path: Path)
 
 
 @pytest.mark.parametrize("flavour", ["roberta_torch", "xlmr_flax"])
-def test_a_roberta_trains_and_embeds(
-    tmp_path: Path, flavour: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_roberta_trains_and_embeds(tmp_path: Path, flavour: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     directory = write_model(tmp_path / "model", flavour, tokenizer_text())
     plan = specrun.compile(write_spec(tmp_path, "roberta", directory), environ={})
