@@ -90,6 +90,14 @@ COMMANDS: tuple[Command, ...] = (
         TOP,
         _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
     )),
+    Command("export", "write a directory that transformers and sentence-transformers load", "export", (
+        FOLDER,
+        _arg("-o", "--output", required=True, metavar="DIR", help="a new directory"),
+        _arg("--to", choices=("safetensors", "msgpack"), default="safetensors", help="format of the weights (default safetensors)"),
+        _arg("--tower", choices=("query", "positive"), help="which of separate towers"),
+        _arg("--which", choices=("best", "final"), default="best", help="which parameters of a run (default best)"),
+        _arg("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights (default float32)"),
+    )),
     Command("baseline", "score BM25 on a plan's held-out rows", "baseline", (PLAN,)),
 )  # fmt: skip
 

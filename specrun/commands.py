@@ -145,6 +145,27 @@ def search(options: Namespace) -> int:
     return 0
 
 
+def export(options: Namespace) -> int:
+    from specrun.runtime.predict.export import export as write
+
+    done = write(
+        options.folder,
+        options.output,
+        form=options.to,
+        dtype=options.dtype,
+        which=options.which,
+        side=options.tower,
+    )
+    print(f"wrote {done.folder}: {', '.join(done.files)}")
+    if done.facts["merged"]:
+        print(f"merged     {done.facts['merged']}")
+    if done.facts["copied_from_the_source"]:
+        print(f"as it was  {', '.join(done.facts['copied_from_the_source'])}")
+    if done.facts["left_out"]:
+        print(f"left out   {', '.join(done.facts['left_out'])}")
+    return 0
+
+
 def baseline(options: Namespace) -> int:
     import json
 

@@ -12,10 +12,12 @@ from specrun.spec.plan.model import BertConfig, RobertaConfig
 
 @dataclass(frozen=True)
 class Family:
-    """How config.json is read: ``model_types`` it may name, defaults, the only values of some keys."""
+    """How config.json is read: ``model_types`` it may name (with transformers' class), defaults, the only values of
+    some keys.
+    """
 
     config: type[BertConfig] | type[RobertaConfig]
-    model_types: tuple[str, ...]
+    model_types: Mapping[str, str]
     defaults: Mapping[str, int | float | str | bool]
     fixed: Mapping[str, object]
     activations: tuple[str, ...]
@@ -43,4 +45,4 @@ FAMILIES = (
 
 def family_of(model_type: object) -> Family | None:
     """The family that reads ``model_type``; None when none does."""
-    return next((f for f in FAMILIES if model_type in f.model_types), None)
+    return next((f for f in FAMILIES if model_type in tuple(f.model_types)), None)

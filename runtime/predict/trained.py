@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,7 +166,7 @@ def _of_directory(folder: Path) -> Trained:
             hint="save the tokenizer with transformers' save_pretrained, which writes it",
         )
     config = found.config
-    model = _one_group(config)
+    model = replace(_one_group(config), weights=found.weights)
     leaves = load_weights(found.weights, config, rows(config))
     longest = found.max_length or config.longest
     return _trained(

@@ -36,8 +36,8 @@ class Names:
 
 
 _FAMILIES: dict[str, Names] = {
-    "bert": Names(dict(bert.NAMES), bert.PREFIXES, bert.UNUSED),
-    "roberta": Names(dict(roberta.NAMES), roberta.PREFIXES, roberta.UNUSED),
+    "bert": Names(dict(bert.NAMES + bert.POOLER), bert.PREFIXES, bert.UNUSED),
+    "roberta": Names(dict(roberta.NAMES + roberta.POOLER), roberta.PREFIXES, roberta.UNUSED),
     "text_encoder": Names({}, (), ()),  # our own paths are its names
 }
 

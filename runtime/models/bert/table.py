@@ -10,8 +10,8 @@ from dataclasses import replace
 from specrun.runtime.models.shapes import check_heads, dense, embedding, norm
 from specrun.spec.plan.model import BertShape, TableRow
 
-MODEL_TYPES = ("bert",)
-"""Values of ``model_type`` in config.json that this family reads."""
+MODEL_TYPES = {"bert": "BertModel"}
+"""Values of ``model_type`` in config.json that this family reads, with transformers' class of the bare network."""
 
 DEFAULTS: dict[str, int | float | str | bool] = {
     "vocab_size": 30522,
@@ -79,6 +79,18 @@ NAMES = (
     ("layers.{i}.output.LayerNorm.bias", "encoder.layer.{i}.output.LayerNorm"),
 )
 """Our leaf ↔ the module of ``BertModel`` that holds it; the leaf's name and orientation follow from its role."""
+
+POOLER = (
+    ("pooler.dense.kernel", "pooler.dense"),
+    ("pooler.dense.bias", "pooler.dense"),
+)
+"""The pooler's names. It belongs to the class and takes no part in an embedding."""
+
+
+def pooler_rows(config: BertShape) -> tuple[TableRow, ...]:
+    """The parameters of the pooler, which only writing asks for."""
+    made = dense("pooler.dense", config.hidden_size, config.hidden_size)
+    return tuple(replace(row, new=False) for row in made)
 
 
 def rows(config: BertShape) -> tuple[TableRow, ...]:

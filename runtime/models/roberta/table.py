@@ -8,8 +8,12 @@ from __future__ import annotations
 from specrun.runtime.models.bert import table as bert
 from specrun.spec.plan.model import RobertaConfig, TableRow
 
-MODEL_TYPES = ("roberta", "xlm-roberta", "camembert")
-"""Values of ``model_type`` in config.json that this family reads."""
+MODEL_TYPES = {
+    "roberta": "RobertaModel",
+    "xlm-roberta": "XLMRobertaModel",
+    "camembert": "CamembertModel",
+}
+"""Values of ``model_type`` in config.json that this family reads, with transformers' class of the bare network."""
 
 DEFAULTS: dict[str, int | float | str | bool] = {**bert.DEFAULTS, "pad_token_id": 1}
 """What transformers takes where config.json is silent: for ``roberta``, with ``VOCAB_SIZES``."""
@@ -35,6 +39,8 @@ UNUSED = (
 
 NAMES = bert.NAMES
 """Our leaf ↔ the module of ``RobertaModel`` that holds it: the names are BERT's."""
+POOLER = bert.POOLER
+pooler_rows = bert.pooler_rows
 
 
 def rows(config: RobertaConfig) -> tuple[TableRow, ...]:

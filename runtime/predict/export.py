@@ -1,0 +1,253 @@
+"""A trained encoder as a directory that transformers and sentence-transformers load."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from specrun.runtime.loop.folder import RunFolder, sync_folder, writing
+from specrun.runtime.models.bert.table import pooler_rows
+from specrun.runtime.models.directory import inspect
+from specrun.runtime.models.families import family_of
+from specrun.runtime.models.stacking import unstack
+from specrun.runtime.models.tables import rows
+from specrun.runtime.models.towers import tower
+from specrun.runtime.predict.sentence_files import (
+    write_json,
+    write_sentence_files,
+    write_tokenizer,
+)
+from specrun.runtime.predict.trained import Trained, Which, open_folder
+from specrun.runtime.weights.load import load_beside
+from specrun.runtime.weights.names import write_names
+from specrun.runtime.weights.write import FILES, LAYOUTS, Dtype, Form, write_weights
+from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.model import ModelPlan, PretrainedConfig, Side, TextEncoderConfig
+
+NOTE = "specrun_export.json"
+"""What was exported from where, and what was left out."""
+
+_BY_SPEC = ("pooling", "projection_dim", "hidden_dropout_prob", "attention_probs_dropout_prob")
+"""Numbers of a configuration that the spec may set beside config.json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What an export wrote: ``facts`` as in the directory's note."""
+
+    folder: Path
+    files: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+
+def export(
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    form: Form = "safetensors",
+    dtype: Dtype = "float32",
+    which: Which = "best",
+    side: Side | None = None,
+) -> Exported:
+    """Write the encoder of a run's folder, or of a Hugging Face directory, as a directory ``output``.
+
+    It holds config.json (the source's), the weights with adapters merged, the tokenizer, and the
+    files of sentence-transformers, whose embeddings are those of ``Predictor``. ``side`` chooses
+    one of separate towers. The directory appears whole or not at all. InputError for what has no
+    place there and for an ``output`` that is not empty; RunError when it cannot be written.
+    """
+    target = Path(output)
+    _check_target(target)
+    trained = open_folder(Path(folder), which)
+    model, parameters = _network(trained, side, Path(folder))
+    source = _source(model, Path(folder))
+    with writing(str(target)), _aside(target) as new:
+        facts = _fill(new, trained, model, parameters, source, form, dtype, side)
+        facts = {"source": str(Path(folder).resolve()), **_origin(trained, which), **facts}
+        write_json(new / NOTE, facts)
+        files = tuple(sorted(str(p.relative_to(new)) for p in new.rglob("*") if p.is_file()))
+    return Exported(folder=target, files=files, facts=facts)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The directory that the network's weights were read from, and its config.json as it stands."""
+
+    directory: Path
+    config: dict[str, Any]
+
+
+def _network(
+    trained: Trained, side: Side | None, folder: Path
+) -> tuple[ModelPlan, Mapping[str, Any]]:
+    """The one network to export, and its parameters."""
+    if isinstance(trained.model.config, TextEncoderConfig):
+        kept = RunFolder(folder)
+        raise InputError(
+            "a text_encoder has no Hugging Face class, so no other library could load an export",
+            code="no-class",
+            hint=f"its weights are in {kept.best} and {kept.final} as safetensors; "
+            "Predictor and `specrun encode` embed with them",
+        )
+    if trained.model.towers == "shared":
+        if side is not None:
+            raise InputError(
+                f"{folder} has one network for both sides, so there is no {side} tower to choose",
+                code="tower",
+                hint="leave out --tower",
+            )
+        return trained.model, trained.parameters
+    if side is None:
+        raise InputError(
+            f"{folder} has separate towers, and an export holds one network",
+            code="tower",
+            hint="export each: --tower query, and --tower positive into another directory",
+        )
+    return tower(trained.model, side), trained.parameters[side]
+
+
+def _source(model: ModelPlan, folder: Path) -> _Source:
+    """The source's config.json, which must still be the plan's."""
+    if model.weights is None:
+        raise InputError(
+            f"the plan of {folder} names no directory that its weights were read from",
+            code="source",
+            hint="compile with the model's weights in place",
+        )
+    directory = Path(model.weights.directory)
+    found, config = inspect(directory, weights=False).config, model.config
+    same = {name: getattr(config, name) for name in _BY_SPEC}
+    if replace(found, **same) != config:
+        raise InputError(
+            f"config.json in {directory} is not the one that the plan was compiled with",
+            code="input-changed",
+            hint="put the old file back",
+        )
+    return _Source(directory, json.loads((directory / "config.json").read_text("utf-8")))
+
+
+def _origin(trained: Trained, which: Which) -> dict[str, Any]:
+    """Of a run: its name and which of its parameters."""
+    return {} if trained.plan is None else {"run": trained.plan.name, "parameters": which}
+
+
+def _fill(
+    new: Path,
+    trained: Trained,
+    model: ModelPlan,
+    parameters: Mapping[str, Any],
+    source: _Source,
+    form: Form,
+    dtype: Dtype,
+    side: Side | None,
+) -> dict[str, Any]:
+    """Write everything into ``new``, and say what was done."""
+    config = model.config
+    assert not isinstance(config, TextEncoderConfig)
+    leaves = {p: np.asarray(x) for p, x in unstack(parameters, model.groups).items()}
+    head = leaves.get("projection.kernel")
+    if head is not None and form == "msgpack":
+        raise InputError(
+            "a projection head is written as sentence-transformers' 2_Dense, which is safetensors",
+            code="head",
+            hint="export --to safetensors",
+        )
+    assert model.weights is not None
+    pooler = load_beside(model.weights, config, pooler_rows(config))
+    table = [row for row in (*rows(config), *pooler_rows(config)) if not row.new]
+    table = [row for row in table if row.path in leaves or row.path in pooler]
+    tensors = write_names({**leaves, **pooler}, table, config, LAYOUTS[form])
+    write_weights(new / FILES[form], tensors, form, dtype)
+    write_json(new / "config.json", _config(source.config, config, dtype))
+    longest = trained.lengths[side] if side else max(trained.lengths.values())
+    copied = write_tokenizer(new, trained.tokenizer, source.directory, longest)
+    write_sentence_files(new, config, head, longest, dtype)
+    return {
+        "weights": FILES[form],
+        "dtype": dtype,
+        "tower": side,
+        "merged": _merged(trained, side),
+        "max_seq_length": longest,
+        "pooling": config.pooling,
+        "copied_from_the_source": [*sorted(tensors.keys() & _names(pooler, config, form)), *copied],
+        "left_out": _left_out(model, bool(pooler)),
+    }
+
+
+def _names(pooler: Mapping[str, Any], config: PretrainedConfig, form: Form) -> set[str]:
+    """The names of the pooler's tensors in the file."""
+    kept = [row for row in pooler_rows(config) if row.path in pooler]
+    return set(write_names(pooler, kept, config, LAYOUTS[form]))
+
+
+def _config(raw: dict[str, Any], config: PretrainedConfig, dtype: Dtype) -> dict[str, Any]:
+    """The source's config.json with what differs now: the class, the dtype of the file, the dropout."""
+    model_type = str(raw["model_type"])
+    family = family_of(model_type)
+    assert family is not None  # inspect has read it
+    kept = {k: v for k, v in raw.items() if k not in ("_name_or_path", "auto_map", "torch_dtype")}
+    return {
+        **kept,
+        "architectures": [family.model_types[model_type]],
+        "dtype": dtype,
+        "hidden_dropout_prob": config.hidden_dropout_prob,
+        "attention_probs_dropout_prob": config.attention_probs_dropout_prob,
+    }
+
+
+def _merged(trained: Trained, side: Side | None) -> str | None:
+    """The adapters that were added to the kernels; None where there were none."""
+    lora = trained.plan.model.lora if trained.plan else None
+    if trained.plan is None or lora is None:
+        return None
+    own = lora if side is None else tower(trained.plan.model, side).lora
+    assert own is not None
+    layers = len(own.matches)
+    return f"adapters of rank {own.rank} on {layers} linear layers, times {own.scale:g}"
+
+
+def _left_out(model: ModelPlan, pooler: bool) -> list[str]:
+    """Known tensors of the source that the export lacks, by the source's names."""
+    assert model.weights is not None
+    directory = Path(model.weights.directory)
+    try:
+        unused = inspect(directory).unused
+    except InputError:
+        return [f"whatever else {directory} held: its weights are gone or damaged"]
+    return [name for name in unused if not (pooler and "pooler." in name)]
+
+
+def _check_target(target: Path) -> None:
+    """Refuse before the work what could not be written after it."""
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target} is a file", code="output", hint="name a new directory")
+    if target.is_dir() and any(target.iterdir()):
+        raise InputError(
+            f"{target} is not empty, and nothing in it is overwritten",
+            code="output",
+            hint="name a new directory, or empty this one",
+        )
+
+
+@contextmanager
+def _aside(target: Path) -> Iterator[Path]:
+    """A new folder beside ``target`` that takes its place once it is complete, and else is removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        new.chmod(0o755)
+        yield new
+        os.replace(new, target)  # an empty folder gives way
+        sync_folder(target.parent)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
