@@ -18,7 +18,7 @@ _TOWERS = Fact(
     doc="One network for queries and positives, or a network of its own for each.",
     enum_docs=(
         "One network embeds both sides.",
-        "Two networks: parameter paths begin with `query.` and `positive.`.",
+        "Two networks: paths begin with `query.` and `positive.`, and what is new in them starts differently.",
     ),
 )
 

@@ -22,6 +22,7 @@ from specrun.runtime.models.stacking import unstack
 from specrun.runtime.models.tables import rows
 from specrun.runtime.models.towers import tower
 from specrun.runtime.predict.sentence_files import (
+    SETTINGS,
     write_json,
     write_sentence_files,
     write_tokenizer,
@@ -65,13 +66,14 @@ def export(
     one of separate towers. The directory appears whole or not at all. InputError for what has no
     place there and for an ``output`` that is not empty; RunError when it cannot be written.
     """
-    target = Path(output)
+    target = Path(output).absolute()
     _check_target(target)
     trained = open_folder(Path(folder), which)
+    _check_which(trained, which, Path(folder))
     model, parameters = _network(trained, side, Path(folder))
     source = _source(model, Path(folder))
     with writing(str(target)), _aside(target) as new:
-        facts = _fill(new, trained, model, parameters, source, form, dtype, side)
+        facts = _fill(new, Path(folder), trained, model, parameters, source, form, dtype, side)
         facts = {"source": str(Path(folder).resolve()), **_origin(trained, which), **facts}
         write_json(new / NOTE, facts)
         files = tuple(sorted(str(p.relative_to(new)) for p in new.rglob("*") if p.is_file()))
@@ -142,6 +144,7 @@ def _origin(trained: Trained, which: Which) -> dict[str, Any]:
 
 def _fill(
     new: Path,
+    folder: Path,
     trained: Trained,
     model: ModelPlan,
     parameters: Mapping[str, Any],
@@ -171,6 +174,9 @@ def _fill(
     longest = trained.lengths[side] if side else max(trained.lengths.values())
     copied = write_tokenizer(new, trained.tokenizer, source.directory, longest)
     write_sentence_files(new, config, head, longest, dtype)
+    if trained.plan is None and (folder / SETTINGS).is_file():  # a run trains without prompts
+        shutil.copyfile(folder / SETTINGS, new / SETTINGS)
+        copied = (*copied, SETTINGS)
     return {
         "weights": FILES[form],
         "dtype": dtype,
@@ -224,6 +230,15 @@ def _left_out(model: ModelPlan, pooler: bool) -> list[str]:
     except InputError:
         return [f"whatever else {directory} held: its weights are gone or damaged"]
     return [name for name in unused if not (pooler and "pooler." in name)]
+
+
+def _check_which(trained: Trained, which: Which, folder: Path) -> None:
+    if trained.plan is None and which != "best":
+        raise InputError(
+            f"{folder} is no run, so it has no {which} parameters beside others",
+            code="which",
+            hint="leave out --which",
+        )
 
 
 def _check_target(target: Path) -> None:

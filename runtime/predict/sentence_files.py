@@ -27,6 +27,9 @@ COMPANIONS = (
 )
 """What may stand beside a tokenizer.json and belongs to it."""
 
+SETTINGS = "config_sentence_transformers.json"
+"""Prompts by name, and the similarity."""
+
 _PACKAGE = "sentence_transformers.models"
 _MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
 
@@ -54,7 +57,7 @@ def write_sentence_files(
         folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False}
     )
     write_json(
-        folder / "config_sentence_transformers.json",
+        folder / SETTINGS,
         {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
     chosen = {"cls": "cls_token", "mean": "mean_tokens"}[config.pooling]

@@ -43,6 +43,39 @@ def tokenizer_text(pad_id: int = 1, pad: str = "<pad>") -> str:
     return made.to_str()
 
 
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
+"""As RoBERTa and XLM-R number them: padding is 1."""
+
+
+def byte_level(baked: bool) -> str:
+    """RoBERTa's kind: byte-level BPE over a few letters, ``<s> … </s>`` around a text."""
+    letters = ["\u0120", *"abcdefghijklmnopqrstuvwxyz", "re", "th", "the"]
+    ids = {token: i for i, token in enumerate((*SPECIAL, *letters))}
+    merges = [("r", "e"), ("t", "h"), ("th", "e")]
+    made = Tokenizer(models.BPE(ids, merges, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    return _finished(made, baked)
+
+
+def unigram(baked: bool) -> str:
+    """XLM-R's kind: a unigram model over pieces that begin with ▁."""
+    words = [f"\u2581{word}" for word in WORDS]
+    pieces = [*((token, 0.0) for token in SPECIAL), *((word, -3.0) for word in words)]
+    pieces += [(letter, -9.0) for letter in "abcdefghijklmnopqrst"]
+    made = Tokenizer(models.Unigram(pieces, unk_id=3, byte_fallback=False))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    return _finished(made, baked)
+
+
+def _finished(made: Tokenizer, baked: bool) -> str:
+    made.add_special_tokens(SPECIAL)
+    made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    if baked:  # as some files bring along
+        made.enable_padding(pad_id=1, pad_token="<pad>", length=20)
+        made.enable_truncation(5)
+    return made.to_str()
+
+
 def write_model(folder: Path, flavour: str, tokenizer: str) -> Path:
     folder.mkdir()
     for file in (GOLDEN / flavour).iterdir():
@@ -134,3 +167,24 @@ def test_padding_and_positions_agree(tmp_path: Path):
     )
     tight = np.asarray(tight) / np.linalg.norm(tight)
     np.testing.assert_allclose(tight, together[4:], atol=1e-6)
+
+
+@pytest.mark.parametrize("made", [byte_level, unigram])
+@pytest.mark.parametrize("baked", [False, True])
+def test_robertas_tokenizers_bring_their_padding_and_special_tokens(
+    tmp_path: Path, made: Any, baked: bool
+):
+    """Padding is the model's own id, special tokens stay when a text is cut, and padding changes nothing."""
+    directory = write_model(tmp_path / "model", "xlmr_torch", made(baked))
+    predictor = Predictor(directory)
+    tokenizer = predictor.trained.tokenizer
+    assert tokenizer.pad_id == predictor.trained.model.config.pad_token_id == 1
+    texts = ["read the tree", "x", "", "open a file the list the tree the file a x a x a x"]
+    ids = tokenizer.encode(texts, predictor.trained.lengths["positive"])
+    assert [x[0] for x in ids] == [0] * 4
+    assert [x[-1] for x in ids] == [2] * 4
+    assert [len(x) for x in ids][1:] == [len(ids[1]), 2, 12]
+    assert not any(1 in x for x in ids)
+    together = predictor.encode_text(texts)
+    alone = np.concatenate([predictor.encode_text([text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-6)

@@ -11,6 +11,7 @@ import pytest
 
 from specrun.runtime.predict.export import export
 from specrun.runtime.predict.predictor import Predictor
+from tests.front.test_pretrained import byte_level, unigram, write_model
 from tests.parity.test_minilm import TEXTS
 from tests.runtime.test_export import make_pretrained_run
 
@@ -83,6 +84,16 @@ def test_bfloat16_loads_as_bfloat16(tmp_path: Path):
     expected = Predictor(tmp_path / "run").encode_document(SHORT)
     found = Predictor(tmp_path / "out").encode_text(SHORT)
     np.testing.assert_allclose(found, expected, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("made", [byte_level, unigram])
+def test_robertas_tokenizers_are_kept(tmp_path: Path, made: Any):
+    directory = write_model(tmp_path / "model", "xlmr_torch", made(True))
+    export(directory, tmp_path / "out")
+    model = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    texts = ["read the tree", "x", "open a file the list the tree the file a x a x a x"]
+    expected = Predictor(directory).encode_text(texts)
+    np.testing.assert_allclose(model.encode(texts), expected, atol=EMBEDDING, rtol=0)
 
 
 def test_the_real_minilm_comes_back(tmp_path: Path):

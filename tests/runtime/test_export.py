@@ -234,6 +234,17 @@ def test_a_model_from_scratch_is_refused(tmp_path: Path):
     refused(tmp_path / "run", tmp_path / "out", "no Hugging Face class", "run/best")
 
 
+def test_a_directory_keeps_its_prompts_and_has_no_final_parameters(tmp_path: Path):
+    directory = make_directory(tmp_path / "model")
+    settings = {"prompts": {"query": "q: "}, "default_prompt_name": None}
+    (directory / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    done = export(directory, tmp_path / "out")
+    written = (tmp_path / "out" / "config_sentence_transformers.json").read_text()
+    assert json.loads(written) == settings
+    assert "config_sentence_transformers.json" in done.facts["copied_from_the_source"]
+    refused(directory, tmp_path / "other", "no final parameters", which="final")
+
+
 def test_a_head_is_refused_in_msgpack(tmp_path: Path):
     make_pretrained_run(tmp_path, projection_dim=6)
     refused(tmp_path / "run", tmp_path / "out", "2_Dense", form="msgpack")
