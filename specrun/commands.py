@@ -159,10 +159,10 @@ def export(options: Namespace) -> int:
     print(f"wrote {done.folder}: {', '.join(done.files)}")
     if done.facts["merged"]:
         print(f"merged     {done.facts['merged']}")
-    if done.facts["copied_from_the_source"]:
-        print(f"as it was  {', '.join(done.facts['copied_from_the_source'])}")
-    if done.facts["left_out"]:
-        print(f"left out   {', '.join(done.facts['left_out'])}")
+    kept = [*done.facts["tensors_of_the_source"], *done.facts["files_of_the_source"]]
+    for label, names in (("as it was", kept), ("left out", done.facts["left_out"])):
+        if names:
+            print(f"{label:10} {', '.join(names)}")
     return 0
 
 

