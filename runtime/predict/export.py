@@ -243,7 +243,8 @@ def _merged(trained: Trained, side: Side | None) -> str | None:
     if trained.plan is None or lora is None:
         return None
     own = lora if side is None else tower(trained.plan.model, side).lora
-    assert own is not None
+    if own is None or not own.matches:
+        return None
     layers = len(own.matches)
     return f"adapters of rank {own.rank} on {layers} linear layers, times {own.scale:g}"
 

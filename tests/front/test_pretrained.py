@@ -11,6 +11,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import specrun
+from specrun.cli import main
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.predict.predictor import Predictor
 
@@ -188,3 +189,32 @@ def test_robertas_tokenizers_bring_their_padding_and_special_tokens(
     together = predictor.encode_text(texts)
     alone = np.concatenate([predictor.encode_text([text]) for text in texts])
     np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_adapters_on_one_tower_leave_the_other_as_it_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """From the spec to two exports: the positives' tower is the source still, the queries' has moved."""
+    monkeypatch.chdir(tmp_path)
+    directory = write_model(tmp_path / "model", "xlmr_torch", tokenizer_text())
+    plan = specrun.compile(
+        write_spec(tmp_path, "roberta", directory),
+        overrides=[
+            "model.towers=separate",
+            "lora={rank: 2, target_modules: ['query.*.value']}",
+            "optimizer.learning_rate=0.01",
+        ],
+        environ={},
+    )
+    assert {p.path.partition(".")[0] for p in plan.model.parameters if p.trained} == {"query"}
+    specrun.run(plan)
+    for tower in ("query", "positive"):
+        arguments = ["export", "runs/tiny", "-o", tower, "--tower", tower, "--which", "final"]
+        assert main(arguments) == 0
+    assert capsys.readouterr().out.count("merged") == 1  # the other tower has no adapters
+    texts = ["open a file", "x", "read the list"]
+    source = Predictor(directory).encode_text(texts)
+    np.testing.assert_array_equal(Predictor(tmp_path / "positive").encode_text(texts), source)
+    assert np.abs(Predictor(tmp_path / "query").encode_text(texts) - source).max() > 1e-3
+    before = (directory / "model.safetensors").read_bytes()
+    assert (tmp_path / "positive" / "model.safetensors").read_bytes() == before
