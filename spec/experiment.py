@@ -22,6 +22,8 @@ _TOWERS = Fact(
     ),
 )
 
+_DIRECTORY = "Directory with config.json and weights, or a name mapped in specrun.local.yaml or found in the Hugging Face cache."
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextEncoderModel:
@@ -110,13 +112,7 @@ class PretrainedModel:
     """What the encoders read from a Hugging Face directory have in common."""
 
     kind: Annotated[str, Fact(doc="The family.")]
-    name_or_path: Annotated[
-        str,
-        Fact(
-            doc="Directory with config.json and weights, or a name mapped in specrun.local.yaml or found in the Hugging Face cache.",
-            examples=("models/all-MiniLM-L6-v2",),
-        ),
-    ]
+    name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/all-MiniLM-L6-v2",))]
     hidden_dropout_prob: Annotated[
         float | None,
         Fact(doc="Dropout on embeddings and block outputs; null takes config.json's.", ge=0, lt=1),
@@ -153,6 +149,7 @@ class RobertaModel(PretrainedModel):
         Literal["roberta"],
         Fact(doc="A RoBERTa or XLM-R encoder read from a Hugging Face directory."),
     ] = "roberta"
+    name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/xlm-roberta-base",))]
 
 
 Model = TextEncoderModel | BertModel | RobertaModel
