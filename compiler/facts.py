@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from specrun.spec.plan.data import HeldOut, Input, Scan, Source, TokenizerPlan, TokenizerSource
-    from specrun.spec.plan.model import BertConfig, EncoderConfig, TableRow, WeightsPlan
+    from specrun.spec.plan.model import EncoderConfig, PretrainedConfig, TableRow, WeightsPlan
     from specrun.spec.plan.training import Selection
 
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Pretrained:
     """A Hugging Face directory as the compiler sees it. ``weights`` is None when only the configuration is there."""
 
-    config: BertConfig
+    config: PretrainedConfig
     max_length: int | None
     tokenizer: Path | None
     weights: WeightsPlan | None

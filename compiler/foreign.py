@@ -64,6 +64,9 @@ FOREIGN: Mapping[str, Foreign] = {
     "pooling_mode": _to("model.pooling"),
     "pooling_method": _to("model.pooling"),
     "embedding_dim": _to("model.projection_dim"),
+    "shared_encoder": _to("model.towers", "`shared` or `separate`"),
+    "share_encoders": _to("model.towers", "`shared` or `separate`"),
+    "separate_encoders": _to("model.towers", "`shared` or `separate`"),
     # the data
     "data_path": _to("data.path"),
     "train_file": _to("data.path"),
@@ -197,7 +200,12 @@ KIND_NAMES: Mapping[str, tuple[str, str]] = {
     "mnrl": ("losses", "write `infonce`; temperature = 1 / scale"),
     "adamw_torch": ("optimizer", "write `adamw`"),
     "minilm": ("model", "write `bert`"),
+    "xlm-roberta": ("model", "write `roberta`, which reads XLM-R too"),
+    "xlm_roberta": ("model", "write `roberta`, which reads XLM-R too"),
+    "camembert": ("model", "write `roberta`, which reads CamemBERT too"),
     "transformer": ("model", "write `text_encoder`"),
+    "dual_encoder": ("model", "write `text_encoder`, `bert` or `roberta`, and `towers: separate`"),
+    "two_tower": ("model", "write `text_encoder`, `bert` or `roberta`, and `towers: separate`"),
 }
 """Kinds under other names: the section they stand in, and what to write."""
 

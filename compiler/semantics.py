@@ -14,6 +14,7 @@ from specrun.spec.experiment import (
     Experiment,
     JsonlData,
     Loss,
+    RobertaModel,
     Stage,
     TextEncoderModel,
 )
@@ -81,7 +82,7 @@ def tokenizer_given(spec: Experiment, report: Reporter) -> None:
                 report.error(
                     "tokenizer", "missing-key", message, hint=hint, related=("model.kind",)
                 )
-        case BertModel():
+        case BertModel() | RobertaModel():
             pass
         case _:
             assert_never(spec.model)

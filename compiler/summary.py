@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from specrun.spec.plan.model import inside_layer
 from specrun.spec.plan.plan import Plan
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -36,8 +37,9 @@ def _head(plan: Plan) -> list[str]:
 
 def _model(plan: Plan) -> list[str]:
     model = plan.model
+    towers = "two towers of " if model.towers == "separate" else ""
     lines = [
-        f"model      {model.config.kind}, {model.config.num_hidden_layers} layers, embedding {model.embedding_dim}; "
+        f"model      {model.config.kind}, {towers}{model.config.num_hidden_layers} layers, embedding {model.embedding_dim}; "
         f"{model.total_parameters:,} parameters, {model.trainable_parameters:,} trainable"
     ]
     lines += [
@@ -49,7 +51,7 @@ def _model(plan: Plan) -> list[str]:
             f"           and {len(model.modules) - LISTED} more (`specrun explain PLAN model.modules`)"
         )
     if model.lora is not None:
-        names = sorted({m.module.split(".", 2)[2] for m in model.lora.matches})
+        names = sorted({inside_layer(m.module) for m in model.lora.matches})
         lines.append(
             f"lora       rank {model.lora.rank} on {len(model.lora.matches)} layers: {', '.join(names)}"
         )

@@ -14,6 +14,16 @@ from specrun.spec.annotations import Fact
 
 # --- model -----------------------------------------------------------------------------------------------------------
 
+_TOWERS = Fact(
+    doc="One network for queries and positives, or a network of its own for each.",
+    enum_docs=(
+        "One network embeds both sides.",
+        "Two networks: paths begin with `query.` and `positive.`, and what is new in them starts differently.",
+    ),
+)
+
+_DIRECTORY = "Directory with config.json and weights, or a name mapped in specrun.local.yaml or found in the Hugging Face cache."
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextEncoderModel:
@@ -94,22 +104,15 @@ class TextEncoderModel:
         int | None,
         Fact(doc="Width of a linear head without bias; null is no head.", ge=1, le=65536),
     ] = None
+    towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BertModel:
-    """A BERT-family encoder (BERT, MiniLM) read from a Hugging Face directory."""
+class PretrainedModel:
+    """What the encoders read from a Hugging Face directory have in common."""
 
-    kind: Annotated[
-        Literal["bert"], Fact(doc="A BERT encoder read from a Hugging Face directory.")
-    ] = "bert"
-    name_or_path: Annotated[
-        str,
-        Fact(
-            doc="Directory with config.json and weights, or a name mapped in specrun.local.yaml or found in the Hugging Face cache.",
-            examples=("models/all-MiniLM-L6-v2",),
-        ),
-    ]
+    kind: Annotated[str, Fact(doc="The family.")]
+    name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/all-MiniLM-L6-v2",))]
     hidden_dropout_prob: Annotated[
         float | None,
         Fact(doc="Dropout on embeddings and block outputs; null takes config.json's.", ge=0, lt=1),
@@ -126,9 +129,30 @@ class BertModel:
         int | None,
         Fact(doc="Width of a new linear head without bias; null is no head.", ge=1, le=65536),
     ] = None
+    towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
 
 
-Model = TextEncoderModel | BertModel
+@dataclass(frozen=True, kw_only=True)
+class BertModel(PretrainedModel):
+    """A BERT-family encoder (BERT, MiniLM) read from a Hugging Face directory."""
+
+    kind: Annotated[
+        Literal["bert"], Fact(doc="A BERT encoder read from a Hugging Face directory.")
+    ] = "bert"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobertaModel(PretrainedModel):
+    """A RoBERTa-family encoder (RoBERTa, XLM-R, CamemBERT) read from a Hugging Face directory."""
+
+    kind: Annotated[
+        Literal["roberta"],
+        Fact(doc="A RoBERTa or XLM-R encoder read from a Hugging Face directory."),
+    ] = "roberta"
+    name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/xlm-roberta-base",))]
+
+
+Model = TextEncoderModel | BertModel | RobertaModel
 
 # --- tokenizer -------------------------------------------------------------------------------------------------------
 

@@ -81,6 +81,7 @@ COMMANDS: tuple[Command, ...] = (
         _arg("-o", "--output", default="embeddings.npy", metavar="FILE", help="where the array goes"),
         _arg("--column", default="text", metavar="KEY", help="key of the text in a .jsonl file (default text)"),
         _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
+        _arg("--side", choices=("query", "document"), help="as what the texts are embedded; needed with separate towers"),
     )),
     Command("search", "find the best rows for a query", "search", (
         FOLDER,
@@ -88,6 +89,14 @@ COMMANDS: tuple[Command, ...] = (
         _arg("--corpus", metavar="PATH", help="a .jsonl file or a folder of Python code instead of the run's own rows"),
         TOP,
         _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
+    )),
+    Command("export", "write a directory that transformers and sentence-transformers load", "export", (
+        FOLDER,
+        _arg("-o", "--output", required=True, metavar="DIR", help="a new directory"),
+        _arg("--to", choices=("safetensors", "msgpack"), default="safetensors", help="format of the weights (default safetensors)"),
+        _arg("--tower", choices=("query", "positive"), help="which of separate towers"),
+        _arg("--which", choices=("best", "final"), default="best", help="which parameters of a run (default best)"),
+        _arg("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights (default float32)"),
     )),
     Command("baseline", "score BM25 on a plan's held-out rows", "baseline", (PLAN,)),
 )  # fmt: skip

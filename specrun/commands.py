@@ -125,6 +125,7 @@ def encode(options: Namespace) -> int:
         options.output,
         column=options.column,
         dimension=options.dimension,
+        side={None: None, "query": "query", "document": "positive"}[options.side],
     )
     print(f"wrote {options.output}: {count} embeddings of width {width}")
     return 0
@@ -141,6 +142,27 @@ def search(options: Namespace) -> int:
         dimension=options.dimension,
     ):
         print(f"{hit.score:.3f}  {hit.place}  {hit.text}")
+    return 0
+
+
+def export(options: Namespace) -> int:
+    from specrun.runtime.predict.export import export as write
+
+    done = write(
+        options.folder,
+        options.output,
+        form=options.to,
+        dtype=options.dtype,
+        which=options.which,
+        side=options.tower,
+    )
+    print(f"wrote {done.folder}: {', '.join(done.files)}")
+    if done.facts["merged"]:
+        print(f"merged     {done.facts['merged']}")
+    kept = [*done.facts["tensors_of_the_source"], *done.facts["files_of_the_source"]]
+    for label, names in (("as it was", kept), ("left out", done.facts["left_out"])):
+        if names:
+            print(f"{label:10} {', '.join(names)}")
     return 0
 
 

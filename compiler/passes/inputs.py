@@ -9,12 +9,12 @@ from specrun.compiler.draft import Context, Draft
 from specrun.compiler.locate import locate, locate_model, locate_root
 from specrun.spec.diagnostics import InputError
 from specrun.spec.experiment import (
-    BertModel,
     FileTokenizer,
     FileValidation,
     FractionValidation,
     JsonlColumns,
     JsonlData,
+    PretrainedModel,
     PythonSourceData,
     TrainTokenizer,
 )
@@ -39,7 +39,7 @@ def place_data(draft: Draft, context: Context) -> Draft:
 def place_model(draft: Draft, context: Context) -> Draft:
     """The pretrained model's directory, inspected; None for a model from scratch."""
     model = draft.spec.model
-    if not isinstance(model, BertModel):
+    if not isinstance(model, PretrainedModel):
         return draft
     directory = locate_model(model.name_or_path, context.folder, context.local)
     if directory is None:
@@ -54,6 +54,14 @@ def place_model(draft: Draft, context: Context) -> Draft:
         found = context.facts.pretrained(directory)
     except InputError as error:
         _report_all(error, "model.name_or_path", context)
+        return draft
+    if found.config.kind != model.kind:
+        context.report.error(
+            "model.kind",
+            "other-family",
+            f"{directory} holds a model of the kind `{found.config.kind}`, not `{model.kind}`",
+            hint=f"write `kind: {found.config.kind}`",
+        )
         return draft
     return replace(draft, model_directory=directory, pretrained=found)
 

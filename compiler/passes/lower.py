@@ -90,6 +90,7 @@ def _model(draft: Draft) -> ModelPlan:
         total_parameters=sum(a for a, _ in table.values()),
         trainable_parameters=sum(t for _, t in table.values()),
         embedding_dim=embedding_dim(config),
+        towers=draft.spec.model.towers,
         lora=None
         if lora is None
         else LoraPlan(

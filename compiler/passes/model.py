@@ -7,18 +7,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import cast
+from typing import Literal, cast
 
 from specrun.compiler.draft import Context, Draft, StageDraft
-from specrun.spec.experiment import BertModel, TextEncoderModel
+from specrun.spec.experiment import BertModel, PretrainedModel, RobertaModel, TextEncoderModel
 from specrun.spec.plan.model import (
+    SIDES,
     AdapterMatch,
-    BertConfig,
     EncoderConfig,
     Group,
     Parameter,
+    PretrainedConfig,
+    RobertaConfig,
+    Side,
     TableRow,
     TextEncoderConfig,
+    inside_layer,
+    tower_of,
 )
 
 DECAYED = ("kernel", "embedding", "lora_a", "lora_b")
@@ -30,14 +35,16 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     match model:
         case TextEncoderModel():
             config: EncoderConfig | None = _text_encoder(model, _vocab_size(draft))
-        case BertModel():
-            config = _bert(model, draft.pretrained.config) if draft.pretrained else None
+        case BertModel() | RobertaModel():
+            config = _pretrained(model, draft.pretrained.config) if draft.pretrained else None
     if config is None:
         return draft
     _check_lengths(draft, config, context)
     _check_vocabulary(draft, config, context)
+    _check_padding(draft, config, context)
     _check_dims(draft, config, context)
-    return replace(draft, config=config, rows=context.facts.table(config))
+    rows = _in_towers(context.facts.table(config), model.towers)
+    return replace(draft, config=config, rows=rows)
 
 
 def match_adapters(draft: Draft, context: Context) -> Draft:
@@ -54,7 +61,7 @@ def match_adapters(draft: Draft, context: Context) -> Draft:
     for i, target in enumerate(lora.target_modules):
         hits = [m for m in linear if _matches_module(m, target)]
         if not hits:
-            names = sorted({m.split(".", 2)[2] for m in linear})
+            names = sorted({inside_layer(m) for m in linear})
             near = get_close_matches(target, names + [n.rsplit(".", 1)[-1] for n in names], n=1)
             context.report.error(
                 f"lora.target_modules[{i}]",
@@ -99,22 +106,22 @@ def stack_layers(draft: Draft, context: Context) -> Draft:
 
 
 def group_layers(draft: Draft) -> tuple[Group, ...]:
-    """Maximal runs of layers with one signature: (parameters, adapters, what trains when, decay)."""
-    layers: dict[int, list[TableRow]] = {}
+    """Maximal runs of a tower's layers with one signature: (parameters, adapters, what trains when, decay)."""
+    layers: dict[tuple[Side | None, int], list[TableRow]] = {}  # in the order of the table
     for row in draft.rows:
         if row.layer is not None:
-            layers.setdefault(row.layer, []).append(row)
+            layers.setdefault((row.tower, row.layer), []).append(row)
     groups: list[Group] = []
     last: object = None
-    for index in sorted(layers):
-        signature = tuple(_signature(row, draft) for row in layers[index])
+    for (tower, index), rows in layers.items():
+        signature = (tower, *(_signature(row, draft) for row in rows))
         if groups and signature == last:
             groups[-1] = replace(groups[-1], count=groups[-1].count + 1)
         else:
             adapted = tuple(
-                _inside(r.path).removesuffix(".lora_a") for r in layers[index] if r.role == "lora_a"
+                inside_layer(r.path).removesuffix(".lora_a") for r in rows if r.role == "lora_a"
             )
-            groups.append(Group(first=index, count=1, adapted=adapted))
+            groups.append(Group(first=index, count=1, adapted=adapted, tower=tower))
         last = signature
     return tuple(groups)
 
@@ -125,16 +132,7 @@ def stack(draft: Draft, groups: tuple[Group, ...]) -> tuple[tuple[Parameter, ...
     stacked: dict[str, str] = {}
     trained = frozenset[str]().union(*(s.trained for s in draft.stages))
     for row in draft.rows:
-        number = next(
-            (
-                g
-                for g, group in enumerate(groups)
-                if row.layer is not None and group.first <= row.layer < group.first + group.count
-            ),
-            None,
-        )
-        group = None if number is None else groups[number]
-        path = row.path if group is None else f"groups.{number}.{_inside(row.path)}"
+        path, group = _place(row, groups)
         stacked[row.path] = path
         leaves.setdefault(
             path,
@@ -149,6 +147,16 @@ def stack(draft: Draft, groups: tuple[Group, ...]) -> tuple[tuple[Parameter, ...
             ),
         )
     return tuple(leaves.values()), stacked
+
+
+def _place(row: TableRow, groups: tuple[Group, ...]) -> tuple[str, Group | None]:
+    """The leaf that holds a row, and its group; groups are counted in each tower."""
+    if row.layer is None:
+        return row.path, None
+    own = [group for group in groups if group.tower == row.tower]
+    number = next(i for i, g in enumerate(own) if g.first <= row.layer < g.first + g.count)
+    prefix = "" if row.tower is None else f"{row.tower}."
+    return f"{prefix}groups.{number}.{inside_layer(row.path)}", own[number]
 
 
 def embedding_dim(config: EncoderConfig) -> int:
@@ -177,7 +185,7 @@ def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig
     )
 
 
-def _bert(model: BertModel, found: BertConfig) -> BertConfig:
+def _pretrained(model: PretrainedModel, found: PretrainedConfig) -> PretrainedConfig:
     given = {
         "hidden_dropout_prob": model.hidden_dropout_prob,
         "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
@@ -185,6 +193,15 @@ def _bert(model: BertModel, found: BertConfig) -> BertConfig:
         "projection_dim": model.projection_dim,
     }
     return replace(found, **{k: v for k, v in given.items() if v is not None})
+
+
+def _in_towers(
+    rows: tuple[TableRow, ...], towers: Literal["shared", "separate"]
+) -> tuple[TableRow, ...]:
+    """The rows as they are, or once for each side with its name in front."""
+    if towers == "shared":
+        return rows
+    return tuple(replace(row, path=f"{side}.{row.path}") for side in SIDES for row in rows)
 
 
 def _vocab_size(draft: Draft) -> int:
@@ -199,12 +216,12 @@ def _check_lengths(draft: Draft, config: EncoderConfig, context: Context) -> Non
         return  # semantics.py has checked a model from scratch
     for side in ("query", "positive"):
         wanted = getattr(draft.spec.data.max_length, side)
-        if wanted > config.max_position_embeddings:
+        if wanted > config.longest:
             context.report.error(
                 f"data.max_length.{side}",
                 "too-long",
-                f"{wanted} tokens, but the model has {config.max_position_embeddings} positions",
-                hint=f"at most {config.max_position_embeddings}",
+                f"{wanted} tokens, but the model has {config.longest} positions",
+                hint=f"at most {config.longest}",
             )
 
 
@@ -214,6 +231,21 @@ def _check_vocabulary(draft: Draft, config: EncoderConfig, context: Context) -> 
             "tokenizer",
             "vocabulary-too-large",
             f"the tokenizer has {draft.tokenizer.vocab_size} ids, the model's table {config.vocab_size} rows",
+            hint="use the model's own tokenizer",
+        )
+
+
+def _check_padding(draft: Draft, config: EncoderConfig, context: Context) -> None:
+    """RoBERTa tells padding from tokens by its id, so the tokenizer must pad with that id."""
+    tokenizer = draft.tokenizer
+    if tokenizer is None or not isinstance(config, RobertaConfig):
+        return
+    if tokenizer.pad_id != config.pad_token_id:
+        context.report.error(
+            "tokenizer",
+            "other-padding",
+            f"the tokenizer pads with id {tokenizer.pad_id}, but the model counts positions "
+            f"behind its padding id {config.pad_token_id}",
             hint="use the model's own tokenizer",
         )
 
@@ -295,18 +327,13 @@ def _unmatched(patterns: Iterable[str], path: str, names: list[str], context: Co
 
 def _signature(row: TableRow, draft: Draft) -> tuple[object, ...]:
     trained = tuple(row.path in s.trained for s in draft.stages)
-    return _inside(row.path), row.shape, row.role, row.new, trained, _decays(row, draft)
+    return inside_layer(row.path), row.shape, row.role, row.new, trained, _decays(row, draft)
 
 
 def _decays(row: TableRow, draft: Draft) -> bool:
     optimizer = draft.spec.optimizer
     kept = any(fnmatchcase(row.path, p) for p in optimizer.no_decay)
     return row.role in DECAYED and not kept and optimizer.weight_decay > 0
-
-
-def _inside(path: str) -> str:
-    """``layers.3.attention.query.kernel`` → ``attention.query.kernel``."""
-    return path.split(".", 2)[2]
 
 
 def scale_of(rank: int, alpha: float, rslora: bool) -> float:
@@ -318,8 +345,10 @@ def counts(parameters: Iterable[Parameter]) -> Mapping[str, tuple[int, int]]:
     """(all, trained) parameters by top module; groups and losses by their number or name."""
     table: dict[str, tuple[int, int]] = {}
     for p in parameters:
-        parts = p.path.split(".")
+        tower, path = tower_of(p.path)
+        parts = path.split(".")
         name = ".".join(parts[:2]) if parts[0] in ("groups", "losses", "embeddings") else parts[0]
+        name = name if tower is None else f"{tower}.{name}"
         total, trained = table.get(name, (0, 0))
         table[name] = (total + p.size, trained + (p.size if p.trained else 0))
     return table

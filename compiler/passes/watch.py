@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.passes.model import embedding_dim
-from specrun.spec.plan.model import EncoderConfig
+from specrun.spec.plan.model import SIDES, EncoderConfig, Side, tower_of
 from specrun.spec.plan.training import CheckpointPlan, CostPlan, EarlyStoppingPlan, EvaluationPlan
 
 FLOAT_BYTES = 4
@@ -51,13 +51,13 @@ def estimate_cost(draft: Draft, context: Context) -> Draft:
     trained = sum(p.size for p in draft.parameters if p.trained)
     largest = max(draft.traces, key=lambda t: t.query_length + t.positive_length)
     micro = train.micro_batch_size or train.batch_size
-    activation = _activation_bytes(
-        config, micro, largest.positive_length, train.gradient_checkpointing
-    )
-    if micro == train.batch_size:
-        activation += _activation_bytes(
-            config, micro, largest.query_length, train.gradient_checkpointing
-        )
+    lengths = _lengths(largest.query_length, largest.positive_length)
+    stored = [
+        _activation_bytes(config, micro, lengths[side], train.gradient_checkpointing)
+        for side in SIDES
+        if _trained_roles(draft, side)
+    ]
+    activation = sum(stored) if micro == train.batch_size else max(stored, default=0)
     widths = len(draft.spec.matryoshka.dims) if draft.spec.matryoshka else 1
     activation += (
         FLOAT_BYTES * train.batch_size * (2 * embedding_dim(config) + 2 * widths * train.batch_size)
@@ -106,16 +106,35 @@ def _forward_flops(config: EncoderConfig, rows: int, length: int) -> int:
 
 
 def _step_flops(draft: Draft, config: EncoderConfig, query: int, positive: int, widths: int) -> int:
-    train = draft.spec.train
-    rows = train.batch_size
-    forward = _forward_flops(config, rows, query) + _forward_flops(config, rows, positive)
-    base_trains = any(p.trained and p.role in ("kernel", "embedding") for p in draft.parameters)
-    recompute = (
-        1 if train.gradient_checkpointing or train.micro_batch_size not in (None, rows) else 0
+    rows = draft.spec.train.batch_size
+    lengths = _lengths(query, positive)
+    encoding = sum(
+        _forward_flops(config, rows, lengths[side]) * _passes(draft, side) for side in SIDES
     )
-    passes = (3 if base_trains else 2) + recompute
     loss = 3 * 2 * rows * rows * embedding_dim(config) * widths
-    return train.accumulation_steps * (forward * passes + loss)
+    return draft.spec.train.accumulation_steps * (encoding + loss)
+
+
+def _lengths(query: int, positive: int) -> dict[Side, int]:
+    return {"query": query, "positive": positive}
+
+
+def _trained_roles(draft: Draft, side: Side) -> set[str]:
+    """Roles of the parameters that train in the network which embeds ``side``."""
+    return {
+        p.role
+        for p in draft.parameters
+        if p.trained and p.role != "temperature" and tower_of(p.path)[0] in (side, None)
+    }
+
+
+def _passes(draft: Draft, side: Side) -> int:
+    """Passes of a step in units of a forward one: back through inputs, and through matrices where they train."""
+    train, roles = draft.spec.train, _trained_roles(draft, side)
+    if not roles:
+        return 1  # a frozen tower only embeds
+    again = train.gradient_checkpointing or train.micro_batch_size not in (None, train.batch_size)
+    return (3 if roles & {"kernel", "embedding"} else 2) + again
 
 
 def _activation_bytes(config: EncoderConfig, rows: int, length: int, remat: bool) -> int:

@@ -4,7 +4,8 @@
     base_model.model.<module>.lora_B.weight  (out, r) = Bᵀ of ours
 
 <module> is the module's name in Hugging Face's model (``encoder.layer.0.attention.self.query``); a model trained from
-scratch has no other name than its own (``layers.0.attention.query``).
+scratch has no other name than its own (``layers.0.attention.query``). Separate towers are two base models, so each has
+a folder of its own, ``query`` and ``positive``.
 """
 
 from __future__ import annotations
@@ -19,12 +20,20 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from specrun.runtime.models.stacking import stack, unstack
+from specrun.runtime.models.towers import tower
 from specrun.runtime.trees import Tree
 from specrun.runtime.weights.names import file_name
 from specrun.runtime.weights.safetensors_file import read_safetensors
 from specrun.runtime.weights.tensors import READABLE
 from specrun.spec.diagnostics import Diagnostic, InputError
-from specrun.spec.plan.model import AdapterMatch, LoraPlan, ModelPlan, TableRow
+from specrun.spec.plan.model import (
+    SIDES,
+    AdapterMatch,
+    LoraPlan,
+    ModelPlan,
+    Side,
+    TableRow,
+)
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -85,7 +94,14 @@ def adapter_config(model: ModelPlan, base: str | None = None) -> dict[str, Any]:
 
 
 def write_adapter(folder: Path, params: Tree, model: ModelPlan, base: str | None = None) -> None:
-    """Write PEFT's two files into ``folder``, which is made."""
+    """Write PEFT's two files into ``folder``, which is made; for separate towers, into one below it for each.
+
+    A tower without adapters has no folder.
+    """
+    if model.towers == "separate":
+        for side in _adapted(model):
+            write_adapter(folder / side, params[side], tower(model, side), base)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     save_file(to_peft(params, model), folder / WEIGHTS, metadata={"format": "pt"})
     text = json.dumps(adapter_config(model, base), indent=2, sort_keys=True)
@@ -94,6 +110,8 @@ def write_adapter(folder: Path, params: Tree, model: ModelPlan, base: str | None
 
 def read_adapter(folder: Path, model: ModelPlan) -> Tree:
     """The adapter leaves of a PEFT folder for ``model``. Raises InputError for what is damaged or does not fit."""
+    if model.towers == "separate":
+        return {side: read_adapter(folder / side, tower(model, side)) for side in _adapted(model)}
     config, weights = folder / CONFIG, folder / WEIGHTS
     absent = [path.name for path in (config, weights) if not path.is_file()]
     if absent:
@@ -107,6 +125,11 @@ def read_adapter(folder: Path, model: ModelPlan) -> Tree:
         hint = f"write it as one of {', '.join(READABLE)}"
         raise _fault(weights, "; ".join(wrong), hint)
     return from_peft({t.name: t.float32() for t in contents.tensors}, model)
+
+
+def _adapted(model: ModelPlan) -> list[Side]:
+    """The towers that carry adapters."""
+    return [side for side in SIDES if _lora(tower(model, side)).matches]
 
 
 def _check_config(path: Path, lora: LoraPlan) -> None:

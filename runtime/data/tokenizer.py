@@ -28,7 +28,7 @@ MAX_BYTES, MAX_IDS = 256 << 20, 1 << 31
 _KIND = "tokenizers"
 _BY_SETTINGS = "tokenizer-settings"
 _NAME = "tokenizer.json"
-_PAD_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "[pad]")
+PAD_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "[pad]")
 _AT_ONCE = 10_000
 
 
@@ -82,6 +82,11 @@ class Tokenizer:
         finally:
             self._inner.no_truncation()
         return [np.array(x.ids or [self.pad_id], np.int32) for x in found]
+
+    def token_of(self, index: int) -> tuple[str | None, bool]:
+        """(the token of an id or None, whether it is a special token)."""
+        special = self._inner.get_added_tokens_decoder().get(index)
+        return self._inner.id_to_token(index), special is not None and special.special
 
     def encode_all(self, texts: Sequence[str], max_length: int) -> Iterator[np.ndarray]:
         """As ``encode``, in portions, so that memory does not grow with the number of texts."""
@@ -208,7 +213,7 @@ def _pad_id(vocabulary: dict[str, int], baked: int | None, size: int) -> int:
     """The padding id of the file, else of a token that is named so, else 0: padding is masked everywhere."""
     if baked is not None and 0 <= baked < size:
         return baked
-    return next((vocabulary[name] for name in _PAD_NAMES if name in vocabulary), 0)
+    return next((vocabulary[name] for name in PAD_NAMES if name in vocabulary), 0)
 
 
 def _name(source: TokenizerSource) -> str:

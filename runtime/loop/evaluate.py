@@ -35,10 +35,10 @@ class Evaluator:
         """
         data, held = self.plan.data, self.tokens.validation
         queries, candidates = (
-            self._embed(state, side, rows, longest, between)
-            for side, rows, longest in (
-                (held.queries, self.pairs.queries, data.max_query_length),
-                (held.positives, self.pairs.candidates, data.max_positive_length),
+            self._embed(state, side, texts, rows, longest, between)
+            for side, texts, rows, longest in (
+                ("query", held.queries, self.pairs.queries, data.max_query_length),
+                ("positive", held.positives, self.pairs.candidates, data.max_positive_length),
             )
         )
         found: dict[str, float] = {}
@@ -56,14 +56,15 @@ class Evaluator:
     def _embed(
         self,
         state: Any,
-        side: Ragged,
+        side: str,
+        texts: Ragged,
         rows: np.ndarray,
         longest: int,
         between: Callable[[], None],
     ) -> np.ndarray:
         return embed(
-            [side[int(row)] for row in rows],
-            lambda ids, mask: np.asarray(self.program.encode(state, ids, mask)),
+            [texts[int(row)] for row in rows],
+            lambda ids, mask: np.asarray(self.program.encode(state, ids, mask, side)),
             batch_size=self.policy.batch_size,
             longest=longest,
             pad_id=self.tokens.pad_id,

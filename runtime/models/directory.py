@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from specrun.runtime.models.bert import table as bert
+from specrun.runtime.models.families import FAMILIES, Family, family_of
 from specrun.runtime.models.pieces import Folder
 from specrun.runtime.models.sentences import Sentences, read_sentences
 from specrun.runtime.models.tables import rows
@@ -18,7 +18,7 @@ from specrun.runtime.weights.files import digest, find
 from specrun.runtime.weights.load import match_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Input
-from specrun.spec.plan.model import BertConfig, WeightsPlan
+from specrun.spec.plan.model import PretrainedConfig, WeightsPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class PretrainedDirectory:
     names none, as in sentence-transformers.
     """
 
-    config: BertConfig
+    config: PretrainedConfig
     pooling: Literal["mean", "cls"]
     normalize: bool
     max_length: int | None
@@ -68,24 +68,32 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
     )
 
 
-def _config(model: Folder, pooling: Literal["mean", "cls"]) -> BertConfig | None:
+def _config(model: Folder, pooling: Literal["mean", "cls"]) -> PretrainedConfig | None:
     """config.json with the family's defaults; None after a fault."""
     raw = model.require("config.json", "the model's config.json", _DIRECTORY)
     if raw is None:
         return None
     model_type = raw.get("model_type")
-    if model_type not in bert.MODEL_TYPES:
-        known = ", ".join(bert.MODEL_TYPES)
+    family = family_of(model_type)
+    if family is None:
+        known = ", ".join(name for f in FAMILIES for name in f.model_types)
         message = f"model_type must be one of: {known}; found {_short(model_type)}"
         model.fault("config.json", message, "only these architectures are implemented")
         return None
     before = model.faults_found
-    _refuse_unlike(model, raw)
-    values = {key: _value(model, raw, key) for key in bert.DEFAULTS}
-    _check_activation(model, values["hidden_act"])
+    _refuse_unlike(model, raw, family)
+    values = {
+        key: _value(model, raw, key, family.default(key, str(model_type)))
+        for key in family.defaults
+    }
+    _check_activation(model, values["hidden_act"], family)
     if model.faults_found > before:
         return None
-    config = BertConfig(**values, pooling=pooling, projection_dim=None)  # type: ignore[arg-type]
+    config = family.config(**values, pooling=pooling, projection_dim=None)  # type: ignore[arg-type]
+    if config.longest < 1:
+        message = f"{config.max_position_embeddings} positions leave none for a token"
+        model.fault("config.json", message, _TYPE)
+        return None
     try:
         rows(config)
     except InputError as error:
@@ -93,12 +101,12 @@ def _config(model: Folder, pooling: Literal["mean", "cls"]) -> BertConfig | None
     return config
 
 
-_DIRECTORY = "name a Hugging Face or sentence-transformers directory of the BERT family"
+_DIRECTORY = "name a Hugging Face or sentence-transformers directory of the BERT or RoBERTa family"
 
 
-def _refuse_unlike(model: Folder, raw: dict[str, object]) -> None:
+def _refuse_unlike(model: Folder, raw: dict[str, object], family: Family) -> None:
     """Keys that change the arithmetic must have the one value that is implemented."""
-    for key, only in bert.FIXED.items():
+    for key, only in family.fixed.items():
         if key in raw and raw[key] != only and not (raw[key] is None and not only):
             message = f"{key} must be {only!r}, found {_short(raw[key])}"
             model.fault(
@@ -110,12 +118,11 @@ def _refuse_unlike(model: Folder, raw: dict[str, object]) -> None:
         model.fault("config.json", message, "use a model of an architecture that is built in")
 
 
-def _value(model: Folder, raw: dict[str, object], key: str) -> object:
+def _value(model: Folder, raw: dict[str, object], key: str, default: object) -> object:
     """The value of ``key`` with its type and range checked; the default where it is absent."""
-    default = bert.DEFAULTS[key]
     value = raw.get(key, default)
     if isinstance(default, int):
-        least, most = (0, 512) if key == "num_hidden_layers" else (1, 2**31 - 1)
+        least, most = _RANGES.get(key, (1, 2**31 - 1))
         if type(value) is int and least <= value <= most:
             return value
         message = f"{key} must be a whole number from {least} to {most}, found {_short(value)}"
@@ -132,6 +139,10 @@ def _value(model: Folder, raw: dict[str, object], key: str) -> object:
     return default
 
 
+_RANGES = {"num_hidden_layers": (0, 512), "pad_token_id": (0, 2**31 - 1)}
+"""Least and greatest value of the whole numbers that may be 0."""
+
+
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
@@ -144,21 +155,20 @@ def _in_range(key: str, value: float) -> bool:
     return 0 <= value < 1 if key.endswith("_prob") else 0 < value < 1e6
 
 
-def _check_activation(model: Folder, activation: object) -> None:
-    if activation not in bert.ACTIVATIONS:
-        message = (
-            f"hidden_act must be one of: {', '.join(bert.ACTIVATIONS)}; found {_short(activation)}"
-        )
+def _check_activation(model: Folder, activation: object, family: Family) -> None:
+    if activation not in family.activations:
+        known = ", ".join(family.activations)
+        message = f"hidden_act must be one of: {known}; found {_short(activation)}"
         model.fault("config.json", message, "this activation is not implemented")
 
 
-def _max_length(model: Folder, sentences: Sentences, config: BertConfig | None) -> int | None:
+def _max_length(model: Folder, sentences: Sentences, config: PretrainedConfig | None) -> int | None:
     """sentence-transformers' own length, else the tokenizer's; never more than the positions there are."""
     if sentences.max_length is not None:
-        if config and sentences.max_length > config.max_position_embeddings:
+        if config and sentences.max_length > config.longest:
             message = (
                 f"max_seq_length {sentences.max_length} exceeds the "
-                f"{config.max_position_embeddings} positions of config.json"
+                f"{config.longest} positions of config.json"
             )
             model.fault("sentence_bert_config.json", message, "lower max_seq_length")
         return sentences.max_length
@@ -167,10 +177,12 @@ def _max_length(model: Folder, sentences: Sentences, config: BertConfig | None) 
     if type(length) not in (int, float) or config is None:
         return None
     # transformers writes 1e30 for "no limit"
-    return int(min(cast(float, length), config.max_position_embeddings)) if length >= 1 else None
+    return int(min(cast(float, length), config.longest)) if length >= 1 else None
 
 
-def _weights(directory: Path, config: BertConfig) -> tuple[WeightsPlan | None, tuple[str, ...]]:
+def _weights(
+    directory: Path, config: PretrainedConfig
+) -> tuple[WeightsPlan | None, tuple[str, ...]]:
     start = find(directory)
     if start is None:
         return None, ()

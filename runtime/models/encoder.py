@@ -22,11 +22,23 @@ from specrun.runtime.models.modules import (
     misfits,
     shell,
 )
+from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.stacking import parameter_leaves
 from specrun.runtime.models.text_encoder import model as text_encoder
+from specrun.runtime.models.towers import tower
 from specrun.runtime.trees import Tree, flatten
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import BertConfig, Group, LoraPlan, ModelPlan, TextEncoderConfig
+from specrun.spec.plan.model import (
+    SIDES,
+    BertConfig,
+    EncoderConfig,
+    Group,
+    LoraPlan,
+    ModelPlan,
+    RobertaConfig,
+    Side,
+    TextEncoderConfig,
+)
 
 Layers = Callable[[dict[str, Adapter]], Any]
 
@@ -49,13 +61,21 @@ class Encoder:
         groups = {str(i): stack.abstract for i, stack in enumerate(self.stacks)}
         return {**self.ends.abstract, **({"groups": groups} if groups else {})}
 
-    def encode(self, params: Tree, ids: jax.Array, mask: jax.Array, keys: Keys = None) -> jax.Array:
-        """Embeddings f32 [B, D]: pooled, normed, projected, not L2-normalised.
+    def encode(
+        self,
+        params: Tree,
+        ids: jax.Array,
+        mask: jax.Array,
+        keys: Keys = None,
+        side: Side | None = None,
+    ) -> jax.Array:
+        """Embeddings f32 [B, D]: pooled, normed, projected, not L2-normalised; of either ``side``.
 
         ``ids`` int32 [B, S]; ``mask`` bool [B, S], True where a token is valid, padding on the right; ``keys`` typed
         keys [B], one per row, or None for evaluation. A row without valid tokens gives finite numbers. Raises
         InputError when S exceeds the positions that the model has.
         """
+        del side  # one network embeds both
         config = self.model.config
         _check_length(config, ids.shape[1])
         ends = bind(self.ends, {k: v for k, v in params.items() if k != "groups"})
@@ -69,11 +89,50 @@ class Encoder:
         return ends.finish(POOLING[config.pooling](x, mask))
 
 
-def build_encoder(model: ModelPlan, *, remat: bool = False, unroll: int = 1) -> Encoder:
+@dataclass(frozen=True)
+class Towers:
+    """Two encoders, one for each side. Parameters are a dict of the sides' own, by the names of the sides."""
+
+    query: Encoder
+    positive: Encoder
+
+    @property
+    def abstract(self) -> Tree:
+        """Leaves of both: paths as in ``ModelPlan.parameters``."""
+        return {"query": self.query.abstract, "positive": self.positive.abstract}
+
+    def encode(
+        self,
+        params: Tree,
+        ids: jax.Array,
+        mask: jax.Array,
+        keys: Keys = None,
+        side: Side | None = None,
+    ) -> jax.Array:
+        """As ``Encoder.encode``, by the tower of ``side``. ValueError (an internal error) without one."""
+        match side:
+            case "query":
+                return self.query.encode(params["query"], ids, mask, keys)
+            case "positive":
+                return self.positive.encode(params["positive"], ids, mask, keys)
+            case None:
+                raise ValueError("internal error: separate towers embed a side, and none is named")
+            case _:
+                assert_never(side)
+
+
+def build_encoder(model: ModelPlan, *, remat: bool = False, unroll: int = 1) -> Encoder | Towers:
     """The encoder of ``model``. ``remat`` and ``unroll`` change memory and speed, never the result.
 
     Raises ValueError (an internal error) when the modules and ``model.parameters`` disagree.
     """
+    if model.towers == "shared":
+        return _one_network(model, remat, unroll)
+    query, positive = (_one_network(tower(model, side), remat, unroll) for side in SIDES)
+    return Towers(query, positive)
+
+
+def _one_network(model: ModelPlan, remat: bool, unroll: int) -> Encoder:
     ends, layer = _family(model)
     stacks = tuple(
         Stack(shell(lambda g=group: layer(_adapters(g, model.lora))), group.count, remat, unroll)
@@ -94,11 +153,16 @@ def _family(model: ModelPlan) -> tuple[Shell, Layers]:
             )
         case BertConfig():
             return shell(lambda: bert.Ends(config)), lambda adapters: bert.Layer(config, adapters)
+        case RobertaConfig():
+            return (
+                shell(lambda: roberta.Ends(config)),
+                lambda adapters: roberta.Layer(config, adapters),
+            )
         case _:
             assert_never(config)
 
 
-def _context(config: TextEncoderConfig | BertConfig, mask: jax.Array) -> tuple[Any, ...]:
+def _context(config: EncoderConfig, mask: jax.Array) -> tuple[Any, ...]:
     if isinstance(config, TextEncoderConfig):
         return text_encoder.context(config, mask)
     return bert.context(config, mask)
@@ -121,11 +185,10 @@ def _is_random(model: ModelPlan) -> bool:
     return any(rate > 0.0 for rate in rates)
 
 
-def _check_length(config: TextEncoderConfig | BertConfig, length: int) -> None:
-    learned = isinstance(config, BertConfig) or config.position_embedding == "learned"
-    if learned and length > config.max_position_embeddings:
+def _check_length(config: EncoderConfig, length: int) -> None:
+    if config.longest is not None and length > config.longest:
         raise InputError(
-            f"rows are {length} tokens long, but the model has {config.max_position_embeddings} positions",
+            f"rows are {length} tokens long, but the model has {config.longest} positions",
             code="too-long",
             hint="lower data.max_length, or the length asked of the predictor",
         )

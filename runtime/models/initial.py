@@ -1,7 +1,7 @@
 """Where parameters start: read from weights, or drawn from the seed. Imports no jax, so nothing is compiled.
 
 Every new leaf has a stream of its own, keyed by the seed and its logical path. So a layer starts the same however
-layers are grouped, and whatever else is in the model.
+layers are grouped, and whatever else is in the model; and separate towers start differently.
 """
 
 from __future__ import annotations
@@ -12,23 +12,35 @@ import numpy as np
 
 from specrun.runtime.models.stacking import logical_paths, parameter_leaves
 from specrun.runtime.models.tables import rows
+from specrun.runtime.models.towers import tower
 from specrun.runtime.trees import Tree, unflatten
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import ModelPlan, Parameter
+from specrun.spec.plan.model import SIDES, ModelPlan, Parameter
 
 
 def initial_arrays(model: ModelPlan, seed: int) -> Tree:
-    """Encoder leaves as nested dict of f32 numpy arrays; see ``initial_parameters``."""
-    parameters = tuple(parameter_leaves(model.parameters))
-    read = _read(model, parameters)
+    """Encoder leaves as nested dict of f32 numpy arrays; see ``initial_parameters``.
+
+    Separate towers are read from the same files; what is new in them differs, as their paths do.
+    """
+    read = _read(model, tuple(parameter_leaves(model.parameters)))
+    if model.towers == "shared":
+        return _network(model, seed, "", read)
+    return {side: _network(tower(model, side), seed, f"{side}.", dict(read)) for side in SIDES}
+
+
+def _network(model: ModelPlan, seed: int, prefix: str, read: dict[str, np.ndarray]) -> Tree:
+    """Leaves of one network; ``prefix`` stands before the paths of new ones. Uses up ``read``."""
     spread = model.config.initializer_range
     leaves: dict[str, np.ndarray] = {}
-    for parameter in parameters:
+    for parameter in parameter_leaves(model.parameters):
         leaf = np.empty(parameter.shape, np.float32)
         layers = leaf if parameter.stacked is not None else leaf[None]
         for i, path in enumerate(logical_paths(parameter)):
-            layers[i] = _drawn(parameter, path, seed, spread) if parameter.new else read.pop(path)
+            layers[i] = (
+                _drawn(parameter, prefix + path, seed, spread) if parameter.new else read.pop(path)
+            )
         leaves[parameter.path] = leaf
     return unflatten(leaves)
 

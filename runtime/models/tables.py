@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import assert_never
 
 from specrun.runtime.models.bert import table as bert
+from specrun.runtime.models.roberta import table as roberta
 from specrun.runtime.models.text_encoder import table as text_encoder
-from specrun.spec.plan.model import BertConfig, EncoderConfig, TableRow, TextEncoderConfig
+from specrun.spec.plan.model import (
+    BertConfig,
+    EncoderConfig,
+    RobertaConfig,
+    TableRow,
+    TextEncoderConfig,
+)
 
 
 def rows(config: EncoderConfig) -> tuple[TableRow, ...]:
@@ -16,5 +23,7 @@ def rows(config: EncoderConfig) -> tuple[TableRow, ...]:
             return text_encoder.rows(config)
         case BertConfig():
             return bert.rows(config)
+        case RobertaConfig():
+            return roberta.rows(config)
         case _:
             assert_never(config)

@@ -17,8 +17,9 @@ from specrun.runtime.loop.embed import embed, normalised
 from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.predict.corpus import read_lines
-from specrun.runtime.predict.trained import Side, Trained, Which, open_folder
+from specrun.runtime.predict.trained import Trained, Which, open_folder
 from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.model import SIDES, Side
 
 BATCH_SIZE = 64
 
@@ -43,36 +44,61 @@ class Predictor:
         *,
         dimension: int | None = None,
         batch_size: int = BATCH_SIZE,
-        side: Side = "positive",
+        side: Side | None = None,
     ) -> np.ndarray:
         """Embeddings float32 [N, D] of a list of texts, each of length 1 in L2.
 
         ``dimension`` cuts to the first D numbers before normalising: to a trained width, or with a
-        UserWarning to any width of a directory. ``side`` says which length limit of a run holds.
-        InputError for anything else.
+        UserWarning to any width of a directory. ``side`` says which length limit of a run holds,
+        and which of its separate towers embeds: with these it must be given, else it is
+        ``positive``. InputError for anything else.
         """
         dimension = self.check_dimension(dimension)
         return normalised(self.embed(texts, batch_size=batch_size, side=side), dimension)
 
+    def encode_query(
+        self, texts: Sequence[str], *, dimension: int | None = None, batch_size: int = BATCH_SIZE
+    ) -> np.ndarray:
+        """``encode_text`` of queries: by the query tower, cut to the query's length."""
+        return self.encode_text(texts, dimension=dimension, batch_size=batch_size, side="query")
+
+    def encode_document(
+        self, texts: Sequence[str], *, dimension: int | None = None, batch_size: int = BATCH_SIZE
+    ) -> np.ndarray:
+        """``encode_text`` of what is to be found: by the positives' tower, cut to their length."""
+        return self.encode_text(texts, dimension=dimension, batch_size=batch_size, side="positive")
+
     def embed(
-        self, texts: Sequence[str], *, batch_size: int = BATCH_SIZE, side: Side = "positive"
+        self, texts: Sequence[str], *, batch_size: int = BATCH_SIZE, side: Side | None = None
     ) -> np.ndarray:
         """Embeddings float32 [N, whole width] as the encoder gives them, not normalised."""
+        side = self._side(side)
         _check_texts(texts)
         if type(batch_size) is not int or batch_size < 1:
             raise InputError(f"batch_size must be a whole number above 0, found {batch_size!r}")
-        if side not in self.trained.lengths:
-            raise InputError(f"side must be query or positive, found {side!r}", code="side")
         longest = self.trained.lengths[side]
         tokenizer = self.trained.tokenizer
         return embed(
             tokenizer.encode(texts, longest) if len(texts) else [],
-            self._encode,
+            lambda ids, mask: self._encode(ids, mask, side),
             batch_size=min(batch_size, _power_of_two(len(texts))),
             longest=longest,
             pad_id=tokenizer.pad_id,
             width=self.dimension,
         )
+
+    def _side(self, side: Side | None) -> Side:
+        """The side given, or the positive's where one network embeds both."""
+        if side is None and self.trained.model.towers == "separate":
+            raise InputError(
+                f"the run in {self.folder} has separate towers, so it must be said which one embeds",
+                code="side",
+                hint="use encode_query or encode_document, or give the side; "
+                "on the command line, --side query or document",
+            )
+        if side is not None and side not in SIDES:
+            raise InputError(f"side must be query or positive, found {side!r}", code="side")
+        return side or "positive"
 
     def check_dimension(self, dimension: int | None) -> int:
         """The width to cut to. InputError, or a UserWarning, for one that was not trained."""
@@ -106,16 +132,17 @@ def encode_file(
     *,
     column: str = "text",
     dimension: int | None = None,
+    side: Side | None = None,
 ) -> tuple[int, int]:
     """Embed a file's texts into a .npy file, float32 [N, D], written in one move. Returns (N, D).
 
     A .jsonl file has a text in ``column`` of each line; of any other file each line is a text, an
-    empty one too. InputError names the file and line of what cannot be read.
+    empty one too. ``side`` is as in ``Predictor.encode_text``. InputError names the file and line of what cannot be read.
     """
     target = Path(output)
     _check_target(target)
     texts = read_lines(Path(input), column)
-    found = Predictor(folder).encode_text(texts, dimension=dimension)
+    found = Predictor(folder).encode_text(texts, dimension=dimension, side=side)
     content = io.BytesIO()
     np.save(content, found, allow_pickle=False)
     try:
@@ -125,16 +152,22 @@ def encode_file(
     return found.shape[0], found.shape[1]
 
 
-def _compiled(trained: Trained) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """(ids, mask) to embeddings on the host. The parameters are an argument, never a constant."""
+def _compiled(trained: Trained) -> Callable[[np.ndarray, np.ndarray, Side], np.ndarray]:
+    """(ids, mask, side) to embeddings on the host. The parameters are an argument, never a constant."""
     encoder = build_encoder(trained.model)
+    shared = trained.model.towers == "shared"
 
-    def trace(parameters: Any, ids: jax.Array, mask: jax.Array) -> jax.Array:
+    def trace(parameters: Any, ids: jax.Array, mask: jax.Array, side: Side | None) -> jax.Array:
         with jax.default_matmul_precision(trained.matmul):
-            return encoder.encode(parameters, ids, mask)
+            return encoder.encode(parameters, ids, mask, side=side)
 
-    compiled, parameters = jax.jit(trace), jax.device_put(trained.parameters)
-    return lambda ids, mask: np.asarray(compiled(parameters, ids, mask))
+    compiled = jax.jit(trace, static_argnums=3)
+    parameters = jax.device_put(trained.parameters)
+
+    def encode(ids: np.ndarray, mask: np.ndarray, side: Side) -> np.ndarray:
+        return np.asarray(compiled(parameters, ids, mask, None if shared else side))
+
+    return encode
 
 
 def _check_texts(texts: Sequence[str]) -> None:

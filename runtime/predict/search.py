@@ -88,7 +88,8 @@ def _embeddings(predictor: Predictor, texts: Sequence[str]) -> np.ndarray:
     key = cache.digest_of({"encoder": predictor.trained.digest, "texts": list(texts)})
 
     def write(folder: Path) -> None:
-        np.save(folder / _FILE, predictor.embed(list(texts)), allow_pickle=False)
+        found = predictor.embed(list(texts), side="positive")
+        np.save(folder / _FILE, found, allow_pickle=False)
 
     return np.load(cache.make(_KIND, key, write) / _FILE, allow_pickle=False)
 

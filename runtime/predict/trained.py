@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +23,16 @@ from specrun.runtime.weights.load import load_weights
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.file import read_plan
-from specrun.spec.plan.model import BertConfig, Group, ModelPlan, Parameter
+from specrun.spec.plan.model import (
+    Group,
+    ModelPlan,
+    Parameter,
+    PretrainedConfig,
+    RobertaConfig,
+    Side,
+)
 from specrun.spec.plan.plan import Plan
 
-Side = Literal["query", "positive"]
 Which = Literal["best", "final"]
 
 ATTEMPTS = 3
@@ -160,9 +166,9 @@ def _of_directory(folder: Path) -> Trained:
             hint="save the tokenizer with transformers' save_pretrained, which writes it",
         )
     config = found.config
-    model = _one_group(config)
+    model = replace(_one_group(config), weights=found.weights)
     leaves = load_weights(found.weights, config, rows(config))
-    longest = found.max_length or config.max_position_embeddings
+    longest = found.max_length or config.longest
     return _trained(
         model=model,
         parameters=stack(leaves, model.groups, np.stack),
@@ -185,10 +191,18 @@ def _tokenizer(found: PretrainedDirectory, folder: Path) -> Tokenizer:
             code="vocabulary",
             hint="use the tokenizer that belongs to the model",
         )
+    config = found.config
+    if isinstance(config, RobertaConfig) and tokenizer.pad_id != config.pad_token_id:
+        raise InputError(
+            f"the tokenizer of {folder} pads with id {tokenizer.pad_id}, but the model counts "
+            f"positions behind its padding id {config.pad_token_id}",
+            code="other-padding",
+            hint="use the tokenizer that belongs to the model",
+        )
     return tokenizer
 
 
-def _one_group(config: BertConfig) -> ModelPlan:
+def _one_group(config: PretrainedConfig) -> ModelPlan:
     """The plan of a network as it is read: all layers alike, so in one group."""
     count = config.num_hidden_layers
     found: dict[str, Parameter] = {}

@@ -7,6 +7,7 @@ accumulation nor chunking nor the number of devices changes what a row sees.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,11 +17,13 @@ from specrun.runtime import trees
 from specrun.runtime.chunks import joined, strided
 from specrun.runtime.losses.algebra import Outputs, Term, combine, divisors
 from specrun.runtime.trees import Tree
+from specrun.spec.plan.model import Side
 
 Encode = Callable[..., jax.Array]
-"""``encode(parameters, ids [B, S], mask [B, S], keys [B] or None) -> [B, D]``"""
+"""``encode(parameters, ids [B, S], mask [B, S], keys [B] or None, side) -> [B, D]``"""
 
-_QUERY, _POSITIVE = 0, 1
+_FOLD: dict[Side, int] = {"query": 0, "positive": 1}
+"""What tells the dropout keys of the sides apart."""
 
 
 class Objective(NamedTuple):
@@ -97,13 +100,14 @@ def _value(
 ) -> Value:
     """The share of one pass, rows [B, ...], in the value of the optimizer batch."""
 
-    def side(ids: jax.Array, mask: jax.Array, fold: int) -> jax.Array:
-        keys = None if key is None else _row_keys(key, fold, rows.row)
-        return _encode_chunks(objective.encode, chunks, parameters, (ids, mask, keys))
+    def embed(ids: jax.Array, mask: jax.Array, side: Side) -> jax.Array:
+        keys = None if key is None else _row_keys(key, _FOLD[side], rows.row)
+        encode = partial(objective.encode, side=side)
+        return _encode_chunks(encode, chunks, parameters, (ids, mask, keys))
 
     outputs = Outputs(
-        side(rows.query_ids, rows.query_mask, _QUERY),
-        side(rows.positive_ids, rows.positive_mask, _POSITIVE),
+        embed(rows.query_ids, rows.query_mask, "query"),
+        embed(rows.positive_ids, rows.positive_mask, "positive"),
     )
     parts = {
         name: term.sum(parameters, outputs, rows) / over[name]

@@ -27,6 +27,7 @@ from specrun.runtime.program.settings import executable_settings
 from specrun.runtime.program.state import State
 from specrun.runtime.program.traces import TraceCounter
 from specrun.runtime.trees import Tree
+from specrun.spec.plan.model import Side
 from specrun.spec.plan.plan import Plan
 
 Metrics = dict[str, jax.Array]
@@ -42,8 +43,9 @@ class Program(NamedTuple):
     nothing. The trained and optimizer arrays of the state given are used up.
     ``enter(index, state)``: the state at the start of a segment, which shares the old one's arrays.
     ``evaluate(state, batch, control)``: ``loss`` and ``loss.NAME`` without dropout.
-    ``encode(parameters, ids, mask)``: embeddings f32 [B, D], not normalised, of int32 and bool
-    [B, S]; ``parameters`` is a state, or all parameters as one nested dict.
+    ``encode(parameters, ids, mask, side)``: embeddings f32 [B, D], not normalised, of int32 and
+    bool [B, S]; ``parameters`` is a state, or all parameters as one nested dict. Separate towers
+    need the side; a shared one embeds both.
     ``traces()``: how often Python traced the training step, by the names the plan promises.
 
     A batch is ``runtime.data.batches.Batch`` with arrays [A, B, ...], on the host or a device;
@@ -54,7 +56,7 @@ class Program(NamedTuple):
     step: Step
     enter: Callable[[int, State], State]
     evaluate: Callable[[State, Any, Control], Metrics]
-    encode: Callable[[Mapping[str, Any], Any, Any], jax.Array]
+    encode: Callable[..., jax.Array]
     traces: TraceCounter
 
 
@@ -89,8 +91,8 @@ class _Parts(NamedTuple):
     def objective(self, names: Any) -> Objective:
         """The losses named, under the encoder without the parameters of losses."""
 
-        def encode(parameters: Tree, ids: Any, mask: Any, keys: Any) -> jax.Array:
-            return self.encode(_without_losses(parameters), ids, mask, keys)
+        def encode(parameters: Tree, ids: Any, mask: Any, keys: Any, side: Side) -> jax.Array:
+            return self.encode(_without_losses(parameters), ids, mask, keys, side)
 
         train = self.plan.train
         chunks = train.batch_size // train.micro_batch_size
@@ -191,16 +193,20 @@ def _evaluate(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., Metrics]:
 
 
 def _encode(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., jax.Array]:
-    def trace(parameters: Tree, ids: jax.Array, mask: jax.Array) -> jax.Array:
+    def trace(parameters: Tree, ids: jax.Array, mask: jax.Array, side: Side | None) -> jax.Array:
         parts.counter.encoding += 1
-        return parts.encode(parameters, ids, mask, None)
+        return parts.encode(parameters, ids, mask, None, side)
 
-    compiled = _jit(parts.plan, trace)
+    compiled = _jit(parts.plan, trace, static_argnums=3)
+    shared = parts.plan.model.towers == "shared"
 
-    def encode(parameters: Mapping[str, Any], ids: Any, mask: Any) -> jax.Array:
+    def encode(
+        parameters: Mapping[str, Any], ids: Any, mask: Any, side: Side | None = None
+    ) -> jax.Array:
         rows = meshes.first_axis(mesh, ids.shape[0])
         ids, mask = jax.device_put((ids, mask), rows)
-        return compiled(_without_losses(state.parameters_of(parameters)), ids, mask)
+        side = None if shared else side  # so that both sides share one compiled function
+        return compiled(_without_losses(state.parameters_of(parameters)), ids, mask, side)
 
     return encode
 

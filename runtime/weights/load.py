@@ -77,6 +77,26 @@ def load_weights(
     return {row.path: orient(tensor.float32(), row, match.layout) for row, tensor in match.pairs}
 
 
+def load_beside(
+    plan: WeightsPlan, config: EncoderConfig, rows: tuple[TableRow, ...]
+) -> dict[str, np.ndarray]:
+    """Leaves of ``rows`` that the files hold beside the encoder, f32; none of these need be there.
+
+    Nothing is taken from a file that is gone or is not the one the plan was compiled with.
+    """
+    if any(_changed(Path(i.path), i.digest) for i in plan.files):
+        return {}
+    found = weight_files.read(Path(plan.files[0].path))
+    by_name = {canonical(t.name, config): t for t in found.tensors}
+    leaves: dict[str, np.ndarray] = {}
+    for row in rows:
+        tensor = by_name.get(file_name(row, config, plan.layout))
+        fits = tensor is not None and tensor.shape == file_shape(row, plan.layout)
+        if tensor is not None and fits and tensor.dtype in READABLE:
+            leaves[row.path] = orient(tensor.float32(), row, plan.layout)
+    return leaves
+
+
 def _changed(path: Path, digest: str) -> Diagnostic | None:
     if not path.is_file():
         return Diagnostic(

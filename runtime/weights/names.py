@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from specrun.runtime.models.bert import table as bert
+from specrun.runtime.models.roberta import table as roberta
 from specrun.runtime.weights.tensors import Tensor
 from specrun.spec.plan.model import EncoderConfig, TableRow, TextEncoderConfig
 
@@ -35,7 +36,8 @@ class Names:
 
 
 _FAMILIES: dict[str, Names] = {
-    "bert": Names(dict(bert.NAMES), bert.PREFIXES, bert.UNUSED),
+    "bert": Names(dict(bert.NAMES + bert.POOLER), bert.PREFIXES, bert.UNUSED),
+    "roberta": Names(dict(roberta.NAMES + roberta.POOLER), roberta.PREFIXES, roberta.UNUSED),
     "text_encoder": Names({}, (), ()),  # our own paths are its names
 }
 

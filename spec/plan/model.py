@@ -10,6 +10,21 @@ from specrun.spec.plan.data import Input
 
 Role = Literal["kernel", "bias", "scale", "embedding", "lora_a", "lora_b", "temperature"]
 
+Side = Literal["query", "positive"]
+SIDES: tuple[Side, ...] = ("query", "positive")
+"""What is embedded. Separate towers are called by their side, and their parameters' paths begin with it."""
+
+
+def tower_of(path: str) -> tuple[Side | None, str]:
+    """``query.layers.0.x`` → (``query``, ``layers.0.x``); (None, the path) where the network is shared."""
+    head, _, rest = path.partition(".")
+    return (head, rest) if head in SIDES else (None, path)
+
+
+def inside_layer(path: str) -> str:
+    """``query.layers.3.attention.query.kernel`` → ``attention.query.kernel``; so too for groups."""
+    return tower_of(path)[1].split(".", 2)[2]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextEncoderConfig:
@@ -31,10 +46,17 @@ class TextEncoderConfig:
     final_layer_norm: Annotated[bool, Fact(doc="LayerNorm on the pooled vector.")]
     projection_dim: Annotated[int | None, Fact(doc="Width of the head.")]
 
+    @property
+    def longest(self) -> int | None:
+        """The most tokens of a row; None is no limit."""
+        return self.max_position_embeddings if self.position_embedding == "learned" else None
+
 
 @dataclass(frozen=True, kw_only=True)
-class BertConfig:
-    kind: Annotated[Literal["bert"], Fact(doc="BERT family.")] = "bert"
+class BertShape:
+    """The numbers of BERT and of the families built like it."""
+
+    kind: Annotated[str, Fact(doc="Family.")]
     vocab_size: Annotated[int, Fact(doc="Rows of the token table.")]
     hidden_size: Annotated[int, Fact(doc="Width.")]
     num_hidden_layers: Annotated[int, Fact(doc="Blocks.")]
@@ -50,8 +72,32 @@ class BertConfig:
     pooling: Annotated[Literal["mean", "cls"], Fact(doc="Pooling.")]
     projection_dim: Annotated[int | None, Fact(doc="Width of the new head.")]
 
+    @property
+    def longest(self) -> int:
+        """The most tokens of a row: one for every row of the position table."""
+        return self.max_position_embeddings
 
-EncoderConfig = TextEncoderConfig | BertConfig
+
+@dataclass(frozen=True, kw_only=True)
+class BertConfig(BertShape):
+    kind: Annotated[Literal["bert"], Fact(doc="BERT family.")] = "bert"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobertaConfig(BertShape):
+    kind: Annotated[Literal["roberta"], Fact(doc="RoBERTa family.")] = "roberta"
+    pad_token_id: Annotated[int, Fact(doc="Id that pads, which the positions are counted from.")]
+
+    @property
+    def longest(self) -> int:
+        """Positions begin behind the padding id, so the rows up to it hold no token's position."""
+        return self.max_position_embeddings - self.pad_token_id - 1
+
+
+PretrainedConfig = BertConfig | RobertaConfig
+"""The families read from Hugging Face directories."""
+
+EncoderConfig = TextEncoderConfig | BertConfig | RobertaConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +109,17 @@ class Group:
     adapted: Annotated[
         tuple[str, ...], Fact(doc="Linear modules of a layer that carry an adapter.")
     ] = ()
+    tower: Annotated[Side | None, Fact(doc="Whose layers; null where one network is shared.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One leaf of the parameter tree. ``path`` is dotted; ``groups.0.…`` leaves have the layers as axis 0."""
+    """One leaf of the parameter tree. ``path`` is dotted; ``groups.0.…`` leaves have the layers as axis 0.
+
+    With separate towers a path begins with the side: ``query.groups.0.…``, groups being counted in each tower.
+    """
 
     path: Annotated[str, Fact(doc="Dotted path in the tree.")]
     shape: Annotated[tuple[int, ...], Fact(doc="Shape, the stack axis first where there is one.")]
@@ -99,8 +151,13 @@ class TableRow:
     @property
     def layer(self) -> int | None:
         """Index of the layer it belongs to; None outside the layers."""
-        head, _, rest = self.path.partition(".")
+        head, _, rest = tower_of(self.path)[1].partition(".")
         return int(rest.partition(".")[0]) if head == "layers" else None
+
+    @property
+    def tower(self) -> Side | None:
+        """The tower it belongs to; None where one network is shared."""
+        return tower_of(self.path)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +207,10 @@ class ModelPlan:
     total_parameters: Annotated[int, Fact(doc="All parameters.")]
     trainable_parameters: Annotated[int, Fact(doc="Trained in some segment.")]
     embedding_dim: Annotated[int, Fact(doc="Width of the embedding.")]
+    towers: Annotated[
+        Literal["shared", "separate"],
+        Fact(doc="One network, or one for queries and one for positives."),
+    ] = "shared"
     lora: Annotated[LoraPlan | None, Fact(doc="Adapters.")] = None
     weights: Annotated[
         WeightsPlan | None, Fact(doc="Where weights come from; null is the seed.")

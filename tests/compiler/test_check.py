@@ -110,7 +110,7 @@ def test_a_missing_section_is_blamed_on_the_root(key: str) -> None:
 def test_a_missing_kind_lists_the_kinds() -> None:
     found = only(check(GOOD.replace("{kind: text_encoder}", "{hidden_size: 8}")))
     assert (found.code, found.path, found.line) == ("missing-key", "model.kind", 2)
-    assert "`text_encoder` or `bert`" in found.hint
+    assert "one of `text_encoder`, `bert`, `roberta`" in found.hint
 
 
 def test_a_number_may_be_written_as_a_whole_float() -> None:

@@ -271,6 +271,108 @@ def test_lora_names_what_matched_what_and_refuses_what_matches_nothing(tmp_path:
     assert "attention.self.query" in report.messages[0]
 
 
+TOWERS = TextEncoderModel(
+    hidden_size=32, num_hidden_layers=3, num_attention_heads=2, towers="separate"
+)
+
+
+def test_separate_towers_double_the_network_and_nothing_else() -> None:
+    shared, plan = plan_of(spec()), plan_of(spec(model=TOWERS))
+    assert plan.model.total_parameters == 2 * shared.model.total_parameters
+    assert plan.model.towers == "separate"
+    names = [p.path for p in shared.model.parameters]
+    assert [p.path for p in plan.model.parameters] == [
+        f"{side}.{name}" for side in ("query", "positive") for name in names
+    ]
+    modules = {m.module: (m.total, m.trainable) for m in shared.model.modules}
+    assert {m.module: (m.total, m.trainable) for m in plan.model.modules} == {
+        f"{side}.{name}": n for side in ("query", "positive") for name, n in modules.items()
+    }
+    assert [(g.tower, g.first, g.count) for g in plan.model.groups] == [
+        ("query", 0, 3),
+        ("positive", 0, 3),
+    ]
+    assert (plan.segments[0].steps_per_epoch, plan.traces[0].name) == (
+        shared.segments[0].steps_per_epoch,
+        shared.traces[0].name,
+    )
+    assert plan.cost.weight_bytes == 2 * shared.cost.weight_bytes
+    assert plan.cost.optimizer_bytes == 2 * shared.cost.optimizer_bytes
+    assert plan.cost.activation_bytes == shared.cost.activation_bytes
+    assert plan.cost.flops_per_step == shared.cost.flops_per_step
+    assert "two towers of 3 layers" in summary(plan)
+
+
+def test_a_frozen_tower_costs_one_pass_and_keeps_no_activations() -> None:
+    whole = plan_of(spec(model=TOWERS))
+    plan = plan_of(
+        spec(model=TOWERS, train=Train(epochs=2, batch_size=100, trainable=("query.*",)))
+    )
+    assert {p.path.partition(".")[0] for p in plan.model.parameters if p.trained} == {"query"}
+    assert plan.model.trainable_parameters * 2 == plan.model.total_parameters
+    assert plan.cost.gradient_bytes * 2 == whole.cost.gradient_bytes
+    assert plan.cost.activation_bytes < whole.cost.activation_bytes / 2  # queries are the shorter
+    assert plan.cost.flops_per_step < whole.cost.flops_per_step
+
+
+def test_towers_are_grouped_each_by_what_freezes_in_it() -> None:
+    stages = (
+        Stage(name="top", epochs=1, trainable=("query.layers.2.*", "positive.layers.*")),
+        Stage(name="all", epochs=1),
+    )
+    plan = plan_of(
+        spec(
+            model=TOWERS,
+            train=Train(batch_size=100),
+            curriculum=Curriculum(stages=stages),
+            optimizer=AdamW(no_decay=("positive.layers.0.*",)),
+        )
+    )
+    assert [(g.tower, g.first, g.count) for g in plan.model.groups] == [
+        ("query", 0, 2),
+        ("query", 2, 1),
+        ("positive", 0, 1),
+        ("positive", 1, 2),
+    ]
+    paths = {p.path for p in plan.model.parameters}
+    assert {"query.groups.1.mlp.up.kernel", "positive.groups.0.mlp.up.kernel"} <= paths
+    assert "query.groups.1.mlp.up.kernel" in plan.segments[0].trained
+    assert "query.groups.0.mlp.up.kernel" in plan.segments[1].fresh
+    kept = {p.path for p in plan.model.parameters if not p.decay and p.role == "kernel"}
+    assert {path.rpartition(".groups.")[0] for path in kept} == {"positive"}
+    assert all(path.startswith("positive.groups.0.") for path in kept)
+
+
+@pytest.mark.parametrize(
+    ("target", "towers"),
+    [("value", {"query", "positive"}), ("query.*.attention.self.value", {"query"})],
+)
+def test_a_target_means_both_towers_or_the_one_it_names(
+    tmp_path: Path, target: str, towers: set[str]
+) -> None:
+    model = BertModel(name_or_path=str(tmp_path), towers="separate", projection_dim=8)
+    lora = Lora(rank=4, target_modules=(target,))
+    plan = plan_of(spec(model=model, tokenizer=None, data=_short(), lora=lora))
+    assert plan.model.lora is not None
+    found = {m.module for m in plan.model.lora.matches}
+    assert found == {f"{t}.layers.{i}.attention.self.value" for t in towers for i in range(3)}
+    adapted = {g.tower for g in plan.model.groups if g.adapted}
+    assert adapted == towers
+    heads = {p.path for p in plan.model.parameters if p.trained and p.role == "kernel"}
+    assert heads == {"query.projection.kernel", "positive.projection.kernel"}
+    assert "on 3 layers" in summary(plan) or len(towers) == 2
+    assert "attention.self.value" in summary(plan)
+
+
+def test_patterns_of_one_network_are_refused_for_two() -> None:
+    """A pattern that named the shared network's paths would silently name nothing."""
+    train = Train(epochs=1, trainable=("layers.*",))
+    draft, report = draft_of(spec(model=TOWERS, train=train))
+    assert ("error", "train.trainable[0]", "no-match") in report.found
+    assert "top modules: positive.*, query.*" in report.messages[0]
+    assert draft.groups == ()
+
+
 def test_rslora_scales_by_the_root_of_the_rank(tmp_path: Path) -> None:
     plan = plan_of(
         bert(tmp_path, lora=Lora(rank=16, alpha=8.0, target_modules=("value",), rslora=True))

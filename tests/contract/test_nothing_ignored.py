@@ -136,7 +136,9 @@ def embeddings(plan: Plan) -> object:
     _, batch = _batches(plan).at(0)
     program = _program(plan)
     return np.asarray(
-        program.encode(program.init(plan.seed), batch.positive_ids[0], batch.positive_mask[0])
+        program.encode(
+            program.init(plan.seed), batch.positive_ids[0], batch.positive_mask[0], "positive"
+        )
     ).tobytes()
 
 
@@ -354,6 +356,7 @@ TABLE: tuple[Case, ...] = (
     model("pooling", "cls", embeddings),
     model("final_layer_norm", "false", start),
     model("projection_dim", "8", start),
+    model("towers", "separate", start),
     # tokenizer
     Case("tokenizer", ("tokenizer=null",), refused),
     Case("tokenizer{train}.kind", ("tokenizer={kind: file, path: no.json}",), refused),
@@ -601,11 +604,19 @@ TABLE: tuple[Case, ...] = (
 
 ELSEWHERE = {
     "model{bert}.kind": "tests/parity and test_bert_keys",
-    "model{bert}.name_or_path": "test_bert_keys",
+    "model{bert}.name_or_path": "test_another_directory_gives_other_weights",
     "model{bert}.hidden_dropout_prob": "test_bert_keys",
     "model{bert}.attention_probs_dropout_prob": "test_bert_keys",
     "model{bert}.pooling": "test_bert_keys",
     "model{bert}.projection_dim": "test_bert_keys",
+    "model{bert}.towers": "test_bert_keys",
+    "model{roberta}.kind": "tests/parity and tests/front/test_pretrained.py",
+    "model{roberta}.name_or_path": "test_another_directory_gives_other_weights",
+    "model{roberta}.hidden_dropout_prob": "test_roberta_keys",
+    "model{roberta}.attention_probs_dropout_prob": "test_roberta_keys",
+    "model{roberta}.pooling": "test_roberta_keys",
+    "model{roberta}.projection_dim": "test_roberta_keys",
+    "model{roberta}.towers": "test_roberta_keys",
     "tokenizer{file}.kind": "test_tokenizer_file",
     "tokenizer{file}.path": "test_tokenizer_file",
     "evaluation.batch_size": "test_evaluation_batch",
@@ -646,45 +657,73 @@ def test_an_unchanged_spec_changes_nothing(folder: Path) -> None:
         assert artefact(compiled(())) == artefact(compiled(()))
 
 
-def bert(folder: Path, *more: str) -> tuple[str, ...]:
-    """The base spec on a tiny BERT with a tokenizer of its own."""
-    text = json.dumps(str(GOLDEN))
-    ids = folder / "tiny-tokenizer.json"
+def pretrained(
+    folder: Path, *more: str, kind: str = "bert", directory: Path = GOLDEN
+) -> tuple[str, ...]:
+    """The base spec on a tiny BERT or RoBERTa with a tokenizer that pads with its id."""
+    text = json.dumps(str(directory))
+    ids = folder / f"tiny-tokenizer-{kind}.json"
     if not ids.exists():
         from tokenizers import Tokenizer, models, pre_tokenizers
 
-        words = {"[PAD]": 0, "[UNK]": 1, "open": 2, "a": 3, "file": 4, "x": 5, "return": 6}
+        pad = {"bert": 0, "roberta": 1}[kind]
+        words = {"[PAD]": pad, "[UNK]": 1 - pad}
+        words |= {word: i for i, word in enumerate(("open", "a", "file", "x", "return"), 2)}
         made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
         made.pre_tokenizer = pre_tokenizers.Whitespace()
         made.save(str(ids))
     base = (
-        f"model={{kind: bert, name_or_path: {text}}}",
+        f"model={{kind: {kind}, name_or_path: {text}}}",
         f"tokenizer={{kind: file, path: {json.dumps(str(ids))}}}",
     )
     return (*base, "data.max_length={query: 8, positive: 12}", *more)
 
 
+FAMILY_KEYS: tuple[tuple[str, Artefact], ...] = (
+    ("model.hidden_dropout_prob=0.5", after_a_step),
+    ("model.attention_probs_dropout_prob=0.5", after_a_step),
+    ("model.pooling=cls", embeddings),
+    ("model.projection_dim=4", start),
+    ("model.towers=separate", start),
+)
+
+
+@pytest.mark.parametrize(("setting", "artefact"), FAMILY_KEYS)
+def test_bert_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+    before, after = compiled(pretrained(folder)), compiled(pretrained(folder, setting))
+    assert artefact(before) != artefact(after)
+
+
+@pytest.mark.parametrize(("setting", "artefact"), FAMILY_KEYS)
+def test_roberta_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+    own = {"kind": "roberta", "directory": GOLDEN.parent / "roberta_torch"}
+    before, after = (
+        compiled(pretrained(folder, **own)),
+        compiled(pretrained(folder, setting, **own)),
+    )
+    assert artefact(before) != artefact(after)
+
+
 @pytest.mark.parametrize(
-    ("setting", "artefact"),
+    ("kind", "one", "other"),
     [
-        ("model.hidden_dropout_prob=0.5", after_a_step),
-        ("model.attention_probs_dropout_prob=0.5", after_a_step),
-        ("model.pooling=cls", embeddings),
-        ("model.projection_dim=4", start),
-        ("model.name_or_path=" + json.dumps(str(GOLDEN.parent / "flax_msgpack")), heading),
+        ("bert", "torch_safetensors", "flax_msgpack"),
+        ("roberta", "roberta_torch", "xlmr_torch"),
     ],
 )
-def test_bert_keys(setting: str, artefact: Artefact, folder: Path) -> None:
-    before, after = compiled(bert(folder)), compiled(bert(folder, setting))
-    if artefact is heading:
-        assert before.model.weights != after.model.weights
-    else:
-        assert artefact(before) != artefact(after)
+def test_another_directory_gives_other_weights(
+    kind: str, one: str, other: str, folder: Path
+) -> None:
+    plans = [
+        compiled(pretrained(folder, kind=kind, directory=GOLDEN.parent / name))
+        for name in (one, other)
+    ]
+    assert plans[0].model.weights != plans[1].model.weights
 
 
 def test_tokenizer_file(folder: Path) -> None:
-    path = compiled(bert(folder)).tokenizer.source
-    assert tokenizer(compiled(bert(folder))) != tokenizer(compiled(()))
+    path = compiled(pretrained(folder)).tokenizer.source
+    assert tokenizer(compiled(pretrained(folder))) != tokenizer(compiled(()))
     assert path.kind == "file"
 
 
@@ -699,9 +738,9 @@ def test_evaluation_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
         def build(plan: Plan, size: str = size) -> Any:
             made = original(plan)
 
-            def encode(parameters: Any, ids: Any, mask: Any) -> Any:
+            def encode(parameters: Any, ids: Any, mask: Any, side: Any) -> Any:
                 widths.setdefault(size, set()).add(ids.shape[0])
-                return made.encode(parameters, ids, mask)
+                return made.encode(parameters, ids, mask, side)
 
             return made._replace(encode=encode)
 

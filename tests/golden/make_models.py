@@ -1,16 +1,20 @@
 """Make the checked-in weights of tests/golden/models with the libraries that define the formats.
 
 Needs an environment of its own: ``pip install "transformers==4.57.6" "flax==0.12.8" "jax==0.10.2" torch``, since
-transformers 5 no longer has Flax classes. Run ``python tests/golden/make_models.py`` from the repository's root.
+transformers 5 no longer has Flax classes. Run ``python tests/golden/make_models.py [bert] [roberta] [xlmr]`` from the
+repository's root; without names all are made.
 
-Every folder holds the same tiny random BERT in another flavour; ``expected.npz`` holds torch's own hidden states.
+The folders of a family hold the same tiny random network in other flavours; ``expected*.npz`` hold torch's own hidden
+states, pooled.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +32,18 @@ CONFIG = {
 }
 
 
-def main() -> None:
-    torch.manual_seed(0)
+PAD_ID = 1
+"""RoBERTa's; its positions begin behind it."""
+
+
+def main(names: list[str]) -> None:
+    makers = {"bert": bert, "roberta": roberta, "xlmr": xlmr}
+    for name in names or makers:
+        torch.manual_seed(0)
+        makers[name]()
+
+
+def bert() -> None:
     config = transformers.BertConfig(**CONFIG)
     masked = transformers.BertForMaskedLM(config).eval()
     with torch.no_grad():
@@ -50,7 +64,56 @@ def main() -> None:
     write("flax_safetensors", lambda d: flax.save_pretrained(d, safe_serialization=True))
     head = transformers.FlaxBertForMaskedLM.from_pretrained(ROOT / "torch_head", from_pt=True)
     write("flax_head", lambda d: head.save_pretrained(d))
-    expected(theirs)
+    expected(theirs, "expected.npz", 0)
+    versions = {"transformers": transformers.__version__, "torch": torch.__version__}
+    (ROOT / "versions.json").write_text(json.dumps(versions) + "\n")
+
+
+def roberta() -> None:
+    masked = moved(transformers.RobertaForMaskedLM(transformers.RobertaConfig(**roberta_config())))
+    theirs = body(masked.roberta, transformers.RobertaModel)
+    write("roberta_torch", lambda d: theirs.save_pretrained(d))
+    write("roberta_torch_head", lambda d: masked.save_pretrained(d))
+    flax = transformers.FlaxRobertaModel.from_pretrained(ROOT / "roberta_torch", from_pt=True)
+    write("roberta_flax", lambda d: flax.save_pretrained(d))
+    head = transformers.FlaxRobertaForMaskedLM.from_pretrained(
+        ROOT / "roberta_torch_head", from_pt=True
+    )
+    write("roberta_flax_head", lambda d: head.save_pretrained(d))
+    expected(theirs, "expected_roberta.npz", PAD_ID)
+
+
+def xlmr() -> None:
+    config = transformers.XLMRobertaConfig(**roberta_config())
+    judge = moved(transformers.XLMRobertaForSequenceClassification(config))
+    theirs = body(judge.roberta, transformers.XLMRobertaModel)
+    write("xlmr_torch_head", lambda d: judge.save_pretrained(d))
+    write("xlmr_torch", lambda d: theirs.save_pretrained(d))
+    flax = transformers.FlaxXLMRobertaModel.from_pretrained(ROOT / "xlmr_torch", from_pt=True)
+    write("xlmr_flax", lambda d: flax.save_pretrained(d))
+    expected(theirs, "expected_xlmr.npz", PAD_ID)
+
+
+def roberta_config() -> dict[str, Any]:
+    """Twelve positions behind the padding id, one token type, ids as the real models have them."""
+    ids = {"bos_token_id": 0, "pad_token_id": PAD_ID, "eos_token_id": 2}
+    more = {"max_position_embeddings": 14, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+    return CONFIG | ids | more
+
+
+def moved(model: Any) -> Any:
+    """The model with no bias at zero and no scale at one."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def body(network: Any, kind: Any) -> Any:
+    """The network of a head model as a model of its own, with a pooler as the class makes one."""
+    made = kind(network.config).eval()
+    made.load_state_dict(network.state_dict(), strict=False)
+    return made
 
 
 def write(name: str, save) -> None:
@@ -61,17 +124,20 @@ def write(name: str, save) -> None:
     print(f"{name}: {sum(p.stat().st_size for p in folder.iterdir())} bytes")
 
 
-def expected(model: transformers.BertModel) -> None:
+def expected(model: Any, name: str, pad_id: int) -> None:
+    """Mean and first token of four padded rows; RoBERTa's hold a padding id among the tokens, too."""
     ids = np.random.default_rng(0).integers(1, 40, (4, 9)).astype(np.int32)
     mask = np.arange(9)[None] < np.array([9, 1, 5, 8])[:, None]
+    if pad_id:
+        ids = np.where(ids == pad_id, 3, ids)
+        ids[3, 4] = pad_id
+        ids = np.where(mask, ids, pad_id).astype(np.int32)
     with torch.no_grad():
         hidden = model(torch.tensor(ids).long(), torch.tensor(mask).long()).last_hidden_state
     weight = torch.tensor(mask)[..., None].float()
     mean = (hidden * weight).sum(1) / weight.sum(1)
-    np.savez(ROOT / "expected.npz", ids=ids, mask=mask, mean=mean.numpy(), cls=hidden[:, 0].numpy())
-    versions = {"transformers": transformers.__version__, "torch": torch.__version__}
-    (ROOT / "versions.json").write_text(json.dumps(versions) + "\n")
+    np.savez(ROOT / name, ids=ids, mask=mask, mean=mean.numpy(), cls=hidden[:, 0].numpy())
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""BERT on tiny random weights against transformers' BertModel: hidden states, embeddings, gradients."""
+"""BERT and RoBERTa on tiny random weights against transformers: hidden states, embeddings, gradients."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from specrun.runtime.models.bert import table
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
+from specrun.runtime.models.families import family_of
 from specrun.runtime.models.stacking import unstack
 from specrun.runtime.models.tables import rows
 from specrun.runtime.weights.names import write_names
@@ -36,7 +36,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def make(tmp_path: Path, **changes: Any) -> Any:
+ROBERTAS = {
+    "roberta": "RobertaModel",
+    "xlm-roberta": "XLMRobertaModel",
+    "camembert": "CamembertModel",
+}
+
+
+def make(tmp_path: Path, model_type: str = "bert", **changes: Any) -> Any:
     values: dict[str, Any] = {
         "vocab_size": 60,
         "hidden_size": 32,
@@ -47,8 +54,9 @@ def make(tmp_path: Path, **changes: Any) -> Any:
         "initializer_range": 0.2,
     }
     torch.manual_seed(0)
-    config = transformers.BertConfig(**{**values, **changes}, attn_implementation="eager")
-    model = transformers.BertModel(config).eval()
+    changes = {**values, **changes, "attn_implementation": "eager"}
+    config = transformers.AutoConfig.for_model(model_type, **changes)
+    model = transformers.AutoModel.from_config(config).eval()
     with torch.no_grad():  # so that no bias is zero and no scale one
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -74,13 +82,55 @@ def pooled(model: Any, ids: np.ndarray, mask: np.ndarray, pooling: str) -> Any:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_outputs_and_gradients_equal_torch(tmp_path: Path, variant: str, pooling: str):
-    theirs = make(tmp_path, **VARIANTS[variant])
+    compare(tmp_path, make(tmp_path, **VARIANTS[variant]), batch(), pooling)
+
+
+ROBERTA_VARIANTS: dict[str, dict[str, Any]] = {
+    "one type": {"type_vocab_size": 1, "layer_norm_eps": 1e-5},
+    "two types, no room to spare": {"max_position_embeddings": 13},
+    "padding id 0": {"pad_token_id": 0, "bos_token_id": 1},
+    "padding id 5": {"pad_token_id": 5, "hidden_act": "gelu_new"},
+}
+
+
+@pytest.mark.parametrize("model_type", ROBERTAS)
+@pytest.mark.parametrize("variant", ROBERTA_VARIANTS)
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_robertas_outputs_and_gradients_equal_torch(
+    tmp_path: Path, model_type: str, variant: str, pooling: str
+):
+    theirs = make(tmp_path, model_type, **ROBERTA_VARIANTS[variant])
+    assert type(theirs).__name__ == ROBERTAS[model_type]
+    pad = theirs.config.pad_token_id
+    ids, mask = batch()
+    ids = np.where(mask, np.where(ids == pad, 7, ids), pad).astype(np.int32)
+    compare(tmp_path, theirs, (ids, mask), pooling)
+
+
+def test_roberta_gives_a_padding_id_among_the_tokens_torchs_output(tmp_path: Path):
+    """Its own embedding is frozen in torch, so only the output is compared."""
+    theirs = make(tmp_path, "roberta")
+    found = inspect(tmp_path)
+    model = model_plan(found.config, weights=found.weights)
+    ids, mask = batch()
+    ids = np.where(mask, ids, 1).astype(np.int32)
+    ids[0, 3] = ids[2, 0] = 1
+    with torch.no_grad():
+        expected = pooled(theirs, ids, mask, "mean").numpy()
+    out = build_encoder(model).encode(initial_parameters(model, 0), ids, mask)
+    np.testing.assert_allclose(out, expected, atol=OUTPUT, rtol=0)
+
+
+def compare(
+    tmp_path: Path, theirs: Any, rows_: tuple[np.ndarray, np.ndarray], pooling: str
+) -> None:
+    """Output and gradient of every tensor, of torch's model and of what we read from its files."""
     found = inspect(tmp_path)
     config = replace(found.config, pooling=pooling)
     model = model_plan(config, weights=found.weights)
     params = initial_parameters(model, 0)
     encode = build_encoder(model).encode
-    ids, mask = batch()
+    ids, mask = rows_
     target = np.random.default_rng(1).normal(size=(5, 32)).astype(np.float32)
 
     expected = pooled(theirs, ids, mask, pooling)
@@ -98,8 +148,9 @@ def test_outputs_and_gradients_equal_torch(tmp_path: Path, variant: str, pooling
         np.testing.assert_allclose(leaf / scale, other / scale, atol=GRADIENT, err_msg=name)
 
 
-def test_every_tensor_of_the_file_comes_back_under_its_name(tmp_path: Path):
-    theirs = make(tmp_path)
+@pytest.mark.parametrize("model_type", ["bert", *ROBERTAS])
+def test_every_tensor_of_the_file_comes_back_under_its_name(tmp_path: Path, model_type: str):
+    theirs = make(tmp_path, model_type)
     found = inspect(tmp_path)
     model = model_plan(found.config, weights=found.weights)
     leaves = unstack(initial_parameters(model, 0), model.groups)
@@ -111,10 +162,13 @@ def test_every_tensor_of_the_file_comes_back_under_its_name(tmp_path: Path):
         np.testing.assert_array_equal(written[name], tensor)
 
 
-def test_the_defaults_are_those_of_transformers(tmp_path: Path):
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+@pytest.mark.parametrize("model_type", ["bert", *ROBERTAS])
+def test_the_defaults_are_those_of_transformers(tmp_path: Path, model_type: str):
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{model_type}"}}')
     theirs = transformers.AutoConfig.from_pretrained(tmp_path)
-    assert {key: getattr(theirs, key) for key in table.DEFAULTS} == table.DEFAULTS
     found = inspect(tmp_path)
-    assert {key: getattr(found.config, key) for key in table.DEFAULTS} == table.DEFAULTS
+    family = family_of(model_type)
+    assert family is not None
+    for key in family.defaults:
+        assert getattr(found.config, key) == getattr(theirs, key), key
     assert found.weights is None

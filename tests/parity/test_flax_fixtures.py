@@ -35,6 +35,20 @@ def test_the_stored_output_is_that_of_todays_torch(flavour: str):
 
 
 @pytest.mark.parametrize(
+    "flavour", ["roberta_torch", "roberta_torch_head", "xlmr_torch", "xlmr_torch_head"]
+)
+def test_the_stored_output_of_roberta_is_that_of_todays_torch(flavour: str):
+    model = transformers.AutoModel.from_pretrained(GOLDEN / flavour).eval()
+    with np.load(GOLDEN / f"expected_{flavour.partition('_')[0]}.npz") as golden, torch.no_grad():
+        mask = torch.tensor(golden["mask"])
+        hidden = model(torch.tensor(golden["ids"]).long(), attention_mask=mask.long())
+        x, weight = hidden.last_hidden_state, mask[..., None].float()
+        mean = ((x * weight).sum(1) / weight.sum(1)).numpy()
+        np.testing.assert_allclose(mean, golden["mean"], atol=OUTPUT, rtol=0)
+        np.testing.assert_allclose(x[:, 0].numpy(), golden["cls"], atol=OUTPUT, rtol=0)
+
+
+@pytest.mark.parametrize(
     "flavour", ["flax_msgpack", "flax_sharded", "flax_safetensors", "flax_head"]
 )
 def test_a_flax_file_under_torch_names_is_torchs_state(flavour: str):

@@ -19,7 +19,7 @@ from specrun.spec.plan.data import HeldOutFraction, JsonlSource, TokenizerPlan, 
 from specrun.spec.plan.file import write_plan
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import MatryoshkaPlan
-from tests.runtime.plans import make_infonce, make_model, make_plan
+from tests.runtime.plans import make_infonce, make_model, make_plan, separate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
 MATRYOSHKA = MatryoshkaPlan(dims=(16, 8, 4), weights=(1.0, 1.0, 1.0), reduce="mean")
@@ -58,13 +58,15 @@ def make_run(
     *,
     lora: Any = None,
     source: JsonlSource | None = None,
+    towers: bool = False,
     saved: tuple[str, ...] = ("best", "final"),
 ) -> Plan:
     """A run's folder whose best/ and final/ hold different parameters."""
     text = tokenizer_text()
     losses = (make_infonce(train_temperature=True),)
+    model = make_model(lora=lora, losses=losses)
     plan = make_plan(
-        losses=losses, model=make_model(lora=lora, losses=losses), matryoshka=MATRYOSHKA
+        losses=losses, model=separate(model) if towers else model, matryoshka=MATRYOSHKA
     )
     trained = TrainedTokenizer(
         vocab_size=64, min_frequency=1, lowercase=True, split_identifiers=True

@@ -23,6 +23,7 @@ from specrun.spec.plan.data import (
     TrainedTokenizer,
 )
 from specrun.spec.plan.model import (
+    SIDES,
     AdapterMatch,
     Group,
     LoraPlan,
@@ -95,6 +96,34 @@ def make_model(
         total_parameters=total,
         trainable_parameters=total,
         embedding_dim=config.projection_dim or config.hidden_size,
+        lora=lora,
+    )
+
+
+def separate(model: ModelPlan) -> ModelPlan:
+    """The model with a network of its own for each side; parameters of losses stay one."""
+    own = [p for p in model.parameters if not p.path.startswith("losses.")]
+    losses = tuple(p for p in model.parameters if p.path.startswith("losses."))
+    parameters = tuple(
+        dataclasses.replace(p, path=f"{side}.{p.path}") for side in SIDES for p in own
+    )
+    groups = tuple(dataclasses.replace(g, tower=side) for side in SIDES for g in model.groups)
+    lora = model.lora
+    if lora is not None:
+        matches = tuple(
+            dataclasses.replace(m, module=f"{side}.{m.module}")
+            for side in SIDES
+            for m in lora.matches
+        )
+        lora = dataclasses.replace(lora, matches=matches)
+    total = sum(p.size for p in parameters + losses)
+    return dataclasses.replace(
+        model,
+        towers="separate",
+        groups=groups,
+        parameters=parameters + losses,
+        total_parameters=total,
+        trainable_parameters=total,
         lora=lora,
     )
 

@@ -104,7 +104,9 @@ def evaluator(plan: Plan) -> tuple[Evaluator, list[np.ndarray], list[np.ndarray]
     tokens = SimpleNamespace(
         validation=SimpleNamespace(queries=queries, positives=candidates), pad_id=PAD
     )
-    program = SimpleNamespace(encode=lambda state, ids, mask: state * mean_encode(ids, mask))
+    program = SimpleNamespace(
+        encode=lambda state, ids, mask, side: state[side] * mean_encode(ids, mask)
+    )
     assert plan.evaluation
     made = Evaluator(plan, plan.evaluation, pairs, tokens, program)  # type: ignore[arg-type]
     return made, queries, candidates, pairs
@@ -113,11 +115,12 @@ def evaluator(plan: Plan) -> tuple[Evaluator, list[np.ndarray], list[np.ndarray]
 def test_metrics_are_those_of_all_queries_against_all_candidates_at_each_width():
     plan = make_plan(evaluation={"dims": (16, 4), "metrics": ("mrr@10", "recall@1")})
     evaluate, queries, candidates, pairs = evaluator(plan)
-    found = evaluate(2.0)
+    state = {side: TABLE[i] for i, side in enumerate(("query", "positive"))}  # each side its own
+    found = evaluate(state)
     expected = {}
     for width, suffix in ((16, ""), (4, " at 4")):
-        left = np.stack([TABLE[queries[i]].mean(axis=0) for i in pairs.queries])
-        right = np.stack([TABLE[candidates[i]].mean(axis=0) for i in pairs.candidates])
+        left = np.stack([TABLE[queries[i]].mean(axis=0) for i in pairs.queries]) * TABLE[0]
+        right = np.stack([TABLE[candidates[i]].mean(axis=0) for i in pairs.candidates]) * TABLE[1]
         values = retrieval_metrics(
             normalised(left, width),
             normalised(right, width),

@@ -12,9 +12,11 @@ import jax
 import numpy as np
 import pytest
 
+from specrun.cli import main
 from specrun.runtime.data.tokenizer import Tokenizer
 from specrun.runtime.loop.parameters import read_parameters, write_parameters
 from specrun.runtime.models.encoder import build_encoder
+from specrun.runtime.models.towers import tower
 from specrun.runtime.predict import trained
 from specrun.runtime.predict.predictor import Predictor, encode_file
 from specrun.spec.diagnostics import InputError
@@ -63,6 +65,55 @@ def test_a_run_embeds_as_its_encoder_does(folder: Path):
 def test_sides_have_their_own_lengths(folder: Path):
     found = Predictor(folder).encode_text(TEXTS, side="query")
     np.testing.assert_allclose(found, by_hand(folder, "best", TEXTS, 6), atol=SAME)
+
+
+def test_query_and_document_are_the_two_sides(folder: Path):
+    predictor = Predictor(folder)
+    query = predictor.encode_query(TEXTS, dimension=8, batch_size=2)
+    document = predictor.encode_document(TEXTS, dimension=8)
+    np.testing.assert_allclose(
+        query, predictor.encode_text(TEXTS, dimension=8, side="query"), atol=SAME
+    )
+    np.testing.assert_array_equal(document, predictor.encode_text(TEXTS, dimension=8))
+
+
+@pytest.mark.parametrize("lora", [None, make_lora(scale=1.5)])
+def test_separate_towers_embed_each_side_by_its_own(tmp_path: Path, lora: Any):
+    make_run(tmp_path, towers=True, lora=lora)
+    predictor = Predictor(tmp_path)
+    plan = read_plan(tmp_path / "plan.json")
+    parameters = read_parameters(tmp_path / "best")
+    found = {}
+    for side, length in (("query", 6), ("positive", 8)):
+        encode = jax.jit(build_encoder(tower(plan.model, side)).encode)
+        rows = []
+        for ids in Tokenizer(tokenizer_text()).encode(TEXTS, length):
+            rows.append(encode(parameters[side], ids[None], np.ones((1, len(ids)), bool)))
+        expected = np.concatenate(rows)
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        found[side] = predictor.encode_text(TEXTS, side=side)
+        np.testing.assert_allclose(found[side], expected, atol=2 * SAME)
+    assert np.abs(found["query"] - found["positive"]).max() > 0.1
+    np.testing.assert_array_equal(predictor.encode_query(TEXTS), found["query"])
+    np.testing.assert_array_equal(predictor.encode_document(TEXTS), found["positive"])
+
+
+def test_separate_towers_must_be_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    make_run(tmp_path / "run", towers=True)
+    fault(lambda: Predictor(tmp_path / "run").encode_text(["a"]), "separate towers", "encode_query")
+    (tmp_path / "texts.txt").write_text("open a file\n")
+    arguments = ["encode", str(tmp_path / "run"), str(tmp_path / "texts.txt")]
+    target = tmp_path / "out.npy"
+    assert main([*arguments, "-o", str(target)]) == 2
+    assert "--side query or document" in capsys.readouterr().err
+    assert not target.exists()
+    predictor = Predictor(tmp_path / "run")
+    for side, embed in (
+        ("query", predictor.encode_query),
+        ("document", predictor.encode_document),
+    ):
+        assert main([*arguments, "-o", str(target), "--side", side]) == 0
+        np.testing.assert_array_equal(np.load(target), embed(["open a file"]))
 
 
 def test_final_parameters_on_request_or_where_there_are_no_best(folder: Path, tmp_path: Path):
@@ -148,7 +199,7 @@ def test_shapes_compiled_stay_few(directory: Path):
     predictor = Predictor(directory)
     shapes = set()
     encode = predictor._encode
-    predictor._encode = lambda ids, mask: shapes.add(ids.shape) or encode(ids, mask)
+    predictor._encode = lambda ids, *more: shapes.add(ids.shape) or encode(ids, *more)
     texts = ["a" * (n % 50) for n in range(400)]
     for count in (400, 397, 133):
         predictor.encode_text(texts[:count], batch_size=16)

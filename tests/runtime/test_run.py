@@ -170,6 +170,30 @@ def test_dropout_layers_and_frozen_parts_go_on_bit_for_bit(
     assert "mrr@10 at 8" in found.metrics
 
 
+def test_separate_towers_go_on_bit_for_bit(work: Path, monkeypatch: pytest.MonkeyPatch):
+    """The first stage trains one tower; the digests, best/ and final/ hold both."""
+    plan = made(
+        work,
+        *RICH,
+        "model.towers=separate",
+        "curriculum.stages.0.trainable=['query.*']",
+        "optimizer.no_decay=['positive.embeddings.*']",
+    )
+    first, second = plan.segments
+    assert {p.partition(".")[0] for p in first.trained} == {"query", "losses"}
+    assert {p.partition(".")[0] for p in second.fresh} >= {"positive"}
+    straight = run(plan, quiet=True)
+    shutil.move("run", "straight")
+    interrupted(plan, first.stop_step - 1, monkeypatch)
+    interrupted(plan, second.first_step + 1, monkeypatch)
+    found = run(plan, quiet=True)
+    assert dataclasses.replace(found, times=straight.times) == straight
+    for name in ("metrics.jsonl", "final/parameters.safetensors", "best/manifest.json"):
+        assert Path("run", name).read_bytes() == Path("straight", name).read_bytes()
+    leaves = read_manifest(Path("run/final"))["leaves"]
+    assert set(leaves) == {p.path for p in plan.model.parameters}
+
+
 def test_another_run_is_refused_by_the_names_of_its_fields(work: Path, whole: RunResult):
     copied(whole)
     with pytest.raises(InputError) as error:

@@ -75,6 +75,19 @@ def test_the_run_s_own_rows_of_both_splits_are_found_once(run: Path):
     assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
 
 
+def test_separate_towers_search_with_one_among_the_others(tmp_path: Path):
+    """Queries are embedded by the query tower, rows by the other."""
+    rows = [{"question": f"how to {w}", "answer": f"{w}(x)"} for w in WORDS]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = JsonlSource(path=str(tmp_path / "pairs.jsonl"), query="question", positive="answer")
+    make_run(tmp_path / "run", source=source, towers=True)
+    predictor = Predictor(tmp_path / "run")
+    hits = search(tmp_path / "run", "how to read", top=10)
+    texts = [hit.text for hit in hits]
+    cosines = predictor.encode_query(["how to read"]) @ predictor.encode_document(texts).T
+    np.testing.assert_allclose([hit.score for hit in hits], cosines[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("dimension", [None, 8])
 def test_scores_are_the_cosines(run: Path, dimension: int | None):
     predictor = Predictor(run)

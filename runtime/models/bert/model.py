@@ -23,7 +23,7 @@ from specrun.runtime.models.modules import (
     fork,
     gelu,
 )
-from specrun.spec.plan.model import BertConfig
+from specrun.spec.plan.model import BertShape
 
 Adapters = dict[str, Adapter]
 
@@ -44,7 +44,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 class Embeddings(nnx.Module):
     """ids [B, S] → [B, S, D]: word + position + type 0, norm, dropout."""
 
-    def __init__(self, config: BertConfig):
+    def __init__(self, config: BertShape):
         width = config.hidden_size
         self.word_embeddings = Embedding(config.vocab_size, width)
         self.position_embeddings = Embedding(config.max_position_embeddings, width)
@@ -53,15 +53,19 @@ class Embeddings(nnx.Module):
         self.rate = config.hidden_dropout_prob
 
     def __call__(self, ids: jax.Array, key: Keys) -> jax.Array:
-        position = self.position_embeddings.embedding[...][: ids.shape[1]]
+        position = self.positions(ids)  # [S, D] or [B, S, D]
         x = self.word_embeddings(ids) + (position + self.token_type_embeddings.embedding[0])
         return dropout(self.LayerNorm(x), self.rate, key)
+
+    def positions(self, ids: jax.Array) -> jax.Array:
+        """Embeddings of the places 0, 1, …"""
+        return self.position_embeddings.embedding[...][: ids.shape[1]]
 
 
 class SelfAttention(nnx.Module):
     """x [B, S, D], mask bool [B, S] → [B, S, D], before the output matrix."""
 
-    def __init__(self, config: BertConfig, adapters: Adapters):
+    def __init__(self, config: BertShape, adapters: Adapters):
         for name in ("query", "key", "value"):
             adapter = adapters.get(f"attention.self.{name}")
             setattr(self, name, Dense(config.hidden_size, config.hidden_size, adapter=adapter))
@@ -79,7 +83,7 @@ class SelfAttention(nnx.Module):
 class Output(nnx.Module):
     """norm(residual + dropout(dense(x))): the end of both halves of a block."""
 
-    def __init__(self, n_in: int, config: BertConfig, adapter: Adapter | None):
+    def __init__(self, n_in: int, config: BertShape, adapter: Adapter | None):
         self.dense = Dense(n_in, config.hidden_size, adapter=adapter)
         self.LayerNorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.rate = config.hidden_dropout_prob
@@ -92,7 +96,7 @@ class Output(nnx.Module):
 class Attention(nnx.Module):
     """The first half of a block: x [B, S, D] → [B, S, D]."""
 
-    def __init__(self, config: BertConfig, adapters: Adapters):
+    def __init__(self, config: BertShape, adapters: Adapters):
         self.self = SelfAttention(config, adapters)
         self.output = Output(config.hidden_size, config, adapters.get("attention.output.dense"))
 
@@ -104,7 +108,7 @@ class Attention(nnx.Module):
 class Intermediate(nnx.Module):
     """x [B, S, D] → [B, S, inner]."""
 
-    def __init__(self, config: BertConfig, adapters: Adapters):
+    def __init__(self, config: BertShape, adapters: Adapters):
         adapter = adapters.get("intermediate.dense")
         self.dense = Dense(config.hidden_size, config.intermediate_size, adapter=adapter)
         self.activation = config.hidden_act
@@ -116,7 +120,7 @@ class Intermediate(nnx.Module):
 class Layer(nnx.Module):
     """One post-LN block: x [B, S, D] → [B, S, D]."""
 
-    def __init__(self, config: BertConfig, adapters: Adapters):
+    def __init__(self, config: BertShape, adapters: Adapters):
         self.attention = Attention(config, adapters)
         self.intermediate = Intermediate(config, adapters)
         self.output = Output(config.intermediate_size, config, adapters.get("output.dense"))
@@ -130,8 +134,8 @@ class Layer(nnx.Module):
 class Ends(nnx.Module):
     """What lies outside the layers: ``embed`` before them, ``finish`` on the pooled vector [B, D]."""
 
-    def __init__(self, config: BertConfig):
-        self.embeddings = Embeddings(config)
+    def __init__(self, config: BertShape, embeddings: Callable[[Any], nnx.Module] = Embeddings):
+        self.embeddings = embeddings(config)
         self.projection = (
             Dense(config.hidden_size, config.projection_dim, bias=False)
             if config.projection_dim is not None
@@ -145,7 +149,7 @@ class Ends(nnx.Module):
         return pooled if self.projection is None else self.projection(pooled)
 
 
-def context(config: BertConfig, mask: jax.Array) -> tuple[Any, ...]:
+def context(config: BertShape, mask: jax.Array) -> tuple[Any, ...]:
     """What every layer is given besides x and its key: the mask."""
     del config
     return (mask,)

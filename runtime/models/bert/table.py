@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specrun.runtime.models.shapes import check_heads, dense, embedding, norm
-from specrun.spec.plan.model import BertConfig, TableRow
+from specrun.spec.plan.model import BertShape, TableRow
 
-MODEL_TYPES = ("bert",)
-"""Values of ``model_type`` in config.json that this family reads."""
+MODEL_TYPES = {"bert": "BertModel"}
+"""Values of ``model_type`` in config.json that this family reads, with transformers' class of the bare network."""
 
 DEFAULTS: dict[str, int | float | str | bool] = {
     "vocab_size": 30522,
@@ -80,8 +80,20 @@ NAMES = (
 )
 """Our leaf ↔ the module of ``BertModel`` that holds it; the leaf's name and orientation follow from its role."""
 
+POOLER = (
+    ("pooler.dense.kernel", "pooler.dense"),
+    ("pooler.dense.bias", "pooler.dense"),
+)
+"""The pooler's names. It belongs to the class and takes no part in an embedding."""
 
-def rows(config: BertConfig) -> tuple[TableRow, ...]:
+
+def pooler_rows(config: BertShape) -> tuple[TableRow, ...]:
+    """The parameters of the pooler, which only writing asks for."""
+    made = dense("pooler.dense", config.hidden_size, config.hidden_size)
+    return tuple(replace(row, new=False) for row in made)
+
+
+def rows(config: BertShape) -> tuple[TableRow, ...]:
     """Embeddings, post-LN blocks, a new head; in the order of the forward pass. Only the head is new."""
     check_heads(config.hidden_size, config.num_attention_heads, config.num_hidden_layers)
     width = config.hidden_size
@@ -99,7 +111,7 @@ def rows(config: BertConfig) -> tuple[TableRow, ...]:
     return tuple(read)
 
 
-def _layer(path: str, config: BertConfig) -> list[TableRow]:
+def _layer(path: str, config: BertShape) -> list[TableRow]:
     width, inner = config.hidden_size, config.intermediate_size
     table: list[TableRow] = []
     for name in ("query", "key", "value"):

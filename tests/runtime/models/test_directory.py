@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from specrun.runtime.models.bert.table import DEFAULTS, FIXED
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
 from specrun.spec.diagnostics import InputError
-from tests.runtime.models.tiny import bert_config
+from tests.runtime.models.tiny import bert_config, roberta_config
 from tests.runtime.weights.files import safetensors_bytes, tensors, write_config
 
 CONFIG = bert_config(num_hidden_layers=1)
@@ -96,7 +96,19 @@ def test_the_digest_covers_every_file_that_was_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
-        ({"model_type": "roberta"}, "model_type must be one of: bert; found 'roberta'"),
+        (
+            {"model_type": "mpnet"},
+            "model_type must be one of: bert, roberta, xlm-roberta, camembert; found 'mpnet'",
+        ),
+        ({"model_type": ["bert"]}, "found ['bert']"),
+        (
+            {"model_type": "roberta", "pad_token_id": None},
+            "pad_token_id must be a whole number from 0 to 2147483647, found None",
+        ),
+        (
+            {"model_type": "roberta", "pad_token_id": 11},
+            "12 positions leave none for a token",
+        ),
         ({"model_type": None}, "found None"),
         (
             {"hidden_size": "16"},
@@ -136,6 +148,18 @@ def test_a_faulty_configuration(tmp_path: Path, changes: dict[str, Any], found: 
 def test_a_harmless_configuration(tmp_path: Path, changes: dict[str, Any]):
     write_config(tmp_path, CONFIG, **changes)
     assert isinstance(inspect(tmp_path), PretrainedDirectory)
+
+
+def test_roberta_loses_the_positions_up_to_the_padding_id(tmp_path: Path):
+    config = roberta_config(num_hidden_layers=1)
+    write_config(tmp_path, config, model_type="xlm-roberta")
+    write(tmp_path, "tokenizer_config.json", {"model_max_length": 512})
+    found = inspect(tmp_path)
+    assert found.config == config
+    assert found.max_length == config.longest == 12
+    sentence_directory(tmp_path, new=False)
+    write(tmp_path, "sentence_bert_config.json", {"max_seq_length": 13})
+    faults(tmp_path, "max_seq_length 13 exceeds the 12 positions")
 
 
 def test_all_faults_at_once(tmp_path: Path):

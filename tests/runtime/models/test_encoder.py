@@ -11,11 +11,18 @@ import numpy as np
 import pytest
 
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
+from specrun.runtime.models.modules import bind
 from specrun.runtime.models.stacking import stack, unstack
 from specrun.runtime.models.tables import rows
-from specrun.runtime.trees import flatten
+from specrun.runtime.trees import flatten, unflatten
 from specrun.spec.diagnostics import InputError
-from tests.runtime.models.tiny import bert_config, lora_plan, model_plan, text_config
+from tests.runtime.models.tiny import (
+    bert_config,
+    lora_plan,
+    model_plan,
+    roberta_config,
+    text_config,
+)
 
 CLOSE = 2e-6
 
@@ -29,6 +36,8 @@ CONFIGS = {
     "bert": bert_config(),
     "bert with head": bert_config(projection_dim=6, pooling="cls", hidden_act="gelu_new"),
     "bert without layers": bert_config(num_hidden_layers=0),
+    "roberta": roberta_config(),
+    "roberta with head": roberta_config(projection_dim=6, pad_token_id=0),
 }
 
 
@@ -90,7 +99,7 @@ def test_embeddings_are_finite_even_for_a_row_without_tokens(name: str):
     assert np.isfinite(out).all()
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert"])
+@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta"])
 def test_grouping_remat_and_unroll_do_not_change_the_result(name: str):
     config = dataclasses.replace(CONFIGS[name], hidden_dropout_prob=0.2)
     ids, mask = batch()
@@ -106,7 +115,7 @@ def test_grouping_remat_and_unroll_do_not_change_the_result(name: str):
     np.testing.assert_allclose(out, base, atol=CLOSE)
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert"])
+@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta"])
 def test_remat_does_not_change_the_gradient(name: str):
     config = dataclasses.replace(CONFIGS[name], hidden_dropout_prob=0.2)
     model = model_plan(config, new=True)
@@ -124,7 +133,7 @@ def test_remat_does_not_change_the_gradient(name: str):
         np.testing.assert_allclose(remat[path], leaf, atol=1e-5, err_msg=path)
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert"])
+@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta"])
 def test_padding_never_touches_an_embedding(name: str):
     model = model_plan(CONFIGS[name], new=True)
     encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
@@ -137,7 +146,7 @@ def test_padding_never_touches_an_embedding(name: str):
     np.testing.assert_allclose(encode(params, wide, wide_mask), base, atol=CLOSE)
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert"])
+@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta"])
 @pytest.mark.parametrize("rate", ["hidden_dropout_prob", "attention_probs_dropout_prob"])
 def test_dropout_belongs_to_the_row(name: str, rate: str):
     config = dataclasses.replace(CONFIGS[name], **{rate: 0.3})
@@ -173,6 +182,29 @@ def test_rows_longer_than_the_positions_are_refused():
     assert np.isfinite(
         jax.jit(build_encoder(free).encode)(initial_parameters(free, 0), ids, mask)
     ).all()
+
+
+def test_roberta_counts_positions_behind_the_padding_id():
+    """12 of 14 rows are positions of tokens; the padding id among the tokens is not counted."""
+    model = model_plan(roberta_config(num_hidden_layers=0), new=True)
+    params = initial_parameters(model, 0)
+    encode = jax.jit(build_encoder(model).encode)
+    ids = np.full((1, 12), 7, np.int32)
+    assert np.isfinite(encode(params, ids, ids > 0)).all()
+    with pytest.raises(InputError, match="13 tokens long, but the model has 12 positions"):
+        encode(params, np.full((1, 13), 7, np.int32), np.ones((1, 13), bool))
+
+    leaves = flatten(params)
+    table = leaves["embeddings.position_embeddings.embedding"]
+    zeroed = {**leaves, "embeddings.position_embeddings.embedding": np.zeros_like(table)}
+    marked = np.zeros_like(table)
+    marked[[1, 2, 4]] = np.eye(3, table.shape[1])  # padding, the first and the third token
+    one = unflatten({**zeroed, "embeddings.position_embeddings.embedding": marked})
+    ids = np.array([[7, 8, 1, 9, 1]], np.int32)
+    shell = build_encoder(model).ends
+    x = bind(shell, one).embeddings.positions(ids)
+    expected = marked[[2, 3, 1, 4, 1]][None]
+    np.testing.assert_array_equal(x, expected)
 
 
 def test_an_id_outside_the_table_is_not_taken_for_another():

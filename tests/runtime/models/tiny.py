@@ -16,6 +16,7 @@ from specrun.spec.plan.model import (
     LoraPlan,
     ModelPlan,
     Parameter,
+    RobertaConfig,
     TableRow,
     TextEncoderConfig,
     WeightsPlan,
@@ -61,6 +62,14 @@ def bert_config(**changes: Any) -> BertConfig:
         pooling="mean",
         projection_dim=None,
     )
+    return dataclasses.replace(base, **changes)
+
+
+def roberta_config(**changes: Any) -> RobertaConfig:
+    """As ``bert_config``, with twelve positions behind the padding id 1, and one token type."""
+    shared = {k: v for k, v in vars(bert_config()).items() if k != "kind"}
+    own = {"max_position_embeddings": 14, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+    base = RobertaConfig(**{**shared, **own}, pad_token_id=1)
     return dataclasses.replace(base, **changes)
 
 

@@ -45,6 +45,23 @@ FLAVOURS = {
         ),
     ),
 }
+POOLER = ("pooler.dense.bias", "pooler.dense.weight")
+FLAX_POOLER = ("pooler.dense.bias", "pooler.dense.kernel")
+LM_HEAD = tuple(f"lm_head.{x}.{y}" for x in ("dense", "layer_norm") for y in ("bias", "weight"))
+FLAX_LM_HEAD = tuple(
+    f"lm_head.{x}" for x in ("dense.bias", "dense.kernel", "layer_norm.bias", "layer_norm.scale")
+)
+CLASSIFIER = tuple(f"classifier.{x}.{y}" for x in ("dense", "out_proj") for y in ("bias", "weight"))
+FAMILY = {
+    "roberta_torch": ("torch", POOLER),
+    "roberta_torch_head": ("torch", ("lm_head.bias", *LM_HEAD)),
+    "roberta_flax": ("flax", FLAX_POOLER),
+    "roberta_flax_head": ("flax", ("lm_head.bias", *FLAX_LM_HEAD)),
+    "xlmr_torch": ("torch", POOLER),
+    "xlmr_torch_head": ("torch", CLASSIFIER),
+    "xlmr_flax": ("flax", FLAX_POOLER),
+}
+"""RoBERTa and XLM-R: layout and the tensors that take no part."""
 OUTPUT = 5e-6
 """Largest difference from torch in f32."""
 BFLOAT16 = 0.05
@@ -66,6 +83,23 @@ def test_a_genuine_file_loads_equal_to_torch(flavour: str, pooling: str):
         )
         tolerance = BFLOAT16 if flavour == "torch_bfloat16" else OUTPUT
         np.testing.assert_allclose(out, golden[pooling], atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("flavour", FAMILY)
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_genuine_roberta_loads_equal_to_torch(flavour: str, pooling: str):
+    found = inspect(GOLDEN / flavour)
+    layout, unused = FAMILY[flavour]
+    assert found.weights
+    assert (found.config.kind, found.weights.layout, found.unused) == ("roberta", layout, unused)
+    assert found.config.longest == 12
+    model = model_plan(dataclasses.replace(found.config, pooling=pooling), weights=found.weights)
+    name = flavour.partition("_")[0]
+    with np.load(GOLDEN / f"expected_{name}.npz") as golden:
+        out = jax.jit(build_encoder(model).encode)(
+            initial_parameters(model, 0), golden["ids"], golden["mask"]
+        )
+        np.testing.assert_allclose(out, golden[pooling], atol=OUTPUT, rtol=0)
 
 
 def test_all_flavours_hold_the_same_numbers():

@@ -1,0 +1,1 @@
+"""The RoBERTa family: ``table`` (defaults, names; no jax) and ``model`` (NNX), both on BERT's."""

@@ -1,0 +1,298 @@
+"""A trained encoder as a directory that transformers and sentence-transformers load."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from specrun.runtime.loop.folder import RunFolder, sync_folder, writing
+from specrun.runtime.models.bert.table import pooler_rows
+from specrun.runtime.models.directory import inspect
+from specrun.runtime.models.families import family_of
+from specrun.runtime.models.stacking import unstack
+from specrun.runtime.models.tables import rows
+from specrun.runtime.models.towers import tower
+from specrun.runtime.predict.sentence_files import (
+    SETTINGS,
+    write_json,
+    write_sentence_files,
+    write_tokenizer,
+)
+from specrun.runtime.predict.trained import Trained, Which, open_folder
+from specrun.runtime.trees import flatten
+from specrun.runtime.weights.load import load_beside
+from specrun.runtime.weights.names import write_names
+from specrun.runtime.weights.write import FILES, LAYOUTS, Dtype, Form, write_weights
+from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.model import (
+    EncoderConfig,
+    ModelPlan,
+    PretrainedConfig,
+    Side,
+    TextEncoderConfig,
+)
+
+NOTE = "specrun_export.json"
+"""What was exported from where, and what was left out."""
+
+_BY_SPEC = ("pooling", "projection_dim", "hidden_dropout_prob", "attention_probs_dropout_prob")
+"""Numbers of a configuration that the spec may set beside config.json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What an export wrote: ``facts`` as in the directory's note."""
+
+    folder: Path
+    files: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+
+def export(
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    form: Form = "safetensors",
+    dtype: Dtype = "float32",
+    which: Which = "best",
+    side: Side | None = None,
+) -> Exported:
+    """Write the encoder of a run's folder, or of a Hugging Face directory, as a directory ``output``.
+
+    It holds config.json (the source's), the weights with adapters merged, the tokenizer, and the
+    files of sentence-transformers, whose embeddings are those of ``Predictor``. ``side`` chooses
+    one of separate towers. The directory appears whole or not at all. InputError for what has no
+    place there and for an ``output`` that is not empty; RunError when it cannot be written.
+    """
+    order = _Order(Path(folder), form, dtype, which, side)
+    target = Path(output).absolute()
+    _check_target(target)
+    trained = open_folder(order.folder, which)
+    _check_which(trained, order)
+    model, parameters = _network(trained, order)
+    source = _source(model, order)
+    with writing(str(target)), _aside(target) as new:
+        weights = _write_weights(new, order, model, parameters)
+        beside = _write_beside(new, order, trained, model.config, parameters, source)
+        facts = {**_origin(trained, order), **weights, **beside}
+        facts["merged"] = _merged(trained, side)
+        write_json(new / NOTE, facts)
+        files = tuple(sorted(str(p.relative_to(new)) for p in new.rglob("*") if p.is_file()))
+    return Exported(folder=target, files=files, facts=facts)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What was asked for."""
+
+    folder: Path
+    form: Form
+    dtype: Dtype
+    which: Which
+    side: Side | None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The directory that the network's weights were read from, and its config.json as it stands."""
+
+    directory: Path
+    config: dict[str, Any]
+
+
+def _network(trained: Trained, order: _Order) -> tuple[ModelPlan, Mapping[str, Any]]:
+    """The one network to export, and its parameters."""
+    folder, side = order.folder, order.side
+    if isinstance(trained.model.config, TextEncoderConfig):
+        kept = RunFolder(folder)
+        raise InputError(
+            "a text_encoder has no Hugging Face class, so no other library could load an export",
+            code="no-class",
+            hint=f"its weights are in {kept.best} and {kept.final} as safetensors; "
+            "Predictor and `specrun encode` embed with them",
+        )
+    if trained.model.towers == "shared":
+        if side is not None:
+            raise InputError(
+                f"{folder} has one network for both sides, so there is no {side} tower to choose",
+                code="tower",
+                hint="leave out --tower",
+            )
+        _check_head(trained.model, order)
+        return trained.model, trained.parameters
+    if side is None:
+        raise InputError(
+            f"{folder} has separate towers, and an export holds one network",
+            code="tower",
+            hint="export each: --tower query, and --tower positive into another directory",
+        )
+    _check_head(trained.model, order)
+    return tower(trained.model, side), trained.parameters[side]
+
+
+def _check_head(model: ModelPlan, order: _Order) -> None:
+    if model.config.projection_dim is not None and order.form == "msgpack":
+        raise InputError(
+            "a projection head is written as sentence-transformers' 2_Dense, which is safetensors",
+            code="head",
+            hint="export --to safetensors",
+        )
+
+
+def _source(model: ModelPlan, order: _Order) -> _Source:
+    """The source's config.json, which must still be the plan's."""
+    if model.weights is None:
+        raise InputError(
+            f"the plan of {order.folder} names no directory that its weights were read from",
+            code="source",
+            hint="compile with the model's weights in place",
+        )
+    directory = Path(model.weights.directory)
+    found, config = inspect(directory, weights=False).config, model.config
+    same = {name: getattr(config, name) for name in _BY_SPEC}
+    if replace(found, **same) != config:
+        raise InputError(
+            f"config.json in {directory} is not the one that the plan was compiled with",
+            code="input-changed",
+            hint="put the old file back",
+        )
+    return _Source(directory, json.loads((directory / "config.json").read_text("utf-8")))
+
+
+def _origin(trained: Trained, order: _Order) -> dict[str, Any]:
+    """Where it comes from; of a run its name, and which of its parameters."""
+    run = {} if trained.plan is None else {"run": trained.plan.name, "parameters": order.which}
+    return {"source": str(order.folder.resolve()), **run, "tower": order.side}
+
+
+def _write_weights(
+    new: Path, order: _Order, model: ModelPlan, parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The encoder's tensors, and the pooler as the source has it. The head stands elsewhere."""
+    config, layout = model.config, LAYOUTS[order.form]
+    assert model.weights is not None
+    assert not isinstance(config, TextEncoderConfig)
+    leaves = {p: np.asarray(x) for p, x in unstack(parameters, model.groups).items()}
+    kept = load_beside(model.weights, config, pooler_rows(config))
+    pooler = write_names(kept, [r for r in pooler_rows(config) if r.path in kept], config, layout)
+    tensors = write_names(leaves, [r for r in rows(config) if not r.new], config, layout)
+    write_weights(new / FILES[order.form], {**tensors, **pooler}, order.form, order.dtype)
+    return {
+        "weights": FILES[order.form],
+        "dtype": order.dtype,
+        "tensors_of_the_source": sorted(pooler),
+        "left_out": _left_out(model, bool(pooler)),
+    }
+
+
+def _write_beside(
+    new: Path,
+    order: _Order,
+    trained: Trained,
+    config: EncoderConfig,
+    parameters: Mapping[str, Any],
+    source: _Source,
+) -> dict[str, Any]:
+    """config.json, the tokenizer, and the files of sentence-transformers with the head."""
+    assert not isinstance(config, TextEncoderConfig)
+    write_json(new / "config.json", _config(source.config, config, order.dtype))
+    lengths = trained.lengths
+    longest = lengths[order.side] if order.side else max(lengths.values())
+    copied = write_tokenizer(new, trained.tokenizer, source.directory, longest)
+    head = flatten(parameters).get("projection.kernel")
+    write_sentence_files(
+        new, config, None if head is None else np.asarray(head), longest, order.dtype
+    )
+    if trained.plan is None and (order.folder / SETTINGS).is_file():  # a run has no prompts
+        shutil.copyfile(order.folder / SETTINGS, new / SETTINGS)
+        copied = (*copied, SETTINGS)
+    return {
+        "max_seq_length": longest,
+        "pooling": config.pooling,
+        "files_of_the_source": list(copied),
+    }
+
+
+def _config(raw: dict[str, Any], config: PretrainedConfig, dtype: Dtype) -> dict[str, Any]:
+    """The source's config.json with what differs now: the class, the dtype of the file, the dropout."""
+    model_type = str(raw["model_type"])
+    family = family_of(model_type)
+    assert family is not None  # inspect has read it
+    kept = {k: v for k, v in raw.items() if k not in ("_name_or_path", "auto_map", "torch_dtype")}
+    return {
+        **kept,
+        "architectures": [family.model_types[model_type]],
+        "dtype": dtype,
+        "hidden_dropout_prob": config.hidden_dropout_prob,
+        "attention_probs_dropout_prob": config.attention_probs_dropout_prob,
+    }
+
+
+def _merged(trained: Trained, side: Side | None) -> str | None:
+    """The adapters that were added to the kernels; None where there were none."""
+    lora = trained.plan.model.lora if trained.plan else None
+    if trained.plan is None or lora is None:
+        return None
+    own = lora if side is None else tower(trained.plan.model, side).lora
+    if own is None or not own.matches:
+        return None
+    layers = len(own.matches)
+    return f"adapters of rank {own.rank} on {layers} linear layers, times {own.scale:g}"
+
+
+def _left_out(model: ModelPlan, pooler: bool) -> list[str]:
+    """Known tensors of the source that the export lacks, by the source's names."""
+    assert model.weights is not None
+    directory = Path(model.weights.directory)
+    try:
+        found = inspect(directory)
+    except InputError:
+        found = None
+    if found is None or found.weights is None:
+        return [f"whatever else {directory} held: its weights are gone or damaged"]
+    return [name for name in found.unused if not (pooler and "pooler." in name)]
+
+
+def _check_which(trained: Trained, order: _Order) -> None:
+    if trained.plan is None and order.which != "best":
+        raise InputError(
+            f"{order.folder} is no run, so it has no {order.which} parameters beside others",
+            code="which",
+            hint="leave out --which",
+        )
+
+
+def _check_target(target: Path) -> None:
+    """Refuse before the work what could not be written after it."""
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target} is a file", code="output", hint="name a new directory")
+    if target.is_dir() and any(target.iterdir()):
+        raise InputError(
+            f"{target} is not empty, and nothing in it is overwritten",
+            code="output",
+            hint="name a new directory, or empty this one",
+        )
+
+
+@contextmanager
+def _aside(target: Path) -> Iterator[Path]:
+    """A new folder beside ``target`` that takes its place once it is complete, and else is removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        new.chmod(0o755)
+        yield new
+        os.replace(new, target)  # an empty folder gives way
+        sync_folder(target.parent)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise

@@ -1,0 +1,220 @@
+"""From a spec to embeddings with a pretrained family: the kind, the padding id and the lengths must fit the directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+import specrun
+from specrun.cli import main
+from specrun.runtime.models.encoder import build_encoder
+from specrun.runtime.predict.predictor import Predictor
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "models"
+WORDS = ("open", "close", "read", "write", "file", "list", "tree", "a", "the", "x")
+SPEC = """\
+version: 1
+name: tiny
+model: {{kind: {kind}, name_or_path: {directory}}}
+data:
+  kind: jsonl
+  path: rows.jsonl
+  max_length: {{query: 8, positive: 12}}
+  validation: {{kind: fraction, fraction: 0.2}}
+losses: [{{kind: infonce}}]
+train: {{batch_size: 9, max_steps: 3}}
+evaluation: {{metrics: [mrr@10]}}
+"""
+
+
+def tokenizer_text(pad_id: int = 1, pad: str = "<pad>") -> str:
+    """Words with RoBERTa's special tokens around a text: ``<s> … </s>``."""
+    special = ["<s>", "</s>", "<unk>"]
+    special.insert(pad_id, pad)
+    ids = {word: i for i, word in enumerate((*special, *WORDS))}
+    made = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.add_special_tokens(special)
+    made.post_processor = processors.RobertaProcessing(("</s>", ids["</s>"]), ("<s>", ids["<s>"]))
+    return made.to_str()
+
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
+"""As RoBERTa and XLM-R number them: padding is 1."""
+
+
+def byte_level(baked: bool) -> str:
+    """RoBERTa's kind: byte-level BPE over a few letters, ``<s> … </s>`` around a text."""
+    letters = ["\u0120", *"abcdefghijklmnopqrstuvwxyz", "re", "th", "the"]
+    ids = {token: i for i, token in enumerate((*SPECIAL, *letters))}
+    merges = [("r", "e"), ("t", "h"), ("th", "e")]
+    made = Tokenizer(models.BPE(ids, merges, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    return _finished(made, baked)
+
+
+def unigram(baked: bool) -> str:
+    """XLM-R's kind: a unigram model over pieces that begin with ▁."""
+    words = [f"\u2581{word}" for word in WORDS]
+    pieces = [*((token, 0.0) for token in SPECIAL), *((word, -3.0) for word in words)]
+    pieces += [(letter, -9.0) for letter in "abcdefghijklmnopqrst"]
+    made = Tokenizer(models.Unigram(pieces, unk_id=3, byte_fallback=False))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    return _finished(made, baked)
+
+
+def _finished(made: Tokenizer, baked: bool) -> str:
+    made.add_special_tokens(SPECIAL)
+    made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    if baked:  # as some files bring along
+        made.enable_padding(pad_id=1, pad_token="<pad>", length=20)
+        made.enable_truncation(5)
+    return made.to_str()
+
+
+def write_model(folder: Path, flavour: str, tokenizer: str) -> Path:
+    folder.mkdir()
+    for file in (GOLDEN / flavour).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "tokenizer.json").write_text(tokenizer)
+    return folder
+
+
+def write_spec(folder: Path, kind: str, directory: Path) -> Path:
+    pairs = [(a, b) for a in WORDS for b in WORDS if a != b]
+    rows = [{"query": f"{a} {b}", "positive": f"the {b} {a} x"} for a, b in pairs]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    spec = folder / "spec.yaml"
+    spec.write_text(SPEC.format(kind=kind, directory=json.dumps(str(directory))))
+    return spec
+
+
+def found(spec: Path, **options: Any) -> list[tuple[str, str, str, str]]:
+    try:
+        specrun.compile(spec, environ={}, **options)
+    except specrun.InputError as error:
+        return [(d.code, d.path, d.message, d.hint) for d in error.diagnostics]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("kind", "flavour", "right"),
+    [
+        ("bert", "roberta_torch", "roberta"),
+        ("bert", "xlmr_flax", "roberta"),
+        ("roberta", "torch_safetensors", "bert"),
+    ],
+)
+def test_a_directory_of_another_family_is_refused_by_the_right_kind(
+    tmp_path: Path, kind: str, flavour: str, right: str
+):
+    directory = write_model(tmp_path / "model", flavour, tokenizer_text())
+    [(code, path, message, hint)] = found(write_spec(tmp_path, kind, directory))
+    assert (code, path) == ("other-family", "model.kind")
+    assert f"a model of the kind `{right}`, not `{kind}`" in message
+    assert hint == f"write `kind: {right}`"
+
+
+def test_a_tokenizer_that_pads_with_another_id_is_refused(tmp_path: Path):
+    """Positions are counted behind the model's padding id, so another would count words as padding."""
+    directory = write_model(tmp_path / "model", "roberta_torch", tokenizer_text(pad_id=3))
+    [(code, path, message, _)] = found(write_spec(tmp_path, "roberta", directory))
+    assert (code, path) == ("other-padding", "tokenizer")
+    assert "pads with id 3" in message
+    assert "padding id 1" in message
+    with pytest.raises(specrun.InputError, match="pads with id 3"):
+        Predictor(directory)
+
+
+def test_lengths_are_held_against_the_positions_that_tokens_have(tmp_path: Path):
+    directory = write_model(tmp_path / "model", "roberta_torch", tokenizer_text())
+    spec = write_spec(tmp_path, "roberta", directory)
+    [(code, path, message, hint)] = found(spec, overrides=["data.max_length.positive=13"])
+    assert (code, path, hint) == ("too-long", "data.max_length.positive", "at most 12")
+    assert "13 tokens, but the model has 12 positions" in message
+
+
+@pytest.mark.parametrize("flavour", ["roberta_torch", "xlmr_flax"])
+def test_a_roberta_trains_and_embeds(tmp_path: Path, flavour: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    directory = write_model(tmp_path / "model", flavour, tokenizer_text())
+    plan = specrun.compile(write_spec(tmp_path, "roberta", directory), environ={})
+    assert plan.tokenizer.pad_id == plan.model.config.pad_token_id == 1
+    result = specrun.run(plan)
+    assert np.isfinite(result.metrics["loss"])
+    before, after = Predictor(directory), Predictor(tmp_path / "runs" / "tiny")
+    texts = ["open a file", "x", "", "read the list the tree the file"]
+    assert np.abs(before.encode_text(texts) - after.encode_text(texts)).max() > 1e-4
+
+
+def test_padding_and_positions_agree(tmp_path: Path):
+    """However far a row is padded, and whatever it is batched with, its embedding is the same."""
+    directory = write_model(tmp_path / "model", "roberta_torch", tokenizer_text())
+    predictor = Predictor(directory)
+    texts = ["open a file", "x", "", "read the list the tree the file", "open a <pad> file"]
+    together = predictor.encode_text(texts)
+    alone = np.concatenate([predictor.encode_text([text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+    ids = predictor.trained.tokenizer.encode(texts, 12)[4]
+    assert 1 in ids  # the padding id as a token of the text
+    tight = build_encoder(predictor.trained.model).encode(
+        predictor.trained.parameters, ids[None], np.ones((1, len(ids)), bool)
+    )
+    tight = np.asarray(tight) / np.linalg.norm(tight)
+    np.testing.assert_allclose(tight, together[4:], atol=1e-6)
+
+
+@pytest.mark.parametrize("made", [byte_level, unigram])
+@pytest.mark.parametrize("baked", [False, True])
+def test_robertas_tokenizers_bring_their_padding_and_special_tokens(
+    tmp_path: Path, made: Any, baked: bool
+):
+    """Padding is the model's own id, special tokens stay when a text is cut, and padding changes nothing."""
+    directory = write_model(tmp_path / "model", "xlmr_torch", made(baked))
+    predictor = Predictor(directory)
+    tokenizer = predictor.trained.tokenizer
+    assert tokenizer.pad_id == predictor.trained.model.config.pad_token_id == 1
+    texts = ["read the tree", "x", "", "open a file the list the tree the file a x a x a x"]
+    ids = tokenizer.encode(texts, predictor.trained.lengths["positive"])
+    assert [x[0] for x in ids] == [0] * 4
+    assert [x[-1] for x in ids] == [2] * 4
+    assert [len(x) for x in ids][1:] == [len(ids[1]), 2, 12]
+    assert not any(1 in x for x in ids)
+    together = predictor.encode_text(texts)
+    alone = np.concatenate([predictor.encode_text([text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_adapters_on_one_tower_leave_the_other_as_it_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """From the spec to two exports: the positives' tower is the source still, the queries' has moved."""
+    monkeypatch.chdir(tmp_path)
+    directory = write_model(tmp_path / "model", "xlmr_torch", tokenizer_text())
+    plan = specrun.compile(
+        write_spec(tmp_path, "roberta", directory),
+        overrides=[
+            "model.towers=separate",
+            "lora={rank: 2, target_modules: ['query.*.value']}",
+            "optimizer.learning_rate=0.01",
+        ],
+        environ={},
+    )
+    assert {p.path.partition(".")[0] for p in plan.model.parameters if p.trained} == {"query"}
+    specrun.run(plan)
+    for tower in ("query", "positive"):
+        arguments = ["export", "runs/tiny", "-o", tower, "--tower", tower, "--which", "final"]
+        assert main(arguments) == 0
+    assert capsys.readouterr().out.count("merged") == 1  # the other tower has no adapters
+    texts = ["open a file", "x", "read the list"]
+    source = Predictor(directory).encode_text(texts)
+    np.testing.assert_array_equal(Predictor(tmp_path / "positive").encode_text(texts), source)
+    assert np.abs(Predictor(tmp_path / "query").encode_text(texts) - source).max() > 1e-3
+    before = (directory / "model.safetensors").read_bytes()
+    assert (tmp_path / "positive" / "model.safetensors").read_bytes() == before

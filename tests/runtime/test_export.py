@@ -1,0 +1,319 @@
+"""Exports: our own predictor reads them as the run; what was copied, merged and left out is said; faults leave nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from specrun.cli import main
+from specrun.runtime.data.tokenizer import digest_of_text
+from specrun.runtime.loop.parameters import write_parameters
+from specrun.runtime.models.directory import inspect
+from specrun.runtime.models.encoder import initial_parameters
+from specrun.runtime.predict import export as exporting
+from specrun.runtime.predict.export import NOTE, export
+from specrun.runtime.predict.predictor import Predictor
+from specrun.runtime.trees import flatten, unflatten
+from specrun.runtime.weights.files import read
+from specrun.spec.diagnostics import InputError, RunError
+from specrun.spec.plan.data import TokenizerFile, TokenizerPlan
+from specrun.spec.plan.file import write_plan
+from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.plan import Plan
+from tests.runtime.folders import GOLDEN, TEXTS, make_directory, make_run, tokenizer_text
+from tests.runtime.models.tiny import lora_plan, model_plan
+from tests.runtime.plans import make_infonce, make_plan, separate
+
+SAME = 1e-6
+FORMS = ("safetensors", "msgpack")
+SOURCES = {"bert": "torch_safetensors", "roberta": "roberta_torch", "xlmr": "xlmr_flax"}
+
+
+def source_directory(folder: Path, flavour: str) -> Path:
+    """A fixture with a tokenizer that pads with its id."""
+    shutil.copytree(GOLDEN.parent / flavour, folder)
+    text = tokenizer_text()
+    if flavour != "torch_safetensors":
+        text = text.replace('"[PAD]":0', '"[PAD]":1').replace('"[CLS]":1', '"[CLS]":0')
+        text = text.replace('"ids":[1]', '"ids":[0]')
+    (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+def make_pretrained_run(
+    folder: Path, flavour: str = "torch_safetensors", *, towers: bool = False, **changes: Any
+) -> Plan:
+    """A run's folder as training leaves it: a pretrained network whose numbers have all moved a little.
+
+    ``changes`` are the configuration's; ``lora`` puts adapters on queries and outputs.
+    """
+    directory = source_directory(folder / "source", flavour)
+    found = inspect(directory)
+    lora = changes.pop("lora", False)
+    config = dataclasses.replace(found.config, **changes)
+    adapters = lora_plan(config, ["attention.self.query", "output.dense"]) if lora else None
+    model = model_plan(config, lora=adapters, weights=found.weights)
+    model = separate(model) if towers else model
+    text = (directory / "tokenizer.json").read_text("utf-8")
+    losses = (make_infonce(),)
+    plan = make_plan(model=model, losses=losses)
+    tokenizer = TokenizerPlan(
+        source=TokenizerFile(path=str(directory / "tokenizer.json")),
+        digest=digest_of_text(text),
+        vocab_size=40,
+        pad_id=getattr(config, "pad_token_id", 0),
+    )
+    plan = dataclasses.replace(plan, tokenizer=tokenizer)
+    run = folder / "run"
+    run.mkdir()
+    write_plan(plan, run / "plan.json")
+    (run / "tokenizer.json").write_text(text, encoding="utf-8")
+    write_parameters(run / "best", moved(model), {"step": 1})
+    write_parameters(run / "final", initial_parameters(model, 0), {"step": 2})
+    return plan
+
+
+def moved(model: ModelPlan) -> Any:
+    draw = np.random.default_rng(5)
+    leaves = flatten(initial_parameters(model, 0))
+    return unflatten(
+        {p: (x + 0.1 * draw.normal(size=x.shape)).astype(np.float32) for p, x in leaves.items()}
+    )
+
+
+def note(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / NOTE).read_text())
+
+
+def refused(folder: Path, target: Path, *parts: str, **options: Any) -> InputError:
+    before = sorted(p.name for p in target.parent.iterdir())
+    with pytest.raises(InputError) as caught:
+        export(folder, target, **options)
+    for part in parts:
+        assert part in str(caught.value)
+    assert all(d.hint for d in caught.value.diagnostics)
+    assert sorted(p.name for p in target.parent.iterdir()) == before
+    return caught.value
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("lora", [False, True])
+def test_an_export_embeds_as_the_run(tmp_path: Path, form: Any, name: str, lora: bool):
+    make_pretrained_run(tmp_path, SOURCES[name], lora=lora)
+    run, target = tmp_path / "run", tmp_path / "out"
+    done = export(run, target, form=form)
+    expected = Predictor(run).encode_document(TEXTS)
+    np.testing.assert_allclose(Predictor(target).encode_text(TEXTS), expected, atol=SAME)
+    assert done.files == tuple(sorted(str(p.relative_to(target)) for p in target.rglob("*.*")))
+    merged = "adapters of rank 2 on 4 linear layers, times 3"
+    assert note(target)["merged"] == (merged if lora else None)
+    assert note(target)["parameters"] == "best"
+    assert note(target)["max_seq_length"] == 8
+
+
+def test_final_parameters_on_request(tmp_path: Path):
+    make_pretrained_run(tmp_path)
+    done = export(tmp_path / "run", tmp_path / "out", which="final")
+    assert done.facts["parameters"] == "final"
+    ours = Predictor(tmp_path / "out").encode_text(TEXTS)
+    expected = Predictor(tmp_path / "run", which="final").encode_text(TEXTS)
+    np.testing.assert_allclose(ours, expected, atol=SAME)
+
+
+def test_each_tower_is_exported_by_its_name(tmp_path: Path):
+    make_pretrained_run(tmp_path, towers=True, lora=True)
+    run = tmp_path / "run"
+    refused(run, tmp_path / "none", "separate towers", "--tower query")
+    predictor = Predictor(run)
+    for side in ("query", "positive"):
+        export(run, tmp_path / side, side=side)
+        found = Predictor(tmp_path / side).encode_text(TEXTS)
+        np.testing.assert_allclose(found, predictor.encode_text(TEXTS, side=side), atol=SAME)
+        assert note(tmp_path / side)["tower"] == side
+        assert "on 4 linear layers" in note(tmp_path / side)["merged"]
+    assert note(tmp_path / "query")["max_seq_length"] == 6
+    assert note(tmp_path / "positive")["max_seq_length"] == 8
+
+
+def test_a_shared_network_has_no_tower_to_choose(tmp_path: Path):
+    make_pretrained_run(tmp_path)
+    refused(tmp_path / "run", tmp_path / "out", "no query tower", side="query")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_directory_is_converted_without_a_changed_bit(tmp_path: Path, form: Any):
+    """The pooler comes along; read back, every number is the same."""
+    directory = make_directory(tmp_path / "model")
+    export(directory, tmp_path / "out", form=form)
+    found, before = inspect(tmp_path / "out"), inspect(directory)
+    assert (found.config, found.pooling, found.max_length) == (before.config, "cls", 9)
+    kernel = {"safetensors": "weight", "msgpack": "kernel"}[form]
+    assert found.unused == ("pooler.dense.bias", f"pooler.dense.{kernel}")
+    assert note(tmp_path / "out")["tensors_of_the_source"] == list(found.unused)
+    assert found.weights
+    assert before.weights
+    ours, theirs = (model_plan(x.config, weights=x.weights) for x in (found, before))
+    leaves = flatten(initial_parameters(theirs, 0))
+    for path, leaf in flatten(initial_parameters(ours, 0)).items():
+        np.testing.assert_array_equal(leaf, leaves[path], err_msg=path)
+    ours_by_text = Predictor(tmp_path / "out").encode_text(TEXTS)
+    np.testing.assert_allclose(ours_by_text, Predictor(directory).encode_text(TEXTS), atol=SAME)
+
+
+def test_what_was_copied_and_what_was_left_out_is_said(tmp_path: Path, capsys: Any):
+    directory = source_directory(tmp_path / "model", "torch_head")
+    (directory / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    (directory / "vocab.txt").write_text("[PAD]\n")
+    code = main(["export", str(directory), "-o", str(tmp_path / "out")])
+    out = capsys.readouterr().out
+    assert code == 0
+    assert note(tmp_path / "out")["left_out"] == [
+        "cls.predictions.bias",
+        "cls.predictions.transform.LayerNorm.bias",
+        "cls.predictions.transform.LayerNorm.weight",
+        "cls.predictions.transform.dense.bias",
+        "cls.predictions.transform.dense.weight",
+    ]
+    files = ["tokenizer_config.json", "vocab.txt"]
+    assert note(tmp_path / "out")["files_of_the_source"] == files
+    assert "left out   cls.predictions.bias, cls" in out
+    assert "as it was  tokenizer_config.json, vocab.txt" in out
+    assert (tmp_path / "out" / "vocab.txt").read_text() == "[PAD]\n"
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["architectures"] == ["BertModel"]
+
+
+def test_config_json_is_the_sources_with_what_changed(tmp_path: Path):
+    make_pretrained_run(tmp_path, "xlmr_flax", hidden_dropout_prob=0.25)
+    source = tmp_path / "source" / "config.json"
+    raw = {**json.loads(source.read_text()), "classifier_dropout": 0.5, "_name_or_path": "x"}
+    raw |= {"auto_map": {"AutoConfig": "code.Config"}, "torch_dtype": "float16"}
+    source.write_text(json.dumps(raw))
+    export(tmp_path / "run", tmp_path / "out", dtype="bfloat16")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    for key in ("_name_or_path", "auto_map", "torch_dtype"):
+        del raw[key]
+    changed = {"architectures": ["XLMRobertaModel"], "dtype": "bfloat16"}
+    assert config == {**raw, **changed, "hidden_dropout_prob": 0.25}
+    assert {t.dtype for t in read(tmp_path / "out" / "model.safetensors").tensors} == {"bfloat16"}
+
+
+def test_a_source_whose_weights_are_gone_costs_only_the_pooler(tmp_path: Path):
+    make_pretrained_run(tmp_path)
+    expected = Predictor(tmp_path / "run").encode_document(TEXTS)
+    (tmp_path / "source" / "model.safetensors").unlink()
+    done = export(tmp_path / "run", tmp_path / "out")
+    assert inspect(tmp_path / "out").unused == ()
+    assert done.facts["tensors_of_the_source"] == []
+    assert "weights are gone" in done.facts["left_out"][0]
+    np.testing.assert_allclose(Predictor(tmp_path / "out").encode_text(TEXTS), expected, atol=SAME)
+
+
+def test_a_changed_source_gives_no_pooler(tmp_path: Path):
+    make_pretrained_run(tmp_path)
+    weights = tmp_path / "source" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    done = export(tmp_path / "run", tmp_path / "out")
+    assert inspect(tmp_path / "out").unused == ()
+    assert set(done.facts["left_out"]) == {"pooler.dense.bias", "pooler.dense.weight"}
+
+
+# --- what has no place, and faults -----------------------------------------------------------------------------------
+
+
+def test_a_model_from_scratch_is_refused(tmp_path: Path):
+    make_run(tmp_path / "run")
+    refused(tmp_path / "run", tmp_path / "out", "no Hugging Face class", "run/best")
+
+
+def test_a_directory_keeps_its_prompts_and_has_no_final_parameters(tmp_path: Path):
+    directory = make_directory(tmp_path / "model")
+    settings = {"prompts": {"query": "q: "}, "default_prompt_name": None}
+    (directory / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    done = export(directory, tmp_path / "out")
+    written = (tmp_path / "out" / "config_sentence_transformers.json").read_text()
+    assert json.loads(written) == settings
+    assert done.facts["files_of_the_source"] == ["config_sentence_transformers.json"]
+    refused(directory, tmp_path / "other", "no final parameters", which="final")
+
+
+def test_a_head_is_refused_in_msgpack(tmp_path: Path):
+    make_pretrained_run(tmp_path, projection_dim=6)
+    refused(tmp_path / "run", tmp_path / "out", "2_Dense", form="msgpack")
+
+
+def test_a_head_is_a_dense_module(tmp_path: Path):
+    plan = make_pretrained_run(tmp_path, projection_dim=6)
+    export(tmp_path / "run", tmp_path / "out")
+    modules = json.loads((tmp_path / "out" / "modules.json").read_text())
+    assert [m["path"] for m in modules] == ["", "1_Pooling", "2_Dense", "3_Normalize"]
+    settings = json.loads((tmp_path / "out" / "2_Dense" / "config.json").read_text())
+    assert (settings["in_features"], settings["out_features"]) == (16, 6)
+    [head] = read(tmp_path / "out" / "2_Dense" / "model.safetensors").tensors
+    kernel = flatten(moved(plan.model))["projection.kernel"]
+    np.testing.assert_array_equal(head.float32(), kernel.T)
+
+
+def test_a_full_or_foreign_target_is_left_alone(tmp_path: Path):
+    make_pretrained_run(tmp_path)
+    run = tmp_path / "run"
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("x")
+    refused(run, tmp_path / "full", "not empty")
+    assert (tmp_path / "full" / "mine").read_text() == "x"
+    refused(run, tmp_path / "full" / "mine", "is a file")
+    (tmp_path / "empty").mkdir()
+    export(run, tmp_path / "empty")
+    export(run, tmp_path / "some" / "where")
+    assert (tmp_path / "some" / "where" / "config.json").is_file()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_an_export_that_is_stopped_leaves_nothing(
+    tmp_path: Path, stop: BaseException, monkeypatch: pytest.MonkeyPatch
+):
+    make_pretrained_run(tmp_path)
+    (tmp_path / "there").mkdir()
+
+    def fail(*arguments: Any) -> None:
+        raise stop
+
+    monkeypatch.setattr(exporting, "write_sentence_files", fail)
+    expected = RunError if isinstance(stop, OSError) else KeyboardInterrupt
+    with pytest.raises(expected) as caught:
+        export(tmp_path / "run", tmp_path / "there" / "out")
+    assert list((tmp_path / "there").iterdir()) == []
+    if isinstance(stop, OSError):
+        assert "the disk is full" in str(caught.value)
+
+
+def test_another_config_than_the_plans_is_refused(tmp_path: Path):
+    make_pretrained_run(tmp_path)
+    source = tmp_path / "source" / "config.json"
+    raw = json.loads(source.read_text())
+    source.write_text(json.dumps({**raw, "layer_norm_eps": 1e-3}))
+    refused(tmp_path / "run", tmp_path / "out", "not the one that the plan was compiled with")
+    source.unlink()
+    refused(tmp_path / "run", tmp_path / "out", "config.json is needed")
+
+
+def test_a_tokenizer_without_a_padding_token_is_refused(tmp_path: Path):
+    directory = source_directory(tmp_path / "model", "torch_safetensors")
+    text = (directory / "tokenizer.json").read_text("utf-8")
+    (directory / "tokenizer.json").write_text(text.replace("[PAD]", "zero"))
+    refused(directory, tmp_path / "out", "no padding token")
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: Any):
+    make_run(tmp_path / "run")
+    assert main(["export", str(tmp_path / "run"), "-o", str(tmp_path / "out")]) == 2
+    assert "no Hugging Face class" in capsys.readouterr().err
