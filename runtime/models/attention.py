@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from specrun.runtime.models.modules import Keys, dropout
+from specrun.runtime.models.modules import Keys, dropout, product
 
 _MASKED = -0.7 * float(np.finfo(np.float32).max)
 """Logit of a masked token: finite, so a row with no valid token gives a mean over padding and never NaN."""
@@ -23,6 +23,8 @@ def attention(
 ) -> jax.Array:
     """softmax(Q Kᵀ / √H) V (Vaswani et al. 2017, eq. 1): [B, S, N, H] each, mask bool [B, S] → [B, S, N, H].
 
+    Operands and result have the dtype of the arguments; sums and the softmax are in f32.
+
     The implementation is named, so no other is taken in silence; probabilities are dropped on a path of its own,
     because ``jax.nn.dot_product_attention`` has no dropout.
     """
@@ -31,10 +33,10 @@ def attention(
             query, key, value, mask=mask[:, None, None, :], implementation="xla"
         )
     scale = query.shape[-1] ** -0.5
-    logits = jnp.einsum("BTNH,BSNH->BNTS", query, key) * scale
+    logits = product("BTNH,BSNH->BNTS", query, key) * scale
     logits = jnp.where(mask[:, None, None, :], logits, _MASKED)
     probabilities = dropout(jax.nn.softmax(logits, axis=-1), rate, dropout_key)  # [B, N, T, S]
-    return jnp.einsum("BNTS,BSNH->BTNH", probabilities, value)
+    return product("BNTS,BSNH->BTNH", probabilities.astype(value.dtype), value).astype(value.dtype)
 
 
 def split_heads(x: jax.Array, heads: int) -> jax.Array:
@@ -57,8 +59,9 @@ def rotary_table(length: int, width: int, theta: float) -> tuple[np.ndarray, np.
 def rotate(x: jax.Array, table: tuple[np.ndarray, np.ndarray]) -> jax.Array:
     """Turn x [B, S, N, H]: number i of the first half pairs with number i of the second, as in Llama."""
     cos, sin = table
-    first, second = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    turned = [first * cos - second * sin, second * cos + first * sin]
+    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
 
 
 def mean_pool(x: jax.Array, mask: jax.Array) -> jax.Array:

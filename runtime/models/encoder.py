@@ -18,6 +18,7 @@ from specrun.runtime.models.modules import (
     Shell,
     Stack,
     bind,
+    computing_in,
     fork,
     misfits,
     shell,
@@ -121,23 +122,30 @@ class Towers:
                 assert_never(side)
 
 
-def build_encoder(model: ModelPlan, *, remat: bool = False, unroll: int = 1) -> Encoder | Towers:
+def build_encoder(
+    model: ModelPlan, *, compute: str = "float32", remat: bool = False, unroll: int = 1
+) -> Encoder | Towers:
     """The encoder of ``model``. ``remat`` and ``unroll`` change memory and speed, never the result.
+
+    ``compute`` bfloat16 rounds the operands of products within the layers, and what they store; sums, norms, softmax,
+    the residual stream, pooling and the head stay in f32, and so do the parameters.
 
     Raises ValueError (an internal error) when the modules and ``model.parameters`` disagree.
     """
     if model.towers == "shared":
-        return _one_network(model, remat, unroll)
-    query, positive = (_one_network(tower(model, side), remat, unroll) for side in SIDES)
+        return _one_network(model, compute, remat, unroll)
+    query, positive = (_one_network(tower(model, side), compute, remat, unroll) for side in SIDES)
     return Towers(query, positive)
 
 
-def _one_network(model: ModelPlan, remat: bool, unroll: int) -> Encoder:
+def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> Encoder:
     ends, layer = _family(model)
-    stacks = tuple(
-        Stack(shell(lambda g=group: layer(_adapters(g, model.lora))), group.count, remat, unroll)
-        for group in model.groups
-    )
+
+    def stack(group: Group) -> Stack:
+        made = shell(lambda: computing_in(layer(_adapters(group, model.lora)), compute))
+        return Stack(made, group.count, remat, unroll)
+
+    stacks = tuple(stack(group) for group in model.groups)
     encoder = Encoder(model, ends, stacks)
     _check_table(encoder)
     return encoder

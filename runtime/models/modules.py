@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -127,24 +128,37 @@ class Adapter:
 
 
 class Dense(nnx.Module):
-    """x [..., in] → [..., out]: x K + b, and the adapter's update where there is one (Hu et al. 2021, eq. 3)."""
+    """x [..., in] → [..., out]: x K + b, and the adapter's update where there is one (Hu et al. 2021, eq. 3).
+
+    Operands and result have the dtype ``compute``; sums, the bias and the adapter's update are in f32 before that.
+    """
 
     def __init__(self, n_in: int, n_out: int, *, bias: bool = True, adapter: Adapter | None = None):
         self.kernel = nnx.Param(jnp.zeros((n_in, n_out)))
         self.bias = nnx.Param(jnp.zeros((n_out,))) if bias else None
         self.adapter = adapter
+        self.compute = "float32"
         if adapter is not None:
             self.lora_a = nnx.Param(jnp.zeros((n_in, adapter.rank)))
             self.lora_b = nnx.Param(jnp.zeros((adapter.rank, n_out)))
 
     def __call__(self, x: jax.Array, key: Keys = None) -> jax.Array:
-        y = x @ self.kernel[...]
+        x = x.astype(self.compute)
+        y = matmul(x, self.kernel[...])
         if self.bias is not None:
             y = y + self.bias[...]
-        if self.adapter is None:
-            return y
-        low = dropout(x, self.adapter.dropout, key) @ self.lora_a[...]  # [..., r]
-        return y + (low * self.adapter.scale) @ self.lora_b[...]
+        if self.adapter is not None:
+            low = matmul(dropout(x, self.adapter.dropout, key), self.lora_a[...])  # [..., r]
+            y = y + matmul((low * self.adapter.scale).astype(self.compute), self.lora_b[...])
+        return y.astype(self.compute)
+
+
+def computing_in(module: nnx.Module, compute: str) -> nnx.Module:
+    """The module with every ``Dense`` in it computing in ``compute``: float32 or bfloat16."""
+    for _, part in nnx.iter_graph(module):
+        if isinstance(part, Dense):
+            part.compute = compute
+    return module
 
 
 class LayerNorm(nnx.Module):
@@ -174,17 +188,19 @@ class Embedding(nnx.Module):
 
 @jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
-    """x · Φ(x) by erf, as torch computes it (Hendrycks & Gimpel 2016).
+    """x · Φ(x) by erf in f32, as torch computes it (Hendrycks & Gimpel 2016).
 
     Going backward Φ is computed again from x: it is the widest array of a layer, and writing it costs more than erf.
     """
-    return x * _normal_cdf(x)
+    wide = x.astype(jnp.float32)
+    return (wide * _normal_cdf(wide)).astype(x.dtype)
 
 
 def _gelu_backward(x: jax.Array, slope: jax.Array) -> tuple[jax.Array]:
     x = jax.lax.optimization_barrier(x)  # else XLA keeps what the forward pass computed
-    density = jnp.exp(-0.5 * x * x) * np.float32((2.0 * math.pi) ** -0.5)
-    return (slope * (_normal_cdf(x) + x * density),)
+    wide = x.astype(jnp.float32)
+    density = jnp.exp(-0.5 * wide * wide) * np.float32((2.0 * math.pi) ** -0.5)
+    return ((slope * (_normal_cdf(wide) + wide * density)).astype(x.dtype),)
 
 
 def _normal_cdf(x: jax.Array) -> jax.Array:
@@ -192,6 +208,73 @@ def _normal_cdf(x: jax.Array) -> jax.Array:
 
 
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
+
+
+def silu(x: jax.Array) -> jax.Array:
+    """x · σ(x) in f32, in the dtype of x."""
+    return jax.nn.silu(x.astype(jnp.float32)).astype(x.dtype)
+
+
+def tanh_gelu(x: jax.Array) -> jax.Array:
+    """GELU by tanh in f32, in the dtype of x (Hendrycks & Gimpel 2016)."""
+    return jax.nn.gelu(x.astype(jnp.float32), approximate=True).astype(x.dtype)
+
+
+# --- products --------------------------------------------------------------------------------------------------------
+
+
+def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x [..., I] times kernel [I, O], f32 [..., O], with operands of the dtype of x."""
+    if x.dtype == jnp.float32:
+        return x @ kernel
+    return product("TI,IO->TO", x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], -1)
+
+
+def product(spec: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    """An einsum in f32 of operands rounded to the dtype of ``a``; every index is in two of its three parts.
+
+    So are the products of its gradient, whose other operand jax would leave in f32: on an accelerator that is another,
+    slower kernel. The gradient of ``b`` is not rounded.
+    """
+    return jnp.einsum(spec, a, b) if a.dtype == jnp.float32 else _narrow_product(spec, a, b)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _narrow_product(spec: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    return _accumulated(spec, a, b.astype(a.dtype))
+
+
+def _narrow_backward(
+    spec: str, kept: tuple[jax.Array, jax.Array], slope: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    a, b = kept
+    slope, operands, out = slope.astype(a.dtype), *spec.split("->")
+    first, second = operands.split(",")
+    to_a = _accumulated(f"{out},{second}->{first}", slope, b.astype(a.dtype))
+    to_b = _accumulated(f"{first},{out}->{second}", a, slope)
+    return to_a.astype(a.dtype), to_b.astype(b.dtype)
+
+
+def _accumulated(spec: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    """An einsum of narrow operands, summed in f32.
+
+    XLA has no CPU kernel for some that do not sum over the last axis of ``a`` ("Unsupported element type for DotThunk"):
+    there the rounded operands are widened first, which gives the same sums.
+    """
+
+    def narrow(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
+
+    def widened(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.einsum(spec, a.astype(jnp.float32), b.astype(jnp.float32))
+
+    operands, out = spec.split("->")
+    if operands.split(",")[0][-1] not in out:
+        return narrow(a, b)
+    return jax.lax.platform_dependent(a, b, cpu=widened, default=narrow)
+
+
+_narrow_product.defvjp(lambda spec, a, b: (_narrow_product(spec, a, b), (a, b)), _narrow_backward)
 
 
 # --- stacked layers --------------------------------------------------------------------------------------------------
@@ -224,7 +307,8 @@ class Stack:
             leaves, key = per
             return bind(self.layer, leaves)(carry, *context, key=key), None
 
-        if self.remat:
-            body = jax.checkpoint(body, prevent_cse=False)
         unroll = max(1, min(self.unroll, self.count))
+        if self.remat:
+            # Within one iteration XLA would merge what is computed again with what was computed.
+            body = jax.checkpoint(body, prevent_cse=unroll > 1)
         return jax.lax.scan(body, x, (params, keys), length=self.count, unroll=unroll)[0]

@@ -154,7 +154,8 @@ def encode_file(
 
 def _compiled(trained: Trained) -> Callable[[np.ndarray, np.ndarray, Side], np.ndarray]:
     """(ids, mask, side) to embeddings on the host. The parameters are an argument, never a constant."""
-    encoder = build_encoder(trained.model)
+    compute = trained.plan.precision.compute if trained.plan else "float32"
+    encoder = build_encoder(trained.model, compute=compute)
     shared = trained.model.towers == "shared"
 
     def trace(parameters: Any, ids: jax.Array, mask: jax.Array, side: Side | None) -> jax.Array:

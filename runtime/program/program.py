@@ -63,7 +63,12 @@ class Program(NamedTuple):
 def build_program(plan: Plan) -> Program:
     """The program of a plan. InputError when the machine lacks the devices it names."""
     train = plan.train
-    encoder = build_encoder(plan.model, remat=train.gradient_checkpointing, unroll=train.unroll)
+    encoder = build_encoder(
+        plan.model,
+        compute=plan.precision.compute,
+        remat=train.gradient_checkpointing,
+        unroll=train.unroll,
+    )
     return assemble(plan, encoder.encode, lambda seed: initial_arrays(plan.model, seed))
 
 

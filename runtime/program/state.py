@@ -124,7 +124,7 @@ def _fresh(parameters: dict[str, Any], mesh: Mesh) -> dict[str, dict[str, Any]]:
 
 def _check_parameters(plan: Plan, parameters: Tree) -> None:
     found = {p: (tuple(x.shape), str(x.dtype)) for p, x in trees.flatten(parameters).items()}
-    expected = {p.path: (p.shape, plan.precision.compute) for p in plan.model.parameters}
+    expected = {p.path: (p.shape, "float32") for p in plan.model.parameters}
     differing = sorted(p for p in found.keys() | expected.keys() if found.get(p) != expected.get(p))
     if differing:
         raise ValueError(

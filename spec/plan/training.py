@@ -165,7 +165,9 @@ class CheckpointPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionPlan:
-    compute: Annotated[Literal["float32"], Fact(doc="Activations and parameters.")]
+    compute: Annotated[
+        Literal["float32", "bfloat16"], Fact(doc="Operands of products in the layers.")
+    ]
     matmul: Annotated[Literal["default", "high", "highest"], Fact(doc="jax's matmul precision.")]
 
 

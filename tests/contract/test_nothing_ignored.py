@@ -481,7 +481,7 @@ TABLE: tuple[Case, ...] = (
     train("micro_batch_size", "4", jaxpr),
     train("score_tile_rows", "4", jaxpr),
     train("gradient_checkpointing", "true", jaxpr, *LAYER),
-    train("unroll", "2", jaxpr, "model.num_hidden_layers=2", "model.num_attention_heads=2"),
+    train("unroll", "1", jaxpr, "model.num_hidden_layers=2", "model.num_attention_heads=2"),
     train("length_buckets", "3", batches, "train.batch_size=2"),
     train("log_every_steps", "3", files),
     # optimizer and schedule
@@ -565,7 +565,7 @@ TABLE: tuple[Case, ...] = (
         RESTARTS,
     ),
     # the rest
-    Case("precision.compute", ("precision.compute=bfloat16",), refused),
+    Case("precision.compute", ("precision.compute=bfloat16",), jaxpr, LAYER),
     Case("precision.matmul", ("precision.matmul=default",), settings),
     Case("evaluation", ("evaluation=null",), files),
     Case("evaluation.every_steps", ("evaluation.every_steps=3",), files),

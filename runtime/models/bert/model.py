@@ -6,7 +6,6 @@ Every token is of type 0, as sentence-transformers feeds single texts. The modul
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -22,21 +21,21 @@ from specrun.runtime.models.modules import (
     dropout,
     fork,
     gelu,
+    silu,
+    tanh_gelu,
 )
 from specrun.spec.plan.model import BertShape
 
 Adapters = dict[str, Adapter]
 
-_tanh_gelu = partial(jax.nn.gelu, approximate=True)
-
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": gelu,
     "gelu_python": gelu,
-    "gelu_new": _tanh_gelu,
-    "gelu_pytorch_tanh": _tanh_gelu,
+    "gelu_new": tanh_gelu,
+    "gelu_pytorch_tanh": tanh_gelu,
     "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
-    "swish": jax.nn.silu,
+    "silu": silu,
+    "swish": silu,
 }
 """``hidden_act`` of config.json; the keys equal ``table.ACTIVATIONS``."""
 

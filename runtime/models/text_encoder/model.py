@@ -31,6 +31,7 @@ from specrun.runtime.models.modules import (
     dropout,
     fork,
     gelu,
+    silu,
 )
 from specrun.spec.plan.model import TextEncoderConfig
 
@@ -90,7 +91,7 @@ class FeedForward(nnx.Module):
     def __call__(self, x: jax.Array, key: Keys) -> jax.Array:
         keys = fork(key, 3)
         inner = self.up(x, keys[0])
-        inner = jax.nn.silu(self.gate(x, keys[1])) * inner if self.gated else gelu(inner)
+        inner = silu(self.gate(x, keys[1])) * inner if self.gated else gelu(inner)
         return self.down(inner, keys[2])
 
 
