@@ -165,7 +165,12 @@ def test_every_negative_has_dropout_of_its_own(scope):
         return jnp.sum(outputs.query)
 
     term = Term("infonce", scope, lambda rows: rows.weight.sum(), watch)
-    encode = build_encoder(plan.model).encode
+    encoder, sides_seen = build_encoder(plan.model), []
+
+    def encode(*rows, side):
+        sides_seen.append(side)
+        return encoder.encode(*rows, side=side)
+
     _, state = begin(plan)
     rows = jax.tree.map(lambda x: x[0], batch._replace(negative_ids=same, negative_mask=mask))
     for key in (None, jax.random.key(0)):
@@ -176,6 +181,7 @@ def test_every_negative_has_dropout_of_its_own(scope):
         sides = [seen["outputs"].positive, *jnp.moveaxis(seen["outputs"].negatives, 1, 0)]
         pairs = [np.allclose(a, b, atol=1e-6) for a, b in itertools.combinations(sides, 2)]
         assert all(pairs) if key is None else not any(pairs)
+    assert sides_seen == ["query", "positive", "positive"] * 2
 
 
 def test_absent_negatives_and_filling_rows_are_harmless(scope):
