@@ -71,12 +71,17 @@ class DelimitedReader:
                 # csv is strict: it complains when the end comes within quotes.
                 if lines.ended and (isinstance(bad, csv.Error) or lines.open):
                     raise self._unclosed(lines.first) from bad
-                yield lines.first, bad if isinstance(bad, Unusable) else lines.malformed(bad)
+                yield lines.first, self._fault(bad, lines.span)
             else:
                 if lines.fault:
                     yield lines.first, Unusable(lines.fault)
                 elif any(field.strip() for field in fields) or len(fields) > 1:
                     yield lines.first, fields
+
+    def _fault(self, bad: Unusable | csv.Error, span: str) -> Unusable:
+        if isinstance(bad, Unusable):
+            return bad
+        return Unusable(f"not {self._columns.kind.upper()}", f"{bad}{span}")
 
     def _header(self, rows: Iterator[tuple[int, list[str] | Unusable]]) -> list[str]:
         line, header = next(rows, (0, None))
@@ -129,10 +134,6 @@ class _Lines:
     def span(self) -> str:
         """Where the row ends, if not in the line it begins in: a stray quote swallows lines."""
         return f"; it runs to line {self._number}" if self._number > self.first else ""
-
-    def malformed(self, error: csv.Error) -> Unusable:
-        """A row that is not quoted as it should be."""
-        return Unusable("not CSV", f"{error}{self.span}")
 
     def __iter__(self) -> _Lines:
         return self
