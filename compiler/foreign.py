@@ -79,6 +79,11 @@ FOREIGN: Mapping[str, Foreign] = {
     "max_seq_length": _to("data.max_length", "one length for queries and one for positives"),
     "query_column": _to("data.columns.query"),
     "positive_column": _to("data.columns.positive"),
+    "negative_column": _to("data.columns.negatives"),
+    "negatives_column": _to("data.columns.negatives"),
+    "label_column": _to("data.columns.label"),
+    "num_negatives": _to("data.max_negatives", "explicit negatives kept of a row"),
+    "sep": _to("data.delimiter"),
     # the losses
     "loss_type": _to("losses", "a list of items with `kind`"),
     "loss": _to("losses", "a list of items with `kind`"),
@@ -187,7 +192,6 @@ FOREIGN: Mapping[str, Foreign] = {
 LATER_KINDS: Mapping[str, tuple[str, ...]] = {
     "losses": ("triplet", "cosent", "colbert", "distillation", "masked_diffusion", "causal_lm"),
     "model": ("clip", "siglip", "qwen2_vl", "qwen3_vl", "llama", "masked_diffusion", "vae"),
-    "data": ("csv", "tsv", "parquet", "huggingface"),
     "optimizer": ("adam", "adafactor", "lion", "sgd", "muon"),
 }
 """Kinds that are known and not in this version."""
@@ -206,6 +210,9 @@ KIND_NAMES: Mapping[str, tuple[str, str]] = {
     "transformer": ("model", "write `text_encoder`"),
     "dual_encoder": ("model", "write `text_encoder`, `bert` or `roberta`, and `towers: separate`"),
     "two_tower": ("model", "write `text_encoder`, `bert` or `roberta`, and `towers: separate`"),
+    "json": ("data", "write `jsonl`: one object a line"),
+    "hf": ("data", "write `huggingface`: a folder that `save_to_disk` wrote"),
+    "arrow": ("data", "write `huggingface`: a folder that `save_to_disk` wrote"),
 }
 """Kinds under other names: the section they stand in, and what to write."""
 

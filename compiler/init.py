@@ -33,7 +33,8 @@ tokenizer:
   vocab_size: 8192
 
 data:
-  kind: python_source         # docstring -> function pairs; or jsonl, with `path`
+  kind: python_source         # docstring -> function pairs; or jsonl, csv, tsv, parquet,
+                              # huggingface, with `path` and `columns`
   roots: [stdlib]             # your own: [src]
   max_length: {{query: 64, positive: 128}}
   validation:

@@ -12,10 +12,10 @@ from specrun.spec.experiment import (
     CosineSchedule,
     CosineWithRestartsSchedule,
     Experiment,
-    JsonlData,
     Loss,
     RobertaModel,
     Stage,
+    TableData,
     TextEncoderModel,
 )
 
@@ -317,10 +317,23 @@ def temperature_in_range(spec: Experiment, report: Reporter) -> None:
 
 
 def columns_differ(spec: Experiment, report: Reporter) -> None:
-    if isinstance(spec.data, JsonlData) and spec.data.columns.query == spec.data.columns.positive:
-        path, related = "data.columns.positive", ("data.columns.query",)
-        message = f"query and positive are the same column `{spec.data.columns.query}`"
-        report.error(path, "same-column", message, related=related)
+    if not isinstance(spec.data, TableData):
+        return
+    first: dict[str, str] = {}
+    for key in ("query", "positive", "negatives", "label"):
+        name = getattr(spec.data.columns, key)
+        other = first.setdefault(name, key) if name is not None else key
+        if other != key:
+            path, related = f"data.columns.{key}", (f"data.columns.{other}",)
+            message = f"{other} and {key} are the same column `{name}`"
+            report.error(path, "same-column", message, related=related)
+
+
+def negatives_to_bound(spec: Experiment, report: Reporter) -> None:
+    data = spec.data
+    if isinstance(data, TableData) and data.max_negatives and data.columns.negatives is None:
+        message = "`data.max_negatives` has no effect: `data.columns.negatives` names no column"
+        no_effect(report, ("data", "max_negatives"), ("data", "columns", "negatives"), message)
 
 
 def evaluation_has_rows(spec: Experiment, report: Reporter) -> None:
@@ -378,6 +391,7 @@ CHECKS: tuple[Check, ...] = (
     floor_below_peak,
     temperature_in_range,
     columns_differ,
+    negatives_to_bound,
     evaluation_has_rows,
     best_is_measured,
 )

@@ -64,6 +64,10 @@ def _data(plan: Plan) -> list[str]:
     lines = [
         f"data       {scan.rows_read:,} rows read: {scan.training_rows:,} train, {scan.validation_rows:,} held out; left out: {dropped}"
     ]
+    if scan.negatives or scan.labels:
+        lines.append(
+            f"           at most {scan.negatives:,} explicit negatives a row, {scan.labels:,} labels"
+        )
     lines += [
         f"           bad: {b.count} × {b.reason} ({', '.join(b.places[:2])})" for b in scan.bad
     ]

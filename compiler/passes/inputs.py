@@ -4,31 +4,45 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import assert_never
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.locate import locate, locate_model, locate_root
 from specrun.spec.diagnostics import InputError
 from specrun.spec.experiment import (
+    CsvData,
     FileTokenizer,
     FileValidation,
     FractionValidation,
-    JsonlColumns,
+    HuggingFaceData,
     JsonlData,
+    ParquetData,
     PretrainedModel,
     PythonSourceData,
+    SplitValidation,
     TrainTokenizer,
+    TsvData,
 )
 from specrun.spec.plan.data import (
+    CsvSource,
     HeldOut,
     HeldOutFile,
     HeldOutFraction,
+    HeldOutSplit,
+    HuggingFaceSource,
     JsonlSource,
+    ParquetSource,
     PythonSource,
+    Scan,
     Source,
+    Table,
     TokenizerFile,
     TokenizerSource,
     TrainedTokenizer,
+    TsvSource,
 )
+
+TableData = JsonlData | CsvData | TsvData | ParquetData | HuggingFaceData
 
 
 def place_data(draft: Draft, context: Context) -> Draft:
@@ -73,16 +87,12 @@ def place_tokenizer(draft: Draft, context: Context) -> Draft:
 
 def peek_data(draft: Draft, context: Context) -> Draft:
     """Look at the first rows, for ``check``: the columns there are, and the faults that show at once."""
-    paths = (
-        draft.source.roots
-        if isinstance(draft.source, PythonSource)
-        else (draft.need("source").path,)
-    )
-    held = (draft.held_out.path,) if isinstance(draft.held_out, HeldOutFile) else ()
-    if not all(Path(p).exists() for p in (*paths, *held)):
-        return draft
+    source: Source = draft.need("source")
+    held = draft.held_out
+    if not _is_there(source) or (isinstance(held, HeldOutFile) and not _is_there(held.source)):
+        return draft  # which is told already
     try:
-        found = context.facts.peek(draft.need("source"), draft.held_out)
+        found = context.facts.peek(source, held)
     except InputError as error:
         _report_all(error, "data", context)
         return draft
@@ -110,6 +120,7 @@ def scan_data(draft: Draft, context: Context) -> Draft:
             "no row is held out",
             hint="raise the fraction, or check the file",
         )
+    _need_values(draft, scan, context)
     for bad in scan.bad:
         context.report.warning(
             "data",
@@ -138,28 +149,110 @@ def _source(draft: Draft, context: Context) -> Source | None:
             for i, (name, root) in enumerate(zip(data.roots, roots, strict=True)):
                 _require(root.exists(), f"data.roots[{i}]", name, root, "folder or file", context)
             return PythonSource(roots=tuple(map(str, roots)), exclude=data.exclude)
-        case JsonlData():
-            path = locate(data.path, context.folder, context.local)
-            _require(path.is_file(), "data.path", data.path, path, "file", context)
-            return JsonlSource(
-                path=str(path), query=data.columns.query, positive=data.columns.positive
-            )
+        case JsonlData() | CsvData() | TsvData() | ParquetData() | HuggingFaceData():
+            split = data.split if isinstance(data, HuggingFaceData) else None
+            table = _place_table(data, data.path, "data.path", split, context)
+            return replace(table, max_negatives=data.max_negatives)
+        case _:
+            assert_never(data)
 
 
 def _held_out(draft: Draft, context: Context) -> HeldOut | None:
     data = draft.spec.data
-    match data.validation:
+    held = data.validation
+    match held:
         case None:
             return None
         case FractionValidation():
-            return HeldOutFraction(fraction=data.validation.fraction)
+            return HeldOutFraction(fraction=held.fraction)
         case FileValidation():
-            path = locate(data.validation.path, context.folder, context.local)
-            _require(
-                path.is_file(), "data.validation.path", data.validation.path, path, "file", context
-            )
-            columns = data.columns if isinstance(data, JsonlData) else JsonlColumns()
-            return HeldOutFile(path=str(path), query=columns.query, positive=columns.positive)
+            own = JsonlData(path="") if isinstance(data, PythonSourceData) else data
+            table = _place_table(own, held.path, "data.validation.path", None, context)
+            return HeldOutFile(source=table)
+        case SplitValidation():
+            assert isinstance(data, HuggingFaceData)  # no other kind's validation has it
+            path = locate(data.path, context.folder, context.local)
+            table = _table(data, path, held.split)
+            assert isinstance(table, HuggingFaceSource)
+            return HeldOutSplit(source=table)
+        case _:
+            assert_never(held)
+
+
+def _place_table(data: TableData, name: str, at: str, split: str | None, context: Context) -> Table:
+    """The rows of ``name``; an error where it is not what its format wants."""
+    table = _table(data, locate(name, context.folder, context.local), split)
+    path = Path(table.path)
+    match table:
+        case JsonlSource() | CsvSource() | TsvSource():
+            wanted = "file"
+        case ParquetSource():
+            wanted = "file or folder"
+        case HuggingFaceSource():
+            wanted = "folder"
+        case _:
+            assert_never(table)
+    _require(_is_there(table), at, name, path, wanted, context)
+    return table
+
+
+def _is_there(source: Source) -> bool:
+    """Whether files and folders lie where they should."""
+    match source:
+        case PythonSource():
+            return all(Path(root).exists() for root in source.roots)
+        case JsonlSource() | CsvSource() | TsvSource():
+            return Path(source.path).is_file()
+        case ParquetSource():
+            return Path(source.path).exists()
+        case HuggingFaceSource():
+            return Path(source.path).is_dir()
+        case _:
+            assert_never(source)
+
+
+def _table(data: TableData, path: Path, split: str | None) -> Table:
+    """The rows at a path, in the format and with the columns of ``data``, all negatives kept."""
+    of = data.columns
+    return replace(
+        _bare(data, str(path), split),
+        query=of.query,
+        positive=of.positive,
+        negatives=of.negatives,
+        label=of.label,
+    )
+
+
+def _bare(data: TableData, path: str, split: str | None) -> Table:
+    match data:
+        case JsonlData():
+            return JsonlSource(path=path)
+        case CsvData():
+            return CsvSource(path=path, delimiter=data.delimiter)
+        case TsvData():
+            return TsvSource(path=path)
+        case ParquetData():
+            return ParquetSource(path=path)
+        case HuggingFaceData():
+            return HuggingFaceSource(path=path, split=split)
+        case _:
+            assert_never(data)
+
+
+def _need_values(draft: Draft, scan: Scan, context: Context) -> None:
+    """A column that is named and gives nothing would be ignored."""
+    source: Source = draft.need("source")
+    if isinstance(source, PythonSource) or scan.training_rows == 0:
+        return
+    for key, count, what in (
+        ("negatives", scan.negatives, "an explicit negative"),
+        ("label", scan.labels, "a label"),
+    ):
+        name = getattr(source, key)
+        if name is not None and count == 0:
+            message = f"no training row has {what}: the column {name!r} is missing or empty"
+            hint = f"check the name, or remove columns.{key}"
+            context.report.error(f"data.columns.{key}", "no-values", message, hint=hint)
 
 
 def _tokenizer_source(draft: Draft, context: Context) -> TokenizerSource | None:

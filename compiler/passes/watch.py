@@ -52,12 +52,14 @@ def estimate_cost(draft: Draft, context: Context) -> Draft:
     largest = max(draft.traces, key=lambda t: t.query_length + t.positive_length)
     micro = train.micro_batch_size or train.batch_size
     lengths = _lengths(largest.query_length, largest.positive_length)
+    whole = micro == train.batch_size
+    texts = _texts(draft) if whole else dict.fromkeys(SIDES, 1)  # chunks are encoded one by one
     stored = [
-        _activation_bytes(config, micro, lengths[side], train.gradient_checkpointing)
+        texts[side] * _activation_bytes(config, micro, lengths[side], train.gradient_checkpointing)
         for side in SIDES
         if _trained_roles(draft, side)
     ]
-    activation = sum(stored) if micro == train.batch_size else max(stored, default=0)
+    activation = sum(stored) if whole else max(stored, default=0)
     widths = len(draft.spec.matryoshka.dims) if draft.spec.matryoshka else 1
     activation += (
         FLOAT_BYTES * train.batch_size * (2 * embedding_dim(config) + 2 * widths * train.batch_size)
@@ -107,9 +109,10 @@ def _forward_flops(config: EncoderConfig, rows: int, length: int) -> int:
 
 def _step_flops(draft: Draft, config: EncoderConfig, query: int, positive: int, widths: int) -> int:
     rows = draft.spec.train.batch_size
-    lengths = _lengths(query, positive)
+    lengths, texts = _lengths(query, positive), _texts(draft)
     encoding = sum(
-        _forward_flops(config, rows, lengths[side]) * _passes(draft, side) for side in SIDES
+        _forward_flops(config, texts[side] * rows, lengths[side]) * _passes(draft, side)
+        for side in SIDES
     )
     loss = 3 * 2 * rows * rows * embedding_dim(config) * widths
     return draft.spec.train.accumulation_steps * (encoding + loss)
@@ -117,6 +120,11 @@ def _step_flops(draft: Draft, config: EncoderConfig, query: int, positive: int, 
 
 def _lengths(query: int, positive: int) -> dict[Side, int]:
     return {"query": query, "positive": positive}
+
+
+def _texts(draft: Draft) -> dict[Side, int]:
+    """Texts of a row that the network of a side embeds: negatives are embedded as positives are."""
+    return {"query": 1, "positive": 1 + draft.need("scan").negatives}
 
 
 def _trained_roles(draft: Draft, side: Side) -> set[str]:

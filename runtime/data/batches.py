@@ -26,7 +26,9 @@ _POLL_SECONDS = 0.1
 class Batch(NamedTuple):
     """One optimizer batch: A passes of B rows. Rows of weight 0 fill up a short one.
 
-    Filling rows repeat the batch's first row, so that everything computed of them is finite.
+    Filling rows repeat the batch's first row, so that everything computed of them is finite. Absent
+    negatives are one token of padding with weight 0. Without any negative, or any label, in the
+    training rows their arrays are None; N is the most negatives of a training row.
     """
 
     query_ids: np.ndarray  # int32 [A, B, Sq]
@@ -35,8 +37,13 @@ class Batch(NamedTuple):
     positive_mask: np.ndarray  # bool [A, B, Sp]
     weight: np.ndarray  # float32 [A, B]
     row: np.ndarray  # uint32 [A, B], index of the training row
-    negative_weight: np.ndarray | None = None  # float32 [A, B, N], 0 is no negative
-    label: np.ndarray | None = None  # int32 [A, B], -1 is none
+    negative_ids: np.ndarray | None = None  # int32 [A, B, N, Sp]
+    negative_mask: np.ndarray | None = None  # bool [A, B, N, Sp]
+    negative_weight: np.ndarray | None = None  # float32 [A, B, N], 0 is none, or a filling row
+    label: np.ndarray | None = None  # int32 [A, B], -1 is a row without one
+
+
+_Negatives = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
 
 
 class Request(Protocol):
@@ -50,7 +57,10 @@ class Request(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Rows of a stage, steps of an epoch, and the (query, positive) tokens of each step's longest row."""
+    """Rows of a stage, steps of an epoch, and the (query, positive) tokens of each step's longest row.
+
+    A row's negatives count as its positive side.
+    """
 
     rows: int
     steps_per_epoch: int
@@ -72,7 +82,7 @@ def layout(
     """What the compiler must know of the steps before there is a plan; stage i becomes segment i."""
     rows = rows_of(scan.rows_digest)
     tokens = tokens_of(scan.rows_digest, tokenizer, max_query_length, max_positive_length)
-    queries, positives = tokens.training.queries.lengths, tokens.training.positives.lengths
+    queries, positives = tokens.training.queries.lengths, tokens.training.positive_lengths
     per_step = batch_size * accumulation_steps
     found: list[Layout] = []
     for segment, stage in enumerate(stages):
@@ -94,6 +104,7 @@ class Batches:
     def __init__(self, plan: Plan, tokens: Tokens, rows: Rows):
         self._plan, self._tokens = plan, tokens
         self._chosen = [select(rows.training, s.selection) for s in plan.segments]
+        self._labels = rows.training.labels
         self._order: tuple[tuple[int, int], np.ndarray] | None = None
         self._traces = {
             (segment, trace.query_length, trace.positive_length): trace.name
@@ -135,7 +146,7 @@ class Batches:
 
     def _bucket(self, rows: np.ndarray) -> tuple[int, int]:
         query = int(self._tokens.training.queries.lengths_of(rows).max())
-        positive = int(self._tokens.training.positives.lengths_of(rows).max())
+        positive = int(self._tokens.training.positive_lengths[rows].max())
         for bucket in self._plan.train.buckets:
             if query <= bucket[0] and positive <= bucket[1]:
                 return bucket
@@ -155,7 +166,26 @@ class Batches:
             *split.positives.gather(index, positive, pad),
             weight,
             index.astype(np.uint32),
+            *self._negatives(index, weight, positive),
+            self._label(index, weight),
         )
+
+    def _negatives(self, index: np.ndarray, weight: np.ndarray, length: int) -> _Negatives:
+        """Ids, mask and weight of the negatives of rows [A, B]; None where no training row has one."""
+        negatives, most = self._tokens.training.negatives, self._plan.data.scan.negatives
+        if negatives is None or not most:
+            return None, None, None
+        chosen, there = negatives.of(index, most)  # [A, B, N]
+        ids, mask = negatives.tokens.gather(chosen, length, self._tokens.pad_id)
+        absent = ~there[..., None]
+        ids = np.where(absent, np.int32(self._tokens.pad_id), ids)
+        mask = np.where(absent, np.arange(length) == 0, mask)
+        return ids, mask, (there & (weight > 0)[..., None]).astype(np.float32)
+
+    def _label(self, index: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
+        if self._labels is None:
+            return None
+        return np.where(weight > 0, self._labels[index], np.int32(-1))
 
 
 def prefetch(batches: Batches, start: int, stop: int) -> Iterator[tuple[int, str, Batch]]:

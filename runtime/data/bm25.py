@@ -65,7 +65,8 @@ def score_split(split: Split, metrics: Sequence[str]) -> dict[str, float]:
     if not len(split):
         return {}
     pairs, k = relevance(split), depth(metrics)
-    documents = BM25([split.positives[int(row)] for row in pairs.candidates])
+    texts = split.negatives.texts if split.negatives else None
+    documents = BM25(pairs.offered(split.positives, texts))
     queries = [split.queries[int(row)] for row in pairs.queries]
     ranking = [
         rank_scores(np.stack([documents.scores(q) for q in queries[i : i + _AT_ONCE]]), k)

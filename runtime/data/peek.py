@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from specrun.runtime.data.jsonl import JsonlReader, parse_line
-from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, Row
-from specrun.runtime.data.sources import compile_patterns, need_regular, walk
-from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import HeldOut, HeldOutFile, JsonlSource, PythonSource, Source
+from specrun.runtime.data.columns import nearest, rows_of_records
+from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, FileError, Record, Row
+from specrun.runtime.data.sources import Place, compile_patterns, places, unreadable, walk
+from specrun.runtime.data.tables import open_table, table_files
+from specrun.spec.diagnostics import Diagnostic, InputError
+from specrun.spec.plan.data import HeldOut, PythonSource, Source, Table
 
 ROWS, BYTES = 2000, 8 << 20
-"""Rows and bytes looked at. A numeric key that occurs only later is not among the fields."""
+"""Rows and bytes looked at. A numeric column that occurs only later is not among the fields."""
 
 Problem = tuple[str, str, str, str]
 """(code, path in the spec, message, how to mend it)"""
@@ -34,15 +34,13 @@ def peek(source: Source, held_out: HeldOut | None) -> Found:
     """Look at the beginning of every input. Bad rows are problems only where no row is good."""
     fields = list(BUILT_IN_FIELDS)
     problems: list[Problem] = []
-    match source:
-        case PythonSource():
-            problems += _peek_trees(source)
-        case JsonlSource():
-            numbers, wrong = _peek_file(source, "data")
-            fields += sorted(numbers - set(fields))
+    if isinstance(source, PythonSource):
+        problems += _peek_trees(source)
+    for place in places(source, held_out):
+        if not isinstance(place.source, PythonSource):
+            numbers, wrong = _peek_table(place, place.source)
             problems += wrong
-    if isinstance(held_out, HeldOutFile):
-        problems += _peek_file(held_out, "data.validation")[1]
+            fields += sorted(numbers - set(fields)) if place.role == "data" else []
     return Found(tuple(fields), tuple(problems))
 
 
@@ -60,51 +58,64 @@ def _peek_trees(source: PythonSource) -> Iterator[Problem]:
                 hint = "check the folder, and data.exclude"
                 yield "no-files", path, f"there is no Python file to read below {root}", hint
         except OSError as error:
-            yield _unreadable(path, root, error)
+            yield _problem(unreadable(Place("data", path, root, source), error))
 
 
-def _peek_file(
-    columns: JsonlSource | HeldOutFile, path: str
-) -> tuple[set[str], tuple[Problem, ...]]:
-    """Numeric keys of the first rows, and problems."""
-    reader = JsonlReader(Path(columns.path), columns.query, columns.positive, BYTES)
+def _peek_table(place: Place, source: Table) -> tuple[set[str], tuple[Problem, ...]]:
+    """Numeric columns of the first rows, and problems."""
     try:
-        need_regular(Path(columns.path))
-        found = list(islice(reader, ROWS))
-    except OSError as error:
-        return set(), (_unreadable(f"{path}.path", columns.path, error),)
-    rows = [x for x in found if isinstance(x, Row)]
-    if rows:
-        return {key for row in rows for key in row.numbers}, ()
-    faults = [x for x in found if isinstance(x, Fault)]
+        found = list(islice(_records(source), ROWS))
+    except (OSError, FileError) as error:
+        return set(), (_problem(unreadable(place, error)),)
+    rows = list(rows_of_records(found, source))
+    good = [x for x in rows if isinstance(x, Row)]
+    faults = [x for x in rows if isinstance(x, Fault)]
+    if good:
+        return {key for row in good for key in row.numbers}, _missing(place, source, found)
     if not faults:
-        return set(), (
-            ("no-rows", f"{path}.path", f"{columns.path} holds no row", "check the file"),
-        )
-    return set(), (_all_bad(columns, faults, path),)
+        hint = "check the file"
+        return set(), (("no-rows", place.key, f"{place.path} holds no row", hint),)
+    return set(), (_all_bad(place, source, faults, found),)
 
 
-def _all_bad(columns: JsonlSource | HeldOutFile, faults: list[Fault], path: str) -> Problem:
+def _records(source: Table) -> Iterator[Record | Fault]:
+    """What the files hold, one after the other, text files to about ``BYTES``."""
+    for name, path in table_files(source):
+        yield from open_table(source, name, path, BYTES)
+
+
+def _missing(place: Place, source: Table, found: list[Record | Fault]) -> tuple[Problem, ...]:
+    """Columns of negatives and labels that none of the rows looked at has."""
+    problems: list[Problem] = []
+    records = [x for x in found if isinstance(x, Record)]
+    for key in ("negatives", "label"):
+        name = getattr(source, key)
+        if place.role == "data" and name and not any(name in r.values for r in records):
+            message = f"none of the first {len(records)} rows has a column `{name}`"
+            hint = nearest(name, list(records[0].values))
+            problems.append(("unknown-column", f"data.columns.{key}", message, hint))
+    return tuple(problems)
+
+
+def _all_bad(
+    place: Place, source: Table, faults: list[Fault], found: list[Record | Fault]
+) -> Problem:
     reason, count = Counter(f.reason for f in faults).most_common(1)[0]
     first = next(f for f in faults if f.reason == reason)
     looked = "every row" if len(faults) == count else "nearly every row"
     message = f"no row is usable; {looked} looked at has this fault: {reason} ({first.place})"
-    for name, key in (("query", columns.query), ("positive", columns.positive)):
+    for name in ("query", "positive"):
+        key = getattr(source, name)
         if reason == f"no key `{key}`":
-            at = f"data.columns.{name}" if path == "data" else f"{path}.path"
-            return "unknown-column", at, message, _nearest(Path(columns.path), first.line, key)
-    return "bad-row", f"{path}.path", message, f"{first.detail}".strip()
+            at = f"data.columns.{name}" if place.role == "data" else place.key
+            columns = next(list(x.values) for x in found if _is_at(x, first))
+            return "unknown-column", at, message, nearest(key, columns)
+    return "bad-row", place.key, message, f"{first.detail}".strip()
 
 
-def _nearest(path: Path, line: int, key: str) -> str:
-    """What keys the row has, the most similar one first."""
-    with path.open("rb") as file:
-        keys = list(parse_line(next(islice(file, line - 1, None))))
-    close = difflib.get_close_matches(key, keys, n=1)
-    shown = ", ".join(f"`{k[:40]}`" for k in keys[:8])
-    return (f"did you mean `{close[0]}`? " if close else "") + f"the rows have {shown or 'no keys'}"
+def _is_at(found: Record | Fault, fault: Fault) -> bool:
+    return isinstance(found, Record) and (found.file, found.line) == (fault.file, fault.line)
 
 
-def _unreadable(path: str, file: str, error: OSError) -> Problem:
-    message = f"cannot read {file}: {error.strerror or error}"
-    return "unreadable", path, message, "check that it exists and may be read"
+def _problem(found: Diagnostic) -> Problem:
+    return found.code, found.path, found.message, found.hint

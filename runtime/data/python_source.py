@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from specrun.runtime.data.raw import Fault, Row, is_unicode
+from specrun.runtime.data.raw import Fault, Row, is_unicode, printable
 from specrun.runtime.data.sources import SourceFile
 from specrun.spec.diagnostics import RunError
 
@@ -50,7 +50,7 @@ def read_file(file: SourceFile, prefix: str = "") -> tuple[list[Row], list[Fault
 
     ``prefix`` goes before the file's name in places. RunError when the file is no longer the listed one.
     """
-    name = prefix + _printable(file.name)
+    name = prefix + printable(file.name)
     if file.error:
         return [], [Fault("unreadable file", name, detail=file.error)]
     if file.bytes > MAX_BYTES:
@@ -187,7 +187,3 @@ def _cut(own: list[str], span: _Span, first: int) -> None:
     while not kept and after < len(own) and not own[after].strip():
         after += 1
     own[start:after] = [kept] if kept else []
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

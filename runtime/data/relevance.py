@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from specrun.runtime.data.rows import Split
 from specrun.runtime.data.split import normalise
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Relevance:
-    """``queries`` and ``candidates`` are row indices, the first of each text; ``relevant[i]`` counts in candidates."""
+    """What is asked and what is offered: row indices, the first of each text.
+
+    Candidates are the positives of ``candidates``, then the explicit negatives of ``negatives``,
+    which index the split's list of all negatives; ``relevant[i]`` counts in these candidates.
+    """
 
     queries: np.ndarray
     candidates: np.ndarray
     relevant: tuple[tuple[int, ...], ...]
+    negatives: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def offered(self, positives: Sequence[T], negatives: Sequence[T] | None) -> list[T]:
+        """All candidates, of texts or of what was made of them: by row, and by negative."""
+        found = [positives[int(row)] for row in self.candidates]
+        if negatives is not None:
+            found += [negatives[int(at)] for at in self.negatives]
+        return found
 
 
 def relevance(split: Split) -> Relevance:
-    """Rows with the same query have all of each other's positives relevant; equal positives are one candidate."""
+    """Rows with the same query have all of each other's positives relevant; equal texts are one candidate.
+
+    A negative that is somebody's positive is that candidate, and relevant for that query alone.
+    """
     queries: dict[str, int] = {}
     candidates: dict[str, int] = {}
     wanted: dict[str, list[int]] = {}
@@ -30,8 +49,13 @@ def relevance(split: Split) -> Relevance:
         queries.setdefault(q, row)
         candidates.setdefault(p, row)
         wanted.setdefault(q, []).append(numbers.setdefault(p, len(numbers)))
+    negatives: dict[str, int] = {}
+    for at, text in enumerate(split.negatives.texts if split.negatives else ()):
+        if (n := normalise(text)) not in candidates:
+            negatives.setdefault(n, at)
     return Relevance(
         queries=np.array(list(queries.values()), np.int64),
         candidates=np.array(list(candidates.values()), np.int64),
         relevant=tuple(tuple(sorted(set(wanted[q]))) for q in queries),
+        negatives=np.array(list(negatives.values()), np.int64),
     )

@@ -37,10 +37,26 @@ class Texts(Sequence[str]):
 
 
 @dataclass(frozen=True)
+class Lists:
+    """A list of texts for each row: that of row i is ``texts[ends[i] : ends[i + 1]]``."""
+
+    texts: Sequence[str]
+    ends: np.ndarray  # int64 [rows + 1]
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, index: int) -> list[str]:
+        return list(self.texts[int(self.ends[index]) : int(self.ends[index + 1])])
+
+
+@dataclass(frozen=True)
 class Split:
     """One side of the rows. ``fields`` are float64 [rows] by name, NaN where a row lacks one.
 
-    ``places`` are ``file:line``; ``names`` are functions' qualified names, empty for JSONL.
+    ``places`` are ``file:line``; ``names`` are functions' qualified names, empty for tables.
+    ``negatives`` and ``labels`` are None where no row has one. Labels are numbered over both sides
+    in the order in which they first occur, training first.
     """
 
     queries: Sequence[str]
@@ -48,6 +64,8 @@ class Split:
     places: Sequence[str]
     names: Sequence[str]
     fields: dict[str, np.ndarray]
+    negatives: Lists | None = None
+    labels: np.ndarray | None = None  # int32 [rows], -1 where a row has none
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -65,6 +83,8 @@ class Rows:
 def store_rows(training: Sequence[Row], validation: Sequence[Row]) -> str:
     """Write the artefact and return its digest. Raises RunError when it cannot be written."""
 
+    numbers = _numbered(training, validation)
+
     def write(folder: Path) -> None:
         for side, rows in (("training", training), ("validation", validation)):
             _write_texts(folder, f"{side}.queries", (r.query for r in rows))
@@ -72,6 +92,8 @@ def store_rows(training: Sequence[Row], validation: Sequence[Row]) -> str:
             _write_texts(folder, f"{side}.places", (r.place for r in rows))
             _write_texts(folder, f"{side}.names", (r.name for r in rows))
             _write_fields(folder, side, rows)
+            _write_negatives(folder, side, rows)
+            _write_labels(folder, side, rows, numbers)
 
     return cache.add(KIND, write)[0]
 
@@ -112,16 +134,48 @@ def _write_fields(folder: Path, side: str, rows: Sequence[Row]) -> None:
     (folder / f"{side}.fields.json").write_text(json.dumps(names), encoding="utf-8")
 
 
+def _numbered(*sides: Sequence[Row]) -> dict[str, int]:
+    """A number for each label, by first occurrence."""
+    found: dict[str, int] = {}
+    for row in (row for side in sides for row in side):
+        if row.label:
+            found.setdefault(row.label, len(found))
+    return found
+
+
+def _write_negatives(folder: Path, side: str, rows: Sequence[Row]) -> None:
+    if any(row.negatives for row in rows):
+        _write_texts(folder, f"{side}.negatives", (text for row in rows for text in row.negatives))
+        ends = np.cumsum([0, *(len(row.negatives) for row in rows)])
+        ends.astype("<i8").tofile(folder / f"{side}.negatives.rows")
+
+
+def _write_labels(folder: Path, side: str, rows: Sequence[Row], numbers: dict[str, int]) -> None:
+    if any(row.label for row in rows):
+        labels = [numbers.get(row.label, -1) for row in rows]
+        np.array(labels, "<i4").tofile(folder / f"{side}.labels")
+
+
 def _load_split(folder: Path, side: str) -> Split:
     names = json.loads((folder / f"{side}.fields.json").read_text(encoding="utf-8"))
     values = map_array(folder / f"{side}.fields", "<f8").reshape(len(names), -1)
+    labels = folder / f"{side}.labels"
     return Split(
         queries=_load_texts(folder, f"{side}.queries"),
         positives=_load_texts(folder, f"{side}.positives"),
         places=_load_texts(folder, f"{side}.places"),
         names=_load_texts(folder, f"{side}.names"),
         fields=dict(zip(names, values, strict=True)),
+        negatives=_load_negatives(folder, side),
+        labels=map_array(labels, "<i4") if labels.exists() else None,
     )
+
+
+def _load_negatives(folder: Path, side: str) -> Lists | None:
+    rows = folder / f"{side}.negatives.rows"
+    if not rows.exists():
+        return None
+    return Lists(_load_texts(folder, f"{side}.negatives"), map_array(rows, "<i8"))
 
 
 def _load_texts(folder: Path, name: str) -> Texts:

@@ -13,36 +13,33 @@ import numpy as np
 
 from specrun.runtime import cache
 from specrun.runtime.data import python_source
-from specrun.runtime.data.jsonl import JsonlReader
-from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, Row, by_class
+from specrun.runtime.data.columns import rows_of_records
+from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, FileError, Row, by_class
 from specrun.runtime.data.rows import Rows, Split, load_rows, store_rows
-from specrun.runtime.data.sources import Listing, SourceFile, list_inputs
+from specrun.runtime.data.sources import Listing, Place, list_inputs, places, unreadable
 from specrun.runtime.data.split import divide
+from specrun.runtime.data.tables import open_table
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.diagnostics import Diagnostic, InputError, RunError
 from specrun.spec.plan.data import (
     DataPlan,
     FieldRange,
     HeldOut,
-    HeldOutFile,
     HeldOutFraction,
     Input,
-    JsonlSource,
     PythonSource,
     Scan,
     Source,
 )
 
-FORMAT = 1
+FORMAT = 2
 """Raised with every change of what is read from the same files: it is part of the cache's keys."""
 
 MAX_FIELDS = 256
 FAULTS_KEPT = 50
 
 _KIND = "scans"
-_RESERVED = (
-    "rename the key in the data: `query_chars`, `positive_chars` and `positive_lines` are computed"
-)
+_RESERVED = "rename the column in the data: `query_chars`, `positive_chars` and `positive_lines` are computed"
 
 
 @dataclass(frozen=True)
@@ -119,12 +116,18 @@ def _key(source: Source, held_out: HeldOut | None, listings: Sequence[Listing]) 
         "format": FORMAT,
         "inputs": [x.input.digest for x in listings],
         "names": [_shown(source, x) for x in listings],
-        "source": {k: v for k, v in to_plain(source).items() if k not in ("path", "roots")},
-        "held_out": {k: v for k, v in (to_plain(held_out) or {}).items() if k != "path"},
+        "source": _without_paths(to_plain(source)),
+        "held_out": _without_paths(to_plain(held_out)),
     }
     if isinstance(source, PythonSource):
         parts["python"] = list(sys.version_info[:2])
     return cache.digest_of(parts)
+
+
+def _without_paths(tree: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    return {k: _without_paths(v) for k, v in tree.items() if k not in ("path", "roots")}
 
 
 def _prefix(source: Source, listing: Listing) -> str:
@@ -137,7 +140,8 @@ def _prefix(source: Source, listing: Listing) -> str:
 def _shown(source: Source, listing: Listing) -> str:
     """What places say of an input, beside the names below it."""
     root = Path(listing.input.path)
-    return _prefix(source, listing) or ("" if root.is_dir() else root.name)
+    below = isinstance(source, PythonSource) and listing.input.role == "data" and root.is_dir()
+    return _prefix(source, listing) or ("" if below else root.name)
 
 
 def _known(key: str) -> dict[str, Any] | None:
@@ -153,7 +157,7 @@ def _read_and_keep(
 ) -> dict[str, Any]:
     read = _read(source, held_out, listings)
     tree = {
-        "scan": to_plain(_summary(read, held_out)),
+        "scan": to_plain(_summary(read, source, held_out)),
         "faults": [[f.reason, f.file, f.line, f.detail] for f in read.faults[:FAULTS_KEPT]],
     }
     text = json.dumps(tree, sort_keys=True)
@@ -165,11 +169,12 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _summary(read: _Read, held_out: HeldOut | None) -> Scan:
+def _summary(read: _Read, source: Source, held_out: HeldOut | None) -> Scan:
     _check_fields([*read.rows, *read.held_out])
     fraction = held_out.fraction if isinstance(held_out, HeldOutFraction) else None
     division = divide(read.rows, fraction, read.held_out)
-    digest = store_rows(division.training, division.validation)
+    training = _cut(division.training, source)
+    digest = store_rows(training, division.validation)
     rows = rows_of(digest)
     return Scan(
         inputs=(),
@@ -181,50 +186,61 @@ def _summary(read: _Read, held_out: HeldOut | None) -> Scan:
         training_rows=len(rows.training),
         validation_rows=len(rows.validation),
         fields=_ranges(rows.training),
+        negatives=max((len(row.negatives) for row in training), default=0),
+        labels=len({row.label for row in training if row.label}),
     )
+
+
+def _cut(rows: list[Row], source: Source) -> list[Row]:
+    """Training rows with as many of their negatives as are kept."""
+    if isinstance(source, PythonSource) or source.max_negatives is None:
+        return rows
+    return [replace(row, negatives=row.negatives[: source.max_negatives]) for row in rows]
 
 
 def _read(source: Source, held_out: HeldOut | None, listings: Sequence[Listing]) -> _Read:
     read = _Read([], [], [])
-    for listing in listings:
-        if listing.input.role == "data" and isinstance(source, PythonSource):
-            prefix = _prefix(source, listing)
+    for place, listing in zip(places(source, held_out), listings, strict=True):
+        rows = read.rows if place.role == "data" else read.held_out
+        if isinstance(place.source, PythonSource):
+            prefix = _prefix(place.source, listing)
             for file in listing.files:
-                rows, faults = python_source.read_file(file, prefix)
-                read.rows.extend(rows)
+                found, faults = python_source.read_file(file, prefix)
+                rows.extend(found)
                 read.faults.extend(faults)
-        elif listing.input.role == "data" and isinstance(source, JsonlSource):
-            _read_jsonl(listing.files[0], source, read.rows, read.faults)
-        elif isinstance(held_out, HeldOutFile):
-            _read_jsonl(listing.files[0], held_out, read.held_out, read.faults)
+        else:
+            _read_table(place, listing, rows, read.faults)
     return read
 
 
-def _read_jsonl(
-    file: SourceFile, columns: JsonlSource | HeldOutFile, rows: list[Row], faults: list[Fault]
-) -> None:
-    reader = JsonlReader(file.path, columns.query, columns.positive)
+def _read_table(place: Place, listing: Listing, rows: list[Row], faults: list[Fault]) -> None:
+    columns = place.source
+    assert not isinstance(columns, PythonSource)
     try:
-        for found in reader:
-            if isinstance(found, Row):
-                rows.append(found)
-            else:
-                faults.append(found)
-    except OSError as error:
-        raise InputError(f"cannot read {file.path}: {error.strerror or error}") from error
-    if reader.digest != file.digest:
-        raise RunError(f"{file.path} changed while it was read; start again")
+        for file in listing.files:
+            reader = open_table(columns, file.name, file.path)
+            for found in rows_of_records(reader, columns):
+                if isinstance(found, Row):
+                    rows.append(found)
+                else:
+                    faults.append(found)
+            if reader.digest != file.digest:
+                raise RunError(f"{file.path} changed while it was read; start again")
+    except (OSError, FileError) as error:
+        raise InputError([unreadable(place, error)]) from error
 
 
 def _check_fields(rows: Sequence[Row]) -> None:
     names = {key for row in rows for key in row.numbers}
     if clash := sorted(names & set(BUILT_IN_FIELDS)):
         shown = ", ".join(f"`{name}`" for name in clash)
-        message = f"the rows have keys that name built-in fields: {shown}"
+        message = f"the rows have columns that name built-in fields: {shown}"
         raise InputError(message, code="reserved-field", hint=_RESERVED)
     if len(names) > MAX_FIELDS:
-        message = f"the rows have {len(names)} different numeric keys; at most {MAX_FIELDS} can be"
-        hint = "put numbers that no stage selects by into a nested object"
+        message = (
+            f"the rows have {len(names)} different numeric columns; at most {MAX_FIELDS} can be"
+        )
+        hint = "leave columns of numbers out of the data, or put them into a nested object"
         raise InputError(message, code="too-many-fields", hint=hint)
 
 

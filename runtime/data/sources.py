@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 from specrun.runtime.cache import file_digest
+from specrun.runtime.data.raw import FileError
+from specrun.runtime.data.tables import need_regular, table_files, table_root
 from specrun.spec.diagnostics import Diagnostic, InputError
-from specrun.spec.plan.data import HeldOut, HeldOutFile, Input, JsonlSource, PythonSource, Source
+from specrun.spec.plan.data import (
+    HeldOut,
+    HeldOutFile,
+    HeldOutFraction,
+    HeldOutSplit,
+    Input,
+    PythonSource,
+    Source,
+    Table,
+)
 
 LEFT_OUT = frozenset({"__pycache__", "site-packages", "dist-packages", "node_modules"})
 """Folders never read below a root; neither are hidden folders and virtual environments."""
@@ -50,25 +60,53 @@ def list_inputs(source: Source, held_out: HeldOut | None) -> tuple[Listing, ...]
     cannot match.
     """
     problems: list[Diagnostic] = []
-    found = [
-        _attempt(role, Path(path), place, source, problems)
-        for role, path, place in places(source, held_out)
-    ]
+    found = [_attempt(place, problems) for place in places(source, held_out)]
     if problems:
         raise InputError(problems)
     return tuple(listing for listing in found if listing is not None)
 
 
-def places(source: Source, held_out: HeldOut | None) -> Iterator[tuple[str, str, str]]:
-    """(role, path, path in the spec) of every input."""
-    match source:
-        case PythonSource():
-            for i, root in enumerate(source.roots):
-                yield "data", root, f"data.roots[{i}]"
-        case JsonlSource():
-            yield "data", source.path, "data.path"
-    if isinstance(held_out, HeldOutFile):
-        yield "validation", held_out.path, "data.validation.path"
+@dataclass(frozen=True)
+class Place:
+    """An input before it is read: ``key`` is where the spec names it, ``path`` what it names."""
+
+    role: str
+    key: str
+    path: str
+    source: Source
+
+
+def places(source: Source, held_out: HeldOut | None) -> Iterator[Place]:
+    """Every input."""
+    if isinstance(source, PythonSource):
+        for i, root in enumerate(source.roots):
+            yield Place("data", f"data.roots[{i}]", root, source)
+    else:
+        yield Place("data", "data.path", source.path, source)
+    match held_out:
+        case HeldOutFile():
+            yield Place("validation", "data.validation.path", held_out.source.path, held_out.source)
+        case HeldOutSplit():
+            inner = held_out.source
+            yield Place("validation", "data.validation.split", inner.path, inner)
+        case HeldOutFraction() | None:
+            pass
+        case _:
+            assert_never(held_out)
+
+
+def unreadable(place: Place, error: OSError | FileError) -> Diagnostic:
+    """What is wrong with an input as a whole, at the key that mends it."""
+    if isinstance(error, FileError):
+        own = place.role == "data" or error.key == "kind"
+        path = f"data.{error.key}" if own else place.key
+        return Diagnostic(code=error.code, path=path, message=error.message, hint=error.hint)
+    return Diagnostic(
+        code="unreadable",
+        path=place.key,
+        message=f"cannot read {place.path}: {error.strerror or error}",
+        hint="check that it exists and may be read",
+    )
 
 
 def walk(root: Path, exclude: Sequence[re.Pattern[str]]) -> Iterator[tuple[str, Path]]:
@@ -118,56 +156,61 @@ def compile_patterns(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
     return tuple(p for p in compiled if p is not None)
 
 
-def need_regular(path: Path) -> None:
-    """OSError for what is no regular file: a pipe would be waited for without end."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "it is not a regular file")
-
-
-def _attempt(
-    role: str, path: Path, place: str, source: Source, problems: list[Diagnostic]
-) -> Listing | None:
+def _attempt(place: Place, problems: list[Diagnostic]) -> Listing | None:
     try:
-        if role == "data" and isinstance(source, PythonSource):
-            return _list_tree(path, source.exclude)
-        return _list_file(role, path)
-    except OSError as error:
-        problems.append(
-            Diagnostic(
-                code="unreadable",
-                path=place,
-                message=f"cannot read {path}: {error.strerror or error}",
-                hint="check that it exists and may be read",
-            )
-        )
+        if isinstance(place.source, PythonSource):
+            return _list_tree(Path(place.path), place.source.exclude)
+        return _list_table(place.role, place.source)
+    except (OSError, FileError) as error:
+        problems.append(unreadable(place, error))
     except InputError as error:
         problems.extend(d for d in error.diagnostics if d not in problems)
     return None
 
 
-def _list_file(role: str, path: Path) -> Listing:
-    need_regular(path)
-    digest, size = "sha256:" + file_digest(path), path.stat().st_size
-    file = SourceFile(name=path.name, path=path, digest=digest, bytes=size)
-    return Listing(input=Input(role=role, path=str(path), digest=digest, bytes=size), files=(file,))
-
-
-def _list_tree(root: Path, exclude: Sequence[str]) -> Listing:
-    root.stat()
-    files = tuple(_source_file(name, path) for name, path in walk(root, compile_patterns(exclude)))
-    total = hashlib.sha256()
-    for file in files:
-        total.update(f"{file.name}\0{file.digest}\n".encode("utf-8", "surrogateescape"))
+def _list_table(role: str, source: Table) -> Listing:
+    root = table_root(source)
+    files = tuple(_table_file(name, path) for name, path in table_files(source))
+    alone = len(files) == 1 and files[0].path == root
     return Listing(
         input=Input(
-            role="data",
+            role=role,
             path=str(root),
-            digest="sha256:" + total.hexdigest(),
+            digest=files[0].digest if alone else _digest_of(files),
             bytes=sum(f.bytes for f in files),
             files=len(files),
         ),
         files=files,
     )
+
+
+def _table_file(name: str, path: Path) -> SourceFile:
+    need_regular(path)
+    digest, size = "sha256:" + file_digest(path), path.stat().st_size
+    return SourceFile(name=name, path=path, digest=digest, bytes=size)
+
+
+def _list_tree(root: Path, exclude: Sequence[str]) -> Listing:
+    root.stat()
+    files = tuple(_source_file(name, path) for name, path in walk(root, compile_patterns(exclude)))
+    return Listing(
+        input=Input(
+            role="data",
+            path=str(root),
+            digest=_digest_of(files),
+            bytes=sum(f.bytes for f in files),
+            files=len(files),
+        ),
+        files=files,
+    )
+
+
+def _digest_of(files: Sequence[SourceFile]) -> str:
+    """SHA-256 over names and contents."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(f"{file.name}\0{file.digest}\n".encode("utf-8", "surrogateescape"))
+    return "sha256:" + total.hexdigest()
 
 
 def _source_file(name: str, path: Path) -> SourceFile:

@@ -3,6 +3,10 @@
 A row's side depends on its own query alone: it is held out when a hash of the normalised query
 falls below the fraction. So rows of equal query are on one side, and adding rows moves none. A
 training row that repeats any text of a held-out row, on either side of the pair, is then dropped.
+
+Negatives drop no row. They say what a query does not find, so a held-out positive among training
+negatives gives no answer away, and a training text among held-out candidates is what search in one
+collection is like; mined negatives come from the whole collection, and would empty the training side.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from specrun.runtime.data.raw import Row
@@ -53,12 +58,29 @@ def divide(
 
 def _unique(rows: Iterable[Row]) -> tuple[Sequence[tuple[Row, str, str]], int]:
     """The first row of each normalised pair with both normalised texts, and how many repeat one."""
-    found: dict[tuple[str, str], Row] = {}
+    found: dict[tuple[str, str], list[Row]] = {}
     count = 0
     for row in rows:
         count += 1
-        found.setdefault((normalise(row.query), normalise(row.positive)), row)
-    return [(row, query, positive) for (query, positive), row in found.items()], count - len(found)
+        same = found.setdefault((normalise(row.query), normalise(row.positive)), [])
+        if not same or row.negatives or row.label:
+            same.append(row)
+    unique = [(_joined(same), query, positive) for (query, positive), same in found.items()]
+    return unique, count - len(found)
+
+
+def _joined(same: Sequence[Row]) -> Row:
+    """The first of rows with one pair, with the negatives of all and the first label.
+
+    So (query, positive, negative) rows that repeat a pair for each negative lose none of them.
+    """
+    if len(same) == 1:
+        return same[0]
+    negatives: dict[str, str] = {}
+    for text in (text for row in same for text in row.negatives):
+        negatives.setdefault(normalise(text), text)
+    label = next((row.label for row in same if row.label), "")
+    return replace(same[0], negatives=tuple(negatives.values()), label=label)
 
 
 def _hash(text: str) -> int:

@@ -13,7 +13,7 @@ from specrun.runtime import cache
 from specrun.runtime.data.bpe import train
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of
-from specrun.runtime.data.sources import need_regular
+from specrun.runtime.data.tables import need_regular
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import (
@@ -162,6 +162,8 @@ def _trained_text(source: TrainedTokenizer, rows_digest: str) -> str:
 def _texts(rows: Rows) -> Iterator[str]:
     yield from rows.training.queries
     yield from rows.training.positives
+    if rows.training.negatives is not None:
+        yield from rows.training.negatives.texts
 
 
 def _text_of(plan: TokenizerPlan) -> str | None:

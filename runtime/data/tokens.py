@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import tokenizers
 
 from specrun.runtime import cache
-from specrun.runtime.data.rows import Rows, map_array
+from specrun.runtime.data.rows import Rows, Split, map_array
 from specrun.runtime.data.scan import ensure_rows, rows_of
 from specrun.runtime.data.tokenizer import Tokenizer, load
 from specrun.spec.plan.data import DataPlan, TokenizerPlan
@@ -54,11 +55,44 @@ class Ragged:
 
 
 @dataclass(frozen=True)
+class Negatives:
+    """The negatives of all rows behind one another: those of row i are ``ends[i]`` to before ``ends[i + 1]``."""
+
+    tokens: Ragged
+    ends: np.ndarray  # int64 [rows + 1]
+
+    def of(self, rows: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the first ``most`` negatives of each row, 0 for what is lacking, and which are there.
+
+        int64 and bool, both [*rows.shape, most]
+        """
+        starts, counts = self.ends[rows], self.ends[rows + 1] - self.ends[rows]
+        nth = np.arange(most)
+        there = nth < counts[..., None]
+        return np.where(there, starts[..., None] + nth, 0), there
+
+    @property
+    def longest(self) -> np.ndarray:
+        """Tokens of the longest negative of each row, 0 where there is none. int64 [rows]"""
+        found = np.zeros(len(self.ends) - 1, np.int64)
+        owners = np.repeat(np.arange(len(found)), np.diff(self.ends))
+        np.maximum.at(found, owners, self.tokens.lengths)
+        return found
+
+
+@dataclass(frozen=True)
 class TokenSplit:
-    """One side of the rows."""
+    """One side of the rows. ``negatives`` is None where no row has one."""
 
     queries: Ragged
     positives: Ragged
+    negatives: Negatives | None = None
+
+    @cached_property
+    def positive_lengths(self) -> np.ndarray:
+        """Tokens of the longest text of each row's positive side, its negatives included. int64 [rows]"""
+        own = self.positives.lengths
+        return own if self.negatives is None else np.maximum(own, self.negatives.longest)
 
 
 @dataclass(frozen=True)
@@ -102,6 +136,15 @@ def _write(folder: Path, rows: Rows, tokenizer: Tokenizer, query: int, positive:
     for side, split in (("training", rows.training), ("validation", rows.validation)):
         _write_ragged(folder, f"{side}.queries", tokenizer, split.queries, query)
         _write_ragged(folder, f"{side}.positives", tokenizer, split.positives, positive)
+        _write_negatives(folder, f"{side}.negatives", tokenizer, split, positive)
+
+
+def _write_negatives(
+    folder: Path, name: str, tokenizer: Tokenizer, split: Split, max_length: int
+) -> None:
+    if split.negatives is not None:
+        _write_ragged(folder, name, tokenizer, split.negatives.texts, max_length)
+        np.asarray(split.negatives.ends, "<i8").tofile(folder / f"{name}.rows")
 
 
 def _write_ragged(
@@ -116,8 +159,14 @@ def _write_ragged(
 
 
 def _load(folder: Path, side: str) -> TokenSplit:
+    rows = folder / f"{side}.negatives.rows"
+    negatives = None
+    if rows.exists():
+        negatives = Negatives(_load_ragged(folder, f"{side}.negatives"), map_array(rows, "<i8"))
     return TokenSplit(
-        _load_ragged(folder, f"{side}.queries"), _load_ragged(folder, f"{side}.positives")
+        _load_ragged(folder, f"{side}.queries"),
+        _load_ragged(folder, f"{side}.positives"),
+        negatives,
     )
 
 

@@ -1,4 +1,7 @@
-"""Held-out retrieval: every held-out query against every held-out candidate, at each width."""
+"""Held-out retrieval: every held-out query against every held-out candidate, at each width.
+
+Candidates are the positives and the explicit negatives of the held-out rows.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 
 from specrun.runtime.data.relevance import Relevance, relevance
 from specrun.runtime.data.rows import Rows
-from specrun.runtime.data.tokens import Ragged, Tokens
+from specrun.runtime.data.tokens import Tokens
 from specrun.runtime.loop.embed import embed, normalised
 from specrun.runtime.metrics import retrieval_metrics
 from specrun.runtime.program.program import Program
@@ -34,11 +37,14 @@ class Evaluator:
         ``between`` is called before each batch; what it raises ends the evaluation.
         """
         data, held = self.plan.data, self.tokens.validation
+        negatives = held.negatives.tokens if held.negatives else None
+        asked = [held.queries[int(row)] for row in self.pairs.queries]
+        offered = self.pairs.offered(held.positives, negatives)
         queries, candidates = (
-            self._embed(state, side, texts, rows, longest, between)
-            for side, texts, rows, longest in (
-                ("query", held.queries, self.pairs.queries, data.max_query_length),
-                ("positive", held.positives, self.pairs.candidates, data.max_positive_length),
+            self._embed(state, side, sequences, longest, between)
+            for side, sequences, longest in (
+                ("query", asked, data.max_query_length),
+                ("positive", offered, data.max_positive_length),
             )
         )
         found: dict[str, float] = {}
@@ -57,13 +63,12 @@ class Evaluator:
         self,
         state: Any,
         side: str,
-        texts: Ragged,
-        rows: np.ndarray,
+        sequences: list[np.ndarray],
         longest: int,
         between: Callable[[], None],
     ) -> np.ndarray:
         return embed(
-            [texts[int(row)] for row in rows],
+            sequences,
             lambda ids, mask: np.asarray(self.program.encode(state, ids, mask, side)),
             batch_size=self.policy.batch_size,
             longest=longest,

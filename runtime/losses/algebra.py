@@ -29,7 +29,11 @@ class Rows(Protocol):
 
 
 class Outputs(NamedTuple):
-    """Embeddings of one forward pass, not normalised."""
+    """Embeddings of one forward pass, not normalised.
+
+    ``negatives`` are those of the rows' explicit negatives, None where the data has none. An absent
+    one has an embedding too, finite and without meaning: the batch's ``negative_weight`` is 0 there.
+    """
 
     query: jax.Array  # [B, D]
     positive: jax.Array  # [B, D]

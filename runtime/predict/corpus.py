@@ -1,4 +1,4 @@
-"""Texts to embed or to search in: a run's own rows, a JSONL or text file, a tree of Python code."""
+"""Texts to embed or to search in: a run's own rows, a file of rows or of lines, a tree of Python code."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from specrun.runtime.data.jsonl import JsonlReader
+from specrun.runtime.data.columns import rows_of_records
 from specrun.runtime.data.python_source import read_file
-from specrun.runtime.data.raw import Fault, Row
+from specrun.runtime.data.raw import Fault, FileError, Row
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.sources import SourceFile, list_inputs
 from specrun.runtime.data.split import normalise
+from specrun.runtime.data.tables import open_table, table_files
 from specrun.spec.diagnostics import Diagnostic, InputError
-from specrun.spec.plan.data import PythonSource
+from specrun.spec.plan.data import CsvSource, JsonlSource, ParquetSource, PythonSource, TsvSource
 
 SHOWN = 20
 """Faults of a file that are named, one by one."""
 
 COLUMNS = ("positive", "text")
-"""Keys of a JSONL corpus's texts, after the plan's own."""
+"""Columns of a corpus's texts, after the plan's own."""
+
+FORMATS = {".jsonl": JsonlSource, ".csv": CsvSource, ".tsv": TsvSource, ".parquet": ParquetSource}
+"""Formats of files with columns, by their names' endings."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,21 @@ class Corpus:
 
 
 def read_lines(path: Path, column: str) -> list[str]:
-    """The texts of a .jsonl file's ``column``, or else the lines of a text file.
+    """The texts of a ``column`` where the file has columns (see ``FORMATS``), else the lines of a text file.
 
     InputError with file and line for what cannot be read.
     """
-    if path.suffix == ".jsonl":
-        return [row.query for row in _jsonl_rows(path, column)]
+    if path.suffix in FORMATS:
+        return [row.query for row in _table_rows(path, column)]
     text = _decoded(path)
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def rows_corpus(rows: Rows) -> Corpus:
-    """The positives of both splits, training first; equal texts once, at their first place."""
+    """The positives of both splits, training first; equal texts once, at their first place.
+
+    Explicit negatives are not among them: they may be texts made up to be wrong.
+    """
     found: dict[str, Row] = {}
     for split in (rows.training, rows.validation):
         for row in zip(split.positives, split.places, split.names, strict=True):
@@ -55,19 +62,19 @@ def rows_corpus(rows: Rows) -> Corpus:
 
 
 def read_corpus(path: Path, own_column: str | None = None) -> Corpus:
-    """A .jsonl file, a Python file, or a folder of Python code with all of its functions.
+    """A file with columns (see ``FORMATS``), a Python file, or a folder of Python code with all functions.
 
     The column is the first of ``own_column``, ``positive`` and ``text`` that the first row has.
     InputError when there is nothing to search in; a UserWarning names Python files left out.
     """
-    if path.suffix == ".jsonl":
+    if path.suffix in FORMATS:
         column = _column(path, own_column)
-        found = _corpus(Row("", r.query, r.place, "") for r in _jsonl_rows(path, column))
+        found = _corpus(Row("", r.query, r.place, "") for r in _table_rows(path, column))
     elif path.is_dir() or path.suffix == ".py":
         found = _corpus(_functions(path))
     else:
         raise InputError(
-            f"a corpus is a .jsonl file or a folder of Python code, found {path}",
+            f"a corpus is a {', '.join(FORMATS)} file or a folder of Python code, found {path}",
             code="corpus",
             hint="check the path" if not path.exists() else "put the texts into a .jsonl file",
         )
@@ -85,16 +92,23 @@ def _corpus(rows: Iterable[Row]) -> Corpus:
     )
 
 
-def _jsonl_rows(path: Path, column: str) -> list[Row]:
+def _table(path: Path, column: str) -> Iterator[Row | Fault]:
+    """The rows of a file of which one column is wanted, as query and positive both."""
+    source = FORMATS[path.suffix](path=str(path), query=column, positive=column)
+    for name, file in table_files(source):
+        yield from rows_of_records(open_table(source, name, file), source)
+
+
+def _table_rows(path: Path, column: str) -> list[Row]:
     rows: list[Row] = []
     faults: list[Fault] = []
     try:
-        for found in JsonlReader(path, column, column):
+        for found in _table(path, column):
             if isinstance(found, Fault):
                 faults.append(found)
             else:
                 rows.append(found)
-    except OSError as error:
+    except (OSError, FileError) as error:
         raise _unreadable(path, error) from error
     if faults:
         raise InputError(_diagnostic(path, fault) for fault in faults[:SHOWN])
@@ -109,7 +123,7 @@ def _diagnostic(path: Path, fault: Fault) -> Diagnostic:
         file=str(path),
         line=fault.line,
         column=1,
-        hint="mend the line or take it out; the key of the text is named by --column",
+        hint="mend the line or take it out; the column of the text is named by --column",
     )
 
 
@@ -118,7 +132,11 @@ def _column(path: Path, own: str | None) -> str:
     wanted = [c for c in dict.fromkeys((own, *COLUMNS)) if c]
     for column in wanted:
         try:
-            first = next(iter(JsonlReader(path, column, column)), None)
+            first = next(_table(path, column), None)
+        except FileError as error:
+            if error.code == "unknown-column":
+                continue
+            raise _unreadable(path, error) from error
         except OSError as error:
             raise _unreadable(path, error) from error
         if isinstance(first, Row):
@@ -214,7 +232,9 @@ def _decoded(path: Path) -> str:
         ) from error
 
 
-def _unreadable(path: Path, error: OSError) -> InputError:
+def _unreadable(path: Path, error: OSError | FileError) -> InputError:
+    if isinstance(error, FileError):
+        return InputError(error.message, code=error.code, hint=error.hint)
     return InputError(
         f"cannot read {path}: {error.strerror or error}", code="unreadable", hint="check the path"
     )

@@ -136,8 +136,9 @@ def encode_file(
 ) -> tuple[int, int]:
     """Embed a file's texts into a .npy file, float32 [N, D], written in one move. Returns (N, D).
 
-    A .jsonl file has a text in ``column`` of each line; of any other file each line is a text, an
-    empty one too. ``side`` is as in ``Predictor.encode_text``. InputError names the file and line of what cannot be read.
+    A .jsonl, .csv, .tsv or .parquet file has a text in ``column`` of each row; of any other file
+    each line is a text, an empty one too. ``side`` is as in ``Predictor.encode_text``. InputError
+    names the file and line of what cannot be read.
     """
     target = Path(output)
     _check_target(target)

@@ -16,7 +16,7 @@ from specrun.runtime.metrics import top_k
 from specrun.runtime.predict.corpus import Corpus, read_corpus, rows_corpus
 from specrun.runtime.predict.predictor import Predictor
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import JsonlSource
+from specrun.spec.plan.data import TableSource
 
 WIDTH = 80
 """Characters of a text that a hit shows."""
@@ -72,13 +72,13 @@ def _corpus(predictor: Predictor, path: str | os.PathLike[str] | None) -> Corpus
     plan = predictor.trained.plan
     if path is not None:
         source = plan.data.source if plan else None
-        own = source.positive if isinstance(source, JsonlSource) else None
+        own = source.positive if isinstance(source, TableSource) else None
         return read_corpus(Path(path), own)
     if plan is None:
         raise InputError(
             f"{predictor.folder} is no run and has no rows of its own to search in",
             code="corpus",
-            hint="name a .jsonl file or a folder of Python code as the corpus",
+            hint="name a file with columns or a folder of Python code as the corpus",
         )
     return rows_corpus(ensure_rows(plan.data))
 

@@ -25,6 +25,9 @@ Encode = Callable[..., jax.Array]
 _FOLD: dict[Side, int] = {"query": 0, "positive": 1}
 """What tells the dropout keys of the sides apart."""
 
+_NEGATIVE = 2
+"""The n-th negative of a row takes ``_NEGATIVE + n`` in their place."""
+
 
 class Objective(NamedTuple):
     """What is minimised: the encoder, the losses that count, and how many chunks encode a pass."""
@@ -108,6 +111,7 @@ def _value(
     outputs = Outputs(
         embed(rows.query_ids, rows.query_mask, "query"),
         embed(rows.positive_ids, rows.positive_mask, "positive"),
+        _negatives(partial(objective.encode, side="positive"), chunks, parameters, rows, key),
     )
     parts = {
         name: term.sum(parameters, outputs, rows) / over[name]
@@ -116,7 +120,26 @@ def _value(
     return Value(combine(weights, parts), parts)
 
 
-def _row_keys(key: jax.Array, fold: int, row: jax.Array) -> jax.Array:
+def _negatives(
+    encode: Encode, chunks: int, parameters: Tree, rows: Any, key: jax.Array | None
+) -> jax.Array | None:
+    """Embeddings of the rows' negatives, [B, N, D], in chunks of as many rows as the other sides'."""
+    if rows.negative_ids is None:
+        return None
+    size, count = rows.negative_ids.shape[:2]
+    keys = None
+    if key is not None:
+        folds = _NEGATIVE + jnp.arange(count)
+        keys = jax.vmap(lambda fold: _row_keys(key, fold, rows.row), out_axes=1)(folds)  # [B, N]
+    flat = jax.tree.map(
+        lambda x: x.reshape(size * count, *x.shape[2:]),
+        (rows.negative_ids, rows.negative_mask, keys),
+    )
+    chunks = chunks * count if chunks > 1 else 1
+    return _encode_chunks(encode, chunks, parameters, flat).reshape(size, count, -1)
+
+
+def _row_keys(key: jax.Array, fold: int | jax.Array, row: jax.Array) -> jax.Array:
     """One key for every row, from its global index. [B]"""
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.fold_in(key, fold), row)
 

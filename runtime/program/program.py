@@ -237,7 +237,15 @@ def _without_losses(parameters: Mapping[str, Any]) -> Tree:
 
 
 def _check_batch(plan: Plan, batch: Any) -> None:
+    """ValueError for a batch of another plan: its rows, or its explicit negatives and labels."""
     expected = (plan.train.accumulation_steps, plan.train.batch_size)
-    found = {name: jnp.shape(x)[:2] for name, x in batch._asdict().items() if x is not None}
-    if wrong := {name: shape for name, shape in found.items() if shape != expected}:
+    arrays = {name: jnp.shape(x) for name, x in batch._asdict().items() if x is not None}
+    if wrong := {name: shape[:2] for name, shape in arrays.items() if shape[:2] != expected}:
         raise ValueError(f"batch arrays must begin with {expected}: {wrong}")
+    scan = plan.data.scan
+    negatives = arrays.get("negative_ids", (0, 0, 0))[2]
+    if negatives != scan.negatives or ("label" in arrays) != (scan.labels > 0):
+        raise ValueError(
+            f"the plan's rows have {scan.negatives} negatives and {scan.labels} labels; the batch "
+            f"has {negatives} negatives and {'a' if 'label' in arrays else 'no'} label"
+        )

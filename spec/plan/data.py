@@ -29,14 +29,51 @@ class PythonSource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JsonlSource:
-    kind: Annotated[Literal["jsonl"], Fact(doc="JSON rows.")] = "jsonl"
+class TableSource:
+    """What all sources of rows with columns have in common."""
+
+    kind: Annotated[str, Fact(doc="Format.")]
     path: Annotated[str, Fact(doc="Absolute path.", klass="cosmetic")]
-    query: Annotated[str, Fact(doc="Key of the query.")] = "query"
-    positive: Annotated[str, Fact(doc="Key of the positive.")] = "positive"
+    query: Annotated[str, Fact(doc="Column of the query.")] = "query"
+    positive: Annotated[str, Fact(doc="Column of the positive.")] = "positive"
+    negatives: Annotated[str | None, Fact(doc="Column of the negatives; null is none.")] = None
+    label: Annotated[str | None, Fact(doc="Column of the label; null is none.")] = None
+    max_negatives: Annotated[
+        int | None, Fact(doc="Negatives kept of a training row; null is all.")
+    ] = None
 
 
-Source = PythonSource | JsonlSource
+@dataclass(frozen=True, kw_only=True)
+class JsonlSource(TableSource):
+    kind: Annotated[Literal["jsonl"], Fact(doc="JSON rows.")] = "jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvSource(TableSource):
+    kind: Annotated[Literal["csv"], Fact(doc="A CSV file.")] = "csv"
+    delimiter: Annotated[str, Fact(doc="Between fields.")] = ","
+
+
+@dataclass(frozen=True, kw_only=True)
+class TsvSource(TableSource):
+    kind: Annotated[Literal["tsv"], Fact(doc="A file with tabs between fields.")] = "tsv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetSource(TableSource):
+    kind: Annotated[Literal["parquet"], Fact(doc="A Parquet file or a folder of them.")] = "parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HuggingFaceSource(TableSource):
+    kind: Annotated[Literal["huggingface"], Fact(doc="A folder of datasets' save_to_disk.")] = (
+        "huggingface"
+    )
+    split: Annotated[str | None, Fact(doc="Split of a DatasetDict; null for a Dataset.")] = None
+
+
+Table = JsonlSource | CsvSource | TsvSource | ParquetSource | HuggingFaceSource
+Source = PythonSource | JsonlSource | CsvSource | TsvSource | ParquetSource | HuggingFaceSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +86,17 @@ class HeldOutFraction:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutFile:
-    kind: Annotated[Literal["file"], Fact(doc="Rows of another JSONL file.")] = "file"
-    path: Annotated[str, Fact(doc="Absolute path.", klass="cosmetic")]
-    query: Annotated[str, Fact(doc="Key of the query.")] = "query"
-    positive: Annotated[str, Fact(doc="Key of the positive.")] = "positive"
+    kind: Annotated[Literal["file"], Fact(doc="Rows of another file.")] = "file"
+    source: Annotated[Table, Fact(doc="The file and its columns.")]
 
 
-HeldOut = HeldOutFraction | HeldOutFile
+@dataclass(frozen=True, kw_only=True)
+class HeldOutSplit:
+    kind: Annotated[Literal["split"], Fact(doc="Rows of another split.")] = "split"
+    source: Annotated[HuggingFaceSource, Fact(doc="The split and its columns.")]
+
+
+HeldOut = HeldOutFraction | HeldOutFile | HeldOutSplit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +126,19 @@ class Scan:
     rows_digest: Annotated[str, Fact(doc="SHA-256 of the canonical rows artefact.")]
     rows_read: Annotated[int, Fact(doc="Rows read, the bad ones included.")]
     bad: Annotated[tuple[BadRows, ...], Fact(doc="Rows left out, by class.")]
-    duplicates: Annotated[int, Fact(doc="Rows that repeat both texts of another.")]
+    duplicates: Annotated[
+        int, Fact(doc="Rows that repeat both texts of another; it takes over their negatives.")
+    ]
     dropped_by_split: Annotated[
         int, Fact(doc="Rows left out because they share a text across the split.")
     ]
     training_rows: Annotated[int, Fact(doc="Rows trained on.")]
     validation_rows: Annotated[int, Fact(doc="Rows held out.")]
     fields: Annotated[tuple[FieldRange, ...], Fact(doc="Numeric fields.")]
+    negatives: Annotated[
+        int, Fact(doc="Most explicit negatives of a training row; 0 is none anywhere.")
+    ] = 0
+    labels: Annotated[int, Fact(doc="Different labels of training rows; 0 is none.")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -183,3 +183,25 @@ def test_types_and_ranges_are_judged(editor: Open) -> None:
 def test_null_is_fine_where_it_switches_off_and_nowhere_else(editor: Open) -> None:
     assert editor(BODY + "lora: null\ncurriculum: null\n").messages() == []
     assert [line for line, _ in editor(BODY + "train: null\n").messages()] == [6]
+
+
+def test_a_new_data_section_offers_every_format(editor: Open) -> None:
+    items = at_end(editor("version: 1\ndata:\n  "))
+    kinds = ["python_source", "jsonl", "csv", "tsv", "parquet", "huggingface"]
+    assert labels(items)[:6] == kinds
+    assert inserted(items, "csv") == "kind: csv\npath: ${1:train.csv}"
+    assert inserted(items, "huggingface") == "kind: huggingface\npath: ${1:train_dataset}"
+    items = at_end(editor("version: 1\ndata:\n  kind: csv\n  "))
+    assert "delimiter" in labels(items)
+    assert "split" not in labels(items)
+    assert "roots" not in labels(items)
+
+
+def test_columns_and_held_out_splits_are_offered_where_they_belong(editor: Open) -> None:
+    items = at_end(editor("version: 1\ndata:\n  kind: tsv\n  path: a\n  columns:\n    "))
+    assert labels(items) == ["query", "positive", "negatives", "label"]
+    for kind, offered in (("parquet", False), ("huggingface", True)):
+        head = f"version: 1\ndata:\n  kind: {kind}\n  path: a\n  validation:\n    "
+        items = at_end(editor(head))
+        assert ("split" in labels(items)) == offered
+        assert inserted(items, "file") == "kind: file\npath: ${1:val.jsonl}"

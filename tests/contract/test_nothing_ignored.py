@@ -6,6 +6,7 @@ the spec's types without a row fails the last test, so a new word cannot be adde
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import functools
 import hashlib
@@ -76,6 +77,7 @@ def write_inputs(folder: Path) -> None:
     (folder / "bad.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows) + "{\n")
     held = [{"query": f"held {i}", "positive": f"text {i}", "other": "x"} for i in range(9)]
     (folder / "held.jsonl").write_text("".join(json.dumps(r) + "\n" for r in held))
+    write_tables(folder, rows, held)
     for name in ("one", "two"):
         (folder / name).mkdir()
         body = "\n\n".join(
@@ -89,6 +91,42 @@ def write_inputs(folder: Path) -> None:
     (folder / "broken").mkdir()
     (folder / "broken" / "bad.py").write_text("def (")
     (folder / "preset.yaml").write_text("seed: 9\n")
+
+
+def write_tables(folder: Path, rows: list[dict[str, Any]], held: list[dict[str, Any]]) -> None:
+    """The rows with negatives and labels, other rows, bad ones and held-out ones, in every format."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    full = [
+        {**row, "wrong": [f"no {i}", f"never {i}"][: i % 3], "topic": i % 5, "area": i % 2}
+        for i, row in enumerate(rows)
+    ]
+    for row in full:
+        row["worse"] = row["wrong"][:1]
+    bad = [*full, full[0] | {"query": " "}]
+    tables = {"rows": full, "other": full[:90], "bad": bad, "held": held}
+    (folder / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in full))
+    for name, table in tables.items():
+        for ending, delimiter in (("csv", ","), ("tsv", "\t"), ("semicolon.csv", ";")):
+            with (folder / f"{name}.{ending}").open("w", newline="") as file:
+                writer = csv.writer(file, delimiter=delimiter)
+                cells = [
+                    [json.dumps(x) if isinstance(x, list) else x for x in r.values()] for r in table
+                ]
+                writer.writerows([list(table[0]), *cells])
+        whole = pa.Table.from_pylist(table)
+        pq.write_table(whole, folder / f"{name}.parquet")
+        for there in (folder / f"{name}.saved", folder / "splits.saved" / name):
+            there.mkdir(parents=True)
+            with (
+                pa.OSFile(str(there / "a.arrow"), "wb") as to,
+                pa.ipc.new_stream(to, whole.schema) as stream,
+            ):
+                stream.write_table(whole)
+            (there / "state.json").write_text('{"_data_files": [{"filename": "a.arrow"}]}')
+    splits = json.dumps({"splits": list(tables)})
+    (folder / "splits.saved" / "dataset_dict.json").write_text(splits)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +207,7 @@ def batches(plan: Plan) -> object:
     digest = hashlib.sha256()
     for step in range(plan.train.total_steps):
         _, batch = made.at(step)
-        for array in batch:
+        for array in (x for x in batch if x is not None):
             digest.update(f"{array.shape}".encode() + array.tobytes())
     return digest.hexdigest()
 
@@ -305,6 +343,10 @@ class Case(NamedTuple):
 
 
 PYTHON = ("data={kind: python_source, roots: [one], validation: {kind: fraction, fraction: 0.3}}",)
+TABLED = ("data.path=table.jsonl",)
+SPLITS = (
+    "data={kind: huggingface, path: splits.saved, split: rows, validation: {kind: fraction, fraction: 0.3}}",
+)
 COSINE = ("schedule={kind: cosine, warmup_ratio: 0.2}",)
 RESTARTS = ("schedule={kind: cosine_with_restarts, warmup_steps: 1, first_period_steps: 3}",)
 WARM = ("schedule={kind: constant_with_warmup, warmup_steps: 2}",)
@@ -323,6 +365,45 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
 def stage(text: str) -> tuple[str, ...]:
     """The two stages, the second with more settings."""
     return (STAGES[0], f"curriculum={{stages: [{{name: a}}, {{name: b, {text}}}]}}")
+
+
+def labels(plan: Plan) -> object:
+    """The label of every row of every batch."""
+    made = _batches(plan)
+    every = (made.at(step)[1].label for step in range(plan.train.total_steps))
+    return [None if label is None else label.tolist() for label in every]
+
+
+def table_cases(kind: str, ending: str) -> tuple[Case, ...]:
+    """What every format of rows with columns has."""
+    held = "validation: {kind: fraction, fraction: 0.3}"
+    base = (f"data={{kind: {kind}, path: rows.{ending}, {held}}}",)
+    negatives = (*base, "data.columns.negatives=wrong")
+    other = f"data.validation={{kind: file, path: held.{ending}}}"
+    bad = (*base, f"data.path=bad.{ending}")
+
+    def case(
+        key: str, after: str, artefact: Artefact = rows, before: tuple[str, ...] = base
+    ) -> Case:
+        return Case(f"data{{{kind}}}.{key}", (*before, after), artefact, before)
+
+    return (
+        Case(f"data{{{kind}}}.kind", base, rows),
+        case("path", f"data.path=other.{ending}"),
+        case("columns.query", "data.columns.query=other"),
+        case("columns.positive", "data.columns.positive=other"),
+        case("columns.negatives", "data.columns.negatives=wrong", batches),
+        case("columns.label", "data.columns.label=topic", labels),
+        case("max_negatives", "data.max_negatives=1", batches, negatives),
+        case("max_length.query", "data.max_length.query=3", batches),
+        case("max_length.positive", "data.max_length.positive=9", batches),
+        case("validation", "data.validation=null", rows, (*base, "evaluation=null")),
+        case("validation{fraction}.kind", other),
+        case("validation{fraction}.fraction", "data.validation.fraction=0.5"),
+        case("validation{file}.kind", other),
+        case("validation{file}.path", f"data.validation.path=other.{ending}", rows, (*base, other)),
+        case("bad_rows", "data.bad_rows=error", rows, bad),
+    )
 
 
 def model(key: str, value: str, artefact: Artefact, *before: str) -> Case:
@@ -398,6 +479,44 @@ TABLE: tuple[Case, ...] = (
         ("data.path=bad.jsonl", "data.bad_rows=error"),
         rows,
         ("data.path=bad.jsonl",),
+    ),
+    Case(
+        "data{jsonl}.columns.negatives", (*TABLED, "data.columns.negatives=wrong"), batches, TABLED
+    ),
+    Case("data{jsonl}.columns.label", (*TABLED, "data.columns.label=topic"), labels, TABLED),
+    Case(
+        "data{jsonl}.max_negatives",
+        (*TABLED, "data.columns.negatives=wrong", "data.max_negatives=1"),
+        batches,
+        (*TABLED, "data.columns.negatives=wrong"),
+    ),
+    *table_cases("csv", "csv"),
+    Case(
+        "data{csv}.delimiter",
+        ("data={kind: csv, path: rows.semicolon.csv}", "evaluation=null", "data.delimiter=,"),
+        refused,
+        ("data={kind: csv, path: rows.semicolon.csv, delimiter: ;}", "evaluation=null"),
+    ),
+    *table_cases("tsv", "tsv"),
+    *table_cases("parquet", "parquet"),
+    *table_cases("huggingface", "saved"),
+    Case(
+        "data{huggingface}.split",
+        (*SPLITS, "data.split=other"),
+        rows,
+        SPLITS,
+    ),
+    Case(
+        "data{huggingface}.validation{split}.kind",
+        (*SPLITS, "data.validation={kind: split, split: held}"),
+        rows,
+        SPLITS,
+    ),
+    Case(
+        "data{huggingface}.validation{split}.split",
+        (*SPLITS, "data.validation={kind: split, split: other}"),
+        rows,
+        (*SPLITS, "data.validation={kind: split, split: held}"),
     ),
     Case("data{python_source}.kind", PYTHON, rows),
     Case("data{python_source}.roots", (*PYTHON, "data.roots=[one, two]"), rows, PYTHON),

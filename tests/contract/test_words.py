@@ -24,7 +24,7 @@ def kinds(union: Any) -> set[str]:
         (experiment.Model, model.EncoderConfig),
         (experiment.Tokenizer, data.TokenizerSource),
         (experiment.Data, data.Source),
-        (experiment.Validation, data.HeldOut),
+        (experiment.DatasetValidation, data.HeldOut),
         (experiment.Loss, training.LossPlan),
         (experiment.Optimizer, training.AdamWPlan),
         (experiment.Schedule, schedule.Schedule),

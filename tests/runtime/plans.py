@@ -204,7 +204,26 @@ def make_batch(plan: Plan, seed: int = 0, bucket: int = -1) -> Batch:
 
     query, positive = plan.train.buckets[bucket]
     rows = np.arange(shape[0] * shape[1], dtype=np.uint32).reshape(shape)
-    return Batch(*side(query), *side(positive), np.ones(shape, np.float32), rows)
+    batch = Batch(*side(query), *side(positive), np.ones(shape, np.float32), rows)
+    return _with_extras(plan, batch, positive, draw)
+
+
+def _with_extras(plan: Plan, batch: Batch, length: int, draw: np.random.Generator) -> Batch:
+    """The negatives and labels that the plan's rows have; a third of the negatives is absent."""
+    scan, shape = plan.data.scan, batch.weight.shape
+    if scan.labels:
+        batch = batch._replace(label=draw.integers(-1, scan.labels, shape, dtype=np.int32))
+    if not scan.negatives:
+        return batch
+    size = (*shape, scan.negatives)
+    there = draw.random(size) < 2 / 3
+    ids = draw.integers(0, plan.model.config.vocab_size, (*size, length), dtype=np.int32)
+    mask = np.arange(length) < np.where(there, draw.integers(1, length + 1, size), 1)[..., None]
+    return batch._replace(
+        negative_ids=np.where(there[..., None], ids, np.int32(0)),
+        negative_mask=mask,
+        negative_weight=there.astype(np.float32),
+    )
 
 
 def with_traces(plan: Plan) -> Plan:

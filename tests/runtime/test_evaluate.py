@@ -102,7 +102,8 @@ def evaluator(plan: Plan) -> tuple[Evaluator, list[np.ndarray], list[np.ndarray]
         relevant=tuple((i % 25,) for i in range(28)),
     )
     tokens = SimpleNamespace(
-        validation=SimpleNamespace(queries=queries, positives=candidates), pad_id=PAD
+        validation=SimpleNamespace(queries=queries, positives=candidates, negatives=None),
+        pad_id=PAD,
     )
     program = SimpleNamespace(
         encode=lambda state, ids, mask, side: state[side] * mean_encode(ids, mask)

@@ -374,6 +374,8 @@ def test_a_column_of_a_jsonl_file_is_embedded(folder: Path, tmp_path: Path):
         ("x.jsonl", b'{"text": "a"}\n{"body": "b"}\n[]\n', ("x.jsonl:2", "x.jsonl:3", "`text`")),
         ("x.jsonl", b'{"text": "a"}\n{"text": 3}', ("x.jsonl:2", "not text")),
         ("x.jsonl", b'{"text": "a"}\n\n{"text"', ("x.jsonl:3", "not JSON")),
+        ("x.csv", b"text,n\na,1\nb\n\xff,1\n", ("x.csv:3", "too few", "x.csv:4", "not UTF-8")),
+        ("x.tsv", b"body\tn\na\t1\n", ("x.tsv", "no column `text`", "`body`")),
         ("x.txt", b"a\nb\n\xff\xfe\n", ("x.txt:3", "not UTF-8")),
     ],
 )

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from specrun.runtime.predict import search as module
@@ -159,6 +161,21 @@ def test_a_jsonl_corpus(run: Path, tmp_path: Path, column: str):
     assert {h.text for h in hits} == {"sort(x)", "x" * (WIDTH - 1) + "…"}
 
 
+@pytest.mark.parametrize("column", ["answer", "positive", "text"])
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_a_corpus_in_another_format(run: Path, tmp_path: Path, ending: str, column: str):
+    path = tmp_path / f"corpus.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.table({"id": [1, 2], column: ["sort(x)", "open a file"]}), path)
+    else:
+        between = "," if ending == "csv" else "\t"
+        path.write_text(f"id{between}{column}\n1{between}sort(x)\n2{between}open a file\n")
+    hits = search(run, "how to sort", corpus=path)
+    first = 1 if ending == "parquet" else 2
+    assert {h.place for h in hits} == {f"corpus.{ending}:{first + i}" for i in (0, 1)}
+    assert {h.text for h in hits} == {"sort(x)", "open a file"}
+
+
 def test_a_directory_searches_a_corpus_only(tmp_path: Path):
     directory = make_directory(tmp_path / "model")
     fault(lambda: search(directory, "sort"), "no rows of its own")
@@ -188,6 +205,10 @@ def test_a_corpus_that_cannot_be_searched(run: Path, tmp_path: Path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"text": "a"}\n{"body": "b"}\n')
     fault(lambda: search(run, "sort", corpus=bad), "bad.jsonl:2")
+    (tmp_path / "bad.csv").write_text("id,body\n1,b\n")
+    fault(lambda: search(run, "sort", corpus=tmp_path / "bad.csv"), "no column `answer`", "`body`")
+    (tmp_path / "bad.parquet").write_text("no such")
+    fault(lambda: search(run, "sort", corpus=tmp_path / "bad.parquet"), "no whole Parquet file")
     fault(lambda: search(run, "sort", dimension=5), "16, 8, 4")
 
 

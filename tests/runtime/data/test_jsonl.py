@@ -13,16 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specrun.runtime.data import jsonl
-from specrun.runtime.data.jsonl import BadLine, JsonlReader, parse_line
-from specrun.runtime.data.raw import Fault, Row
+from specrun.runtime.data.columns import rows_of_records
+from specrun.runtime.data.jsonl import JsonlReader, parse_line
+from specrun.runtime.data.raw import Fault, Row, Unusable
+from specrun.spec.plan.data import JsonlSource
 
 GOOD = b'{"query": "q", "positive": "p"}'
 
 
 def read(path: Path, raw: bytes, **columns: str) -> list[Row | Fault]:
     path.write_bytes(raw)
-    names = {"query": "query", "positive": "positive"} | columns
-    return list(JsonlReader(path, names["query"], names["positive"]))
+    return list(rows_of_records(JsonlReader(path), JsonlSource(path=str(path), **columns)))
 
 
 @pytest.fixture
@@ -114,7 +115,8 @@ def test_a_huge_line_is_a_fault_and_is_not_held(
     huge = b'{"query": "' + b"x" * (1 << 24) + b'"}'
     path.write_bytes(b"\n".join([GOOD, huge, GOOD, huge]))
     tracemalloc.start()
-    found = list(JsonlReader(path, "query", "positive"))
+    columns = JsonlSource(path=str(path))
+    found = list(rows_of_records(JsonlReader(path), columns))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert [(type(x), x.place) for x in found] == [
@@ -133,7 +135,7 @@ def test_a_line_of_the_greatest_length_is_read(path: Path, monkeypatch: pytest.M
 
 def test_the_digest_is_of_the_bytes(path: Path) -> None:
     path.write_bytes(GOOD + b"\r\n\n" + GOOD)
-    reader = JsonlReader(path, "query", "positive")
+    reader = JsonlReader(path)
     list(reader)
     again = reader.digest
     list(reader)
@@ -142,7 +144,7 @@ def test_the_digest_is_of_the_bytes(path: Path) -> None:
 
 @given(st.binary(max_size=200))
 def test_no_line_does_harm(raw: bytes) -> None:
-    with contextlib.suppress(BadLine):
+    with contextlib.suppress(Unusable):
         assert isinstance(parse_line(raw), dict)
 
 

@@ -41,7 +41,7 @@ def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) ->
     code, path, message, hint = problem(source)
     assert (code, path) == ("unknown-column", "data.columns.query")
     assert "no key `query` (a:1)" in message
-    assert hint == "did you mean `Query`? the rows have `Query`, `positive`"
+    assert hint == "did you mean `Query`? the columns are `Query`, `positive`"
 
 
 def test_a_file_without_a_usable_row(tmp_path: Path) -> None:
@@ -55,10 +55,12 @@ def test_a_file_without_a_usable_row(tmp_path: Path) -> None:
 def test_the_held_out_file_is_looked_at_too(tmp_path: Path) -> None:
     good = rows(tmp_path / "a", {"query": "q", "positive": "p"})
     rows(tmp_path / "b", {"query": "q", "positives": "p"})
-    code, path, _, hint = problem(good, HeldOutFile(path=str(tmp_path / "b")))
+    code, path, _, hint = problem(good, HeldOutFile(source=JsonlSource(path=str(tmp_path / "b"))))
     assert (code, path) == ("unknown-column", "data.validation.path")
     assert "`positives`" in hint
-    assert problem(good, HeldOutFile(path=str(tmp_path / "c")))[0] == "unreadable"
+    assert (
+        problem(good, HeldOutFile(source=JsonlSource(path=str(tmp_path / "c"))))[0] == "unreadable"
+    )
 
 
 @pytest.mark.parametrize("what", ["missing", "folder", "pipe"])
@@ -129,10 +131,16 @@ sys.exit(code)
 
 
 @pytest.mark.parametrize(
-    "data", ["kind: jsonl, path: rows.jsonl", "kind: python_source, roots: [stdlib]"]
+    "data",
+    [
+        "kind: jsonl, path: rows.jsonl",
+        "kind: csv, path: rows.csv",
+        "kind: python_source, roots: [stdlib]",
+    ],
 )
 def test_check_imports_no_numpy(tmp_path: Path, data: str) -> None:
     rows(tmp_path / "rows.jsonl", {"query": "q", "positive": "p"})
+    (tmp_path / "rows.csv").write_text("query,positive\nq,p\n")
     (tmp_path / "spec.yaml").write_text(SPEC.format(data=data))
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],

@@ -132,7 +132,9 @@ def test_a_held_out_file_loses_its_repeats(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "a.jsonl", *(pair(i) for i in range(10)))
     held = {"anchor": "Query 3", "code": "other"}
     jsonl(tmp_path / "b.jsonl", held, held, {"anchor": "new", "code": "LINE OF 5"}, {"anchor": "x"})
-    file = HeldOutFile(path=str(tmp_path / "b.jsonl"), query="anchor", positive="code")
+    file = HeldOutFile(
+        source=JsonlSource(path=str(tmp_path / "b.jsonl"), query="anchor", positive="code")
+    )
     found = scan(source, file, "skip")
     assert (found.rows_read, found.training_rows, found.validation_rows) == (14, 8, 2)
     assert (found.duplicates, found.dropped_by_split) == (1, 2)
@@ -182,7 +184,7 @@ def test_the_name_of_a_held_out_file_is_in_its_places(tmp_path: Path) -> None:
     python = PythonSource(roots=(str(tmp_path / "m.py"),))
     for name in ("one.jsonl", "two.jsonl"):
         jsonl(tmp_path / name, pair(1))
-        found = scan(python, HeldOutFile(path=str(tmp_path / name)), "skip")
+        found = scan(python, HeldOutFile(source=JsonlSource(path=str(tmp_path / name))), "skip")
         assert list(rows_of(found.rows_digest).validation.places) == [f"{name}:1"]
 
 
@@ -194,7 +196,7 @@ def test_computed_fields_cannot_be_given(tmp_path: Path, key: str) -> None:
 
 def test_fields_are_bounded(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "rows.jsonl", *(pair(i, **{f"f{i}": 1}) for i in range(257)))
-    with pytest.raises(InputError, match="257 different numeric keys; at most 256"):
+    with pytest.raises(InputError, match="257 different numeric columns; at most 256"):
         scan(source, None, "skip")
 
 

@@ -117,7 +117,7 @@ def test_the_library_is_read_without_its_tests() -> None:
 def test_all_missing_inputs_are_told_at_once(tmp_path: Path) -> None:
     source = PythonSource(roots=(str(tmp_path / "a"), str(tmp_path), str(tmp_path / "b")))
     with pytest.raises(InputError) as caught:
-        list_inputs(source, HeldOutFile(path=str(tmp_path / "c")))
+        list_inputs(source, HeldOutFile(source=JsonlSource(path=str(tmp_path / "c"))))
     assert [d.path for d in caught.value.diagnostics] == [
         "data.roots[0]",
         "data.roots[2]",
@@ -162,7 +162,9 @@ def test_the_digest_is_of_names_and_contents_alone(tree: Path, tmp_path: Path) -
 def test_an_input_says_what_was_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("{}\n")
-    one, two = list_inputs(JsonlSource(path=str(path)), HeldOutFile(path=str(path)))
+    one, two = list_inputs(
+        JsonlSource(path=str(path)), HeldOutFile(source=JsonlSource(path=str(path)))
+    )
     wanted = "sha256:ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"
     assert one.input == Input(role="data", path=str(path), digest=wanted, bytes=3)
     assert two.input.role == "validation"

@@ -1,0 +1,181 @@
+"""Records to rows: which column is what, and which texts, negatives, labels and numbers are usable.
+
+This is the one place for that, whatever the format. A row that lacks its negatives or its label has
+none; everything else that is not as it should be is a fault, with a class of its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from specrun.runtime.data.raw import Fault, FileError, Record, Row, Unusable, is_unicode
+from specrun.runtime.data.split import normalise
+from specrun.spec.plan.data import TableSource
+
+MAX_TEXT = 16 << 20
+"""Characters of a text; a longer one is a fault."""
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_SHOWN = 8
+
+
+def rows_of_records(found: Iterable[Record | Fault], columns: TableSource) -> Iterator[Row | Fault]:
+    """A row or a fault for each record; faults go through."""
+    for x in found:
+        yield x if isinstance(x, Fault) else row_of(x, columns)
+
+
+def row_of(record: Record, columns: TableSource) -> Row | Fault:
+    """The row of a record, or why there is none."""
+    place = Fault("", record.file, record.line).place
+    try:
+        query, positive = (_text(record, key) for key in (columns.query, columns.positive))
+        return Row(
+            query,
+            positive,
+            place,
+            "",
+            _numbers(record, columns),
+            _negatives(record, columns.negatives, positive),
+            _label(record, columns.label),
+        )
+    except Unusable as bad:
+        return Fault(bad.reason, record.file, record.line, bad.detail)
+
+
+def need_columns(header: Sequence[str], columns: TableSource, file: str) -> None:
+    """FileError unless a file with these columns has the named ones, each once."""
+    if twice := [name for name, count in Counter(header).items() if name and count > 1]:
+        message = f"{file} has two columns named `{shown(twice[0])}`"
+        raise FileError("doubled-column", message, "rename one of them")
+    named = {key: getattr(columns, key) for key in ("query", "positive", "negatives", "label")}
+    missing = {key: name for key, name in named.items() if name and name not in header}
+    if missing:
+        key, name = next(iter(missing.items()))
+        listed = " and no column ".join(
+            f"`{shown(name)}`" for name in dict.fromkeys(missing.values())
+        )
+        message = f"{file} has no column {listed}"
+        raise FileError("unknown-column", message, nearest(name, header), f"columns.{key}")
+
+
+def nearest(name: str, columns: Sequence[str]) -> str:
+    """What columns there are, the most similar one first."""
+    close = difflib.get_close_matches(name, columns, n=1)
+    named = ", ".join(f"`{shown(column)}`" for column in columns[:_SHOWN])
+    more = f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
+    found = f"the columns are {named}{more}" if named else "there are no columns"
+    return (f"did you mean `{close[0]}`? " if close else "") + found
+
+
+def shown(name: str) -> str:
+    """A name as messages may hold it: short, and valid Unicode."""
+    return name[:40].encode("utf-8", "replace").decode()
+
+
+def _text(record: Record, key: str) -> str:
+    if key not in record.values:
+        raise Unusable(f"no key `{key}`", f"it has {_keys(record.values)}")
+    text = record.values[key]
+    if not isinstance(text, str):
+        raise Unusable(f"`{key}` is not text")
+    if not is_unicode(text):
+        raise Unusable(f"`{key}` is not valid Unicode")
+    if len(text) > MAX_TEXT:
+        raise Unusable(f"`{key}` is longer than {MAX_TEXT} characters")
+    if not text.strip():
+        raise Unusable(f"`{key}` is empty")
+    return text
+
+
+def _negatives(record: Record, key: str | None, positive: str) -> tuple[str, ...]:
+    """The texts under ``key`` that differ from one another; none where it is missing or null."""
+    value = None if key is None else record.values.get(key)
+    if record.textual and isinstance(value, str):
+        value = _cell(key, value)
+    if key is None or value is None:
+        return ()
+    if not isinstance(value, str | list):
+        raise Unusable(f"`{key}` is neither a text nor a list of texts")
+    found: dict[str, str] = {}
+    for text in [value] if isinstance(value, str) else value:
+        reason = _negative_fault(text)
+        if reason:
+            raise Unusable(f"`{key}` holds {reason}")
+        found.setdefault(normalise(text), text)
+    if normalise(positive) in found:
+        raise Unusable("a negative is the row's own positive")
+    return tuple(found.values())
+
+
+def _negative_fault(text: object) -> str:
+    if not isinstance(text, str):
+        return "what is not text"
+    if not is_unicode(text):
+        return "what is not valid Unicode"
+    if len(text) > MAX_TEXT:
+        return f"a text longer than {MAX_TEXT} characters"
+    return "" if text.strip() else "an empty text"
+
+
+def _cell(key: str | None, text: str) -> Any:
+    """The negatives of a text format's cell: none, a JSON list, or the text itself."""
+    if not text.strip():
+        return None
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unusable(f"`{key}` begins with [ and is no JSON list", str(error)) from error
+
+
+def _label(record: Record, key: str | None) -> str:
+    """The label's text, so that 3 and "3" are one label whatever the format; empty where there is none."""
+    value = None if key is None else record.values.get(key)
+    if isinstance(value, float) and value.is_integer():  # a column of integers with gaps
+        value = int(value)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise Unusable(f"`{key}` is neither a whole number nor a text")
+    text = str(value)
+    if not is_unicode(text):
+        raise Unusable(f"`{key}` is not valid Unicode")
+    return text if text.strip() else ""
+
+
+def _numbers(record: Record, columns: TableSource) -> dict[str, float]:
+    texts = (columns.query, columns.positive, columns.negatives)
+    found: dict[str, float] = {}
+    for key, value in record.values.items():
+        if record.textual and isinstance(value, str) and key and key not in texts:
+            value = _parsed(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        try:
+            found[key] = float(value)
+        except OverflowError:
+            found[key] = math.inf
+        if not math.isfinite(found[key]):
+            raise Unusable("number too large", f"`{shown(key)}`")
+        if not is_unicode(key):
+            raise Unusable("a key is not valid Unicode")
+    return found
+
+
+def _parsed(text: str) -> float | None:
+    """The number that a cell is, if it is one."""
+    bare = text.strip()
+    return float(bare) if len(bare) < 400 and _NUMBER.fullmatch(bare) else None
+
+
+def _keys(value: Mapping[str, Any]) -> str:
+    names = ", ".join(f"`{shown(k)}`" for k in list(value)[:_SHOWN])
+    return f"the keys {names}" if names else "no keys"
