@@ -142,11 +142,15 @@ def lively(params: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize(
-    "train",
-    [{}, {"micro_batch_size": 2}, {"accumulation_steps": 2, "gradient_checkpointing": True}],
-    ids=["plain", "chunked", "accumulated"],
+    ("lora", "train"),
+    [
+        (False, {}),
+        (True, {}),
+        (False, {"micro_batch_size": 2}),
+        (False, {"accumulation_steps": 2, "gradient_checkpointing": True}),
+    ],
+    ids=["plain", "LoRA", "chunked", "accumulated"],
 )
 def test_the_shared_gradient_is_the_sum_of_the_towers(lora: bool, train: dict[str, Any]):
     """Dropout is on: a row's keys depend on its side, and not on the towers."""

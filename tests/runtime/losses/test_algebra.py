@@ -28,8 +28,9 @@ def squares(scope: str = "separable") -> Term:
     return Term("squares", scope, lambda rows: rows.weight.sum(), total)
 
 
-def dropped_embedding(parameters, ids, mask, keys):
+def dropped_embedding(parameters, ids, mask, keys, side):
     """A table's rows with half of their numbers dropped, by the key of the row."""
+    del side  # one table embeds both
     x = jnp.sum(parameters["table"][ids] * mask[..., None], axis=1)  # [B, D]
     if keys is None:
         return x
