@@ -22,7 +22,7 @@ def keys_without_effect(spec: Experiment, report: Reporter) -> None:
         holds = value > 0 if wanted == "positive" else value in wanted
         if not holds and getattr(holder, info.name) is not None:
             sibling = (*path[:-1], name)
-            words = "above 0" if wanted == "positive" else " or ".join(f"`{w}`" for w in wanted)
+            words = "above 0" if wanted == "positive" else " or ".join(map(_word, wanted))
             message = f"`{format_path(path)}` has no effect unless `{name}` is {words}"
             no_effect(report, path, sibling, f"{message}; it is {_word(value)}")
 
@@ -62,4 +62,4 @@ def _conditional(value: Any, path: Path) -> Iterator[tuple[Path, FieldInfo, Any]
 
 
 def _word(value: object) -> str:
-    return f"`{value}`" if isinstance(value, str) else str(value)
+    return "null" if value is None else f"`{value}`" if isinstance(value, str) else str(value)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from specrun.compiler.effects import keys_without_effect, level_of, no_effect
+from specrun.compiler.negatives import has_explicit, negatives_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import (
     BertModel,
@@ -262,7 +263,12 @@ def batch_divides(spec: Experiment, report: Reporter) -> None:
 
 def tile_fits(spec: Experiment, report: Reporter) -> None:
     rows, tile = spec.train.batch_size, spec.train.score_tile_rows
-    if tile is not None and tile > rows:
+    if tile is None:
+        return
+    if all(negatives_of(loss, spec.data) == "own" for loss in spec.losses):
+        message = "`train.score_tile_rows` has no effect: no loss compares the rows of a batch"
+        no_effect(report, ("train", "score_tile_rows"), ("losses", 0, "negatives"), message)
+    if tile > rows:
         path, related = "train.score_tile_rows", ("train.batch_size",)
         message = f"`{path}` {tile} is above `train.batch_size` {rows}"
         report.error(path, "tile-too-large", message, hint="remove it", related=related)
@@ -272,18 +278,35 @@ def _multiple(number: int, of: int) -> int:
     return -(-number // of) * of
 
 
+def explicit_negatives_exist(spec: Experiment, report: Reporter) -> None:
+    """A loss can only take negatives that the data has, and a column is there to be taken by something."""
+    for index, loss in enumerate(spec.losses):
+        if loss.negatives in ("own", "all") and not has_explicit(spec.data):
+            path = f"losses[{index}].negatives"
+            message = f"`{path}` is `{loss.negatives}`, and the data names no column of negatives"
+            hint = "add `data: {columns: {negatives: NAME}}`, or write `in_batch`"
+            related = ("data.columns.negatives",)
+            report.error(path, "no-negatives", message, hint=hint, related=related)
+    taken = any(negatives_of(loss, spec.data) != "in_batch" for loss in spec.losses)
+    if has_explicit(spec.data) and not taken and spec.evaluation is None:
+        path, related = "data.columns.negatives", ("losses[0].negatives",)
+        message = f"`{path}` has no effect: every loss has `negatives: in_batch`, and nothing is evaluated"
+        report.error(path, "no-effect", message, hint="remove it", related=related)
+
+
 def negatives_suffice(spec: Experiment, report: Reporter) -> None:
     rows = spec.train.batch_size
     path = "train.batch_size"
-    if rows == 1:
+    kinds = {negatives_of(loss, spec.data) for loss in spec.losses}
+    if rows == 1 and "in_batch" in kinds:
         message = "with a batch of 1 row `infonce` has no negatives, and its loss is always 0"
         hint = f"write at least {FEW_NEGATIVES + 1}"
         report.error(path, "no-negatives", message, hint=hint)
-    elif rows <= FEW_NEGATIVES:
+    elif rows <= FEW_NEGATIVES and "in_batch" in kinds:
         message = f"each query has only {rows - 1} negatives, the other rows of its batch"
         hint = "raise it; `train.micro_batch_size` bounds the memory"
         report.warning(path, "few-negatives", message, hint=hint)
-    if spec.train.accumulation_steps > 1:
+    if spec.train.accumulation_steps > 1 and kinds != {"own"}:
         path = "train.accumulation_steps"
         message = "accumulation adds no negatives to `infonce`: each pass sees its own batch"
         hint = "raise `train.batch_size`; `train.micro_batch_size` bounds the memory"
@@ -387,6 +410,7 @@ CHECKS: tuple[Check, ...] = (
     epochs_agree,
     batch_divides,
     tile_fits,
+    explicit_negatives_exist,
     negatives_suffice,
     floor_below_peak,
     temperature_in_range,

@@ -427,14 +427,28 @@ Data = PythonSourceData | JsonlData | CsvData | TsvData | ParquetData | HuggingF
 class InfoNCELoss:
     """Cross-entropy of cosine similarities over temperature against the diagonal of the batch."""
 
-    kind: Annotated[Literal["infonce"], Fact(doc="InfoNCE with in-batch negatives.")] = "infonce"
+    kind: Annotated[
+        Literal["infonce"], Fact(doc="InfoNCE with in-batch and explicit negatives.")
+    ] = "infonce"
     temperature: Annotated[
         float, Fact(doc="Divides the cosines; the start value when it is trained.", gt=0, le=100)
     ] = 0.07
     train_temperature: Annotated[
         bool, Fact(doc="Train the temperature as exp of a scalar, kept at 0.01 or above.")
     ] = False
-    symmetric: Annotated[bool, Fact(doc="Mean of query→positive and positive→query.")] = True
+    negatives: Annotated[
+        Literal["in_batch", "own", "all"] | None,
+        Fact(
+            doc="What each query is told from: the other rows' positives (`in_batch`), its row's explicit negatives only (`own`), or these of every row and the other positives (`all`). Null is `all` where the data has negatives, else `in_batch`. Rows of one label are never each other's negatives."
+        ),
+    ] = None
+    symmetric: Annotated[
+        bool,
+        Fact(
+            doc="Mean of query→positive and positive→query.",
+            when=("negatives", (None, "in_batch", "all")),
+        ),
+    ] = True
     name: Annotated[
         str | None,
         Fact(

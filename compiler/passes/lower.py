@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from specrun.compiler.draft import Draft
+from specrun.compiler.negatives import negatives_of
 from specrun.compiler.passes.model import counts, embedding_dim, scale_of
 from specrun.compiler.passes.steps import score_tile_rows
 from specrun.spec.codec import from_plain, to_plain
@@ -49,7 +50,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
                 temperature=loss.temperature,
                 train_temperature=loss.train_temperature,
                 symmetric=loss.symmetric,
-                negatives="in_batch",
+                negatives=negatives_of(loss, spec.data),
             )
             for loss in spec.losses
         ),
@@ -134,15 +135,37 @@ def _train(draft: Draft) -> TrainPlan:
         batch_size=train.batch_size,
         accumulation_steps=train.accumulation_steps,
         micro_batch_size=train.micro_batch_size or train.batch_size,
-        score_tile_rows=score_tile_rows(train, train.batch_size),
+        score_tile_rows=score_tile_rows(train, _candidates(draft)),
         drop_last=train.drop_last,
         gradient_checkpointing=train.gradient_checkpointing,
         unroll=train.unroll or _unroll(draft),
         buckets=draft.buckets,
         log_every_steps=train.log_every_steps,
         total_steps=draft.segments[-1].stop_step,
-        negatives_per_query=min(train.batch_size, draft.need("scan").training_rows) - 1,
+        negatives_per_query=max(_negatives(draft)),
     )
+
+
+def _negatives(draft: Draft) -> Iterator[int]:
+    """What each loss tells a query from, in a full batch."""
+    scan, spec = draft.need("scan"), draft.spec
+    rows = min(spec.train.batch_size, scan.training_rows)
+    for loss in spec.losses:
+        match negatives_of(loss, spec.data):
+            case "in_batch":
+                yield rows - 1
+            case "own":
+                yield scan.negatives
+            case "all":
+                yield rows - 1 + rows * scan.negatives
+
+
+def _candidates(draft: Draft) -> int:
+    """Columns of the widest in-batch scores."""
+    spec = draft.spec
+    own = draft.need("scan").negatives
+    explicit = any(negatives_of(loss, spec.data) == "all" for loss in spec.losses)
+    return spec.train.batch_size * (1 + own * explicit)
 
 
 def _unroll(draft: Draft) -> int:

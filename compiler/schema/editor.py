@@ -203,7 +203,7 @@ def _markdown(info: FieldInfo) -> str:
 
 
 def _words(values: tuple[Any, ...] | str) -> str:
-    return " or ".join(f"`{v}`" for v in values)
+    return " or ".join(f"`{_yaml(v)}`" for v in values)
 
 
 def _range(fact: Fact) -> str:

@@ -69,7 +69,7 @@ CASES = [
     ("optimizer: {kind: lion}", "unknown-kind", (7, 19), "not in this version"),
     ("optimizer: {kind: adamw_torch}", "unknown-kind", (7, 19), "write `adamw`"),
     ("optimizer: {lr: 1e-3}", "renamed-key", (7, 13), "`optimizer.learning_rate`"),
-    ("precision: {compute: float16}", "not-allowed", (7, 22), "it is `float32`"),
+    ("precision: {compute: float16}", "not-allowed", (7, 22), "It is `float32` or `bfloat16`"),
     ("precision: {matmul: hihgest}", "not-allowed", (7, 21), "did you mean `highest`?"),
     ("evaluation: {every_steps: 0}", "out-of-range", (7, 27), "at least 1"),
     ("curriculum: {stages: []}", "too-few-items", (7, 22), ""),

@@ -75,7 +75,14 @@ def test_an_empty_kind_offers_all_kinds_with_their_meaning(editor: Open) -> None
 
 def test_under_a_kind_only_its_keys_are_offered(editor: Open) -> None:
     items = at_end(editor(HEAD + "losses:\n  - kind: infonce\n    "))
-    assert labels(items) == ["temperature", "train_temperature", "symmetric", "name", "weight"]
+    assert labels(items) == [
+        "temperature",
+        "train_temperature",
+        "negatives",
+        "symmetric",
+        "name",
+        "weight",
+    ]
     assert inserted(items, "temperature") == "temperature: ${1:0.07}"
     items = at_end(editor("version: 1\nmodel:\n  kind: bert\n  "))
     assert "name_or_path" in labels(items)

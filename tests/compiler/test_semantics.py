@@ -86,6 +86,37 @@ ERRORS: list[tuple[dict[str, str], str, str]] = [
     ({"train": "{batch_size: 32}"}, "missing-key", "train"),
     ({"train": "{epochs: 3, batch_size: 1}"}, "no-negatives", "train.batch_size"),
     ({"train": "{epochs: 3, micro_batch_size: 7}"}, "does-not-divide", "train.micro_batch_size"),
+    ({"train": "{epochs: 3, score_tile_rows: 65}"}, "tile-too-large", "train.score_tile_rows"),
+    ({"losses": "[{kind: infonce, negatives: own}]"}, "no-negatives", "losses[0].negatives"),
+    ({"losses": "[{kind: infonce, negatives: all}]"}, "no-negatives", "losses[0].negatives"),
+    (
+        {
+            "losses": "[{kind: infonce, negatives: in_batch}]",
+            "data": "{kind: jsonl, path: a, columns: {negatives: wrong}}",
+            "evaluation": "null",
+        },
+        "no-effect",
+        "data.columns.negatives",
+    ),
+    (
+        {
+            "losses": "[{kind: infonce, negatives: own, symmetric: true}]",
+            "data": "{kind: jsonl, path: a, columns: {negatives: wrong}}",
+            "evaluation": "null",
+        },
+        "no-effect",
+        "losses[0].symmetric",
+    ),
+    (
+        {
+            "losses": "[{kind: infonce, negatives: own}]",
+            "data": "{kind: jsonl, path: a, columns: {negatives: wrong}}",
+            "train": "{epochs: 3, score_tile_rows: 8}",
+            "evaluation": "null",
+        },
+        "no-effect",
+        "train.score_tile_rows",
+    ),
     ({"hardware": "{devices: 3}"}, "does-not-divide", "train.batch_size"),
     (
         {"hardware": "{devices: 4}", "train": "{epochs: 3, micro_batch_size: 2}"},

@@ -531,6 +531,18 @@ TABLE: tuple[Case, ...] = (
     Case("losses[]{infonce}.kind", ("losses=[{kind: nothing}]",), refused),
     Case("losses[]{infonce}.temperature", ("losses.infonce.temperature=0.5",), after_a_step),
     Case("losses[]{infonce}.train_temperature", ("losses.infonce.train_temperature=true",), start),
+    Case(
+        "losses[]{infonce}.negatives",
+        (*TABLED, "data.columns.negatives=wrong", "losses.infonce.negatives=in_batch"),
+        jaxpr,
+        (*TABLED, "data.columns.negatives=wrong"),
+    ),
+    Case(
+        "losses[]{infonce}.negatives",
+        (*TABLED, "data.columns.negatives=wrong", "losses.infonce.negatives=own"),
+        jaxpr,
+        (*TABLED, "data.columns.negatives=wrong"),
+    ),
     Case("losses[]{infonce}.symmetric", ("losses.infonce.symmetric=false",), jaxpr),
     Case("losses[]{infonce}.name", ("losses[0].name=main",), control),
     Case("losses[]{infonce}.weight", ("losses[0].weight=3",), control),

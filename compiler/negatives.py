@@ -1,0 +1,19 @@
+"""What a loss tells a query from, where the spec leaves it to the data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from specrun.spec.experiment import Data, Loss, PythonSourceData
+
+Negatives = Literal["in_batch", "own", "all"]
+
+
+def has_explicit(data: Data) -> bool:
+    """Whether the data names a column of negatives."""
+    return not isinstance(data, PythonSourceData) and data.columns.negatives is not None
+
+
+def negatives_of(loss: Loss, data: Data) -> Negatives:
+    """The negatives of a loss; null is all there are."""
+    return loss.negatives or ("all" if has_explicit(data) else "in_batch")
