@@ -673,6 +673,27 @@ class Hardware:
         bool,
         Fact(doc="Forbid GPU kernels whose result varies from run to run.", klass="throughput"),
     ] = True
+    max_memory_gb: Annotated[
+        float | None,
+        Fact(
+            doc="Memory of each device, in GB of 2^30 bytes (GiB); a plan that needs more is refused. Null checks nothing.",
+            gt=0,
+            le=1000000,
+            unit="GB",
+            klass="throughput",
+            examples=(16, 80),
+        ),
+    ] = None
+    memory_margin: Annotated[
+        float,
+        Fact(
+            doc="Share of `max_memory_gb` kept free.",
+            ge=0,
+            lt=1,
+            klass="throughput",
+            when=("max_memory_gb", "positive"),
+        ),
+    ] = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,8 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
             platform=spec.hardware.platform,
             devices=spec.hardware.devices,
             deterministic=spec.hardware.deterministic,
+            max_memory_gb=spec.hardware.max_memory_gb,
+            memory_margin=spec.hardware.memory_margin,
         ),
         cost=draft.need("cost"),
         values=tuple(values),

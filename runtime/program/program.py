@@ -54,7 +54,7 @@ class Program(NamedTuple):
     step: Step
     enter: Callable[[int, State], State]
     evaluate: Callable[[State, Any, Control], Metrics]
-    encode: Callable[[Mapping[str, Any], Any, Any], jax.Array]
+    encode: Encoding
     traces: TraceCounter
 
 
@@ -113,7 +113,28 @@ class Step:
 
     def lower(self, old: State, batch: Any, control: Control) -> jax.stages.Lowered:
         """The step lowered for arguments of these shapes, which may be abstract. It is a trace."""
-        return self.compiled.lower(_carried(old), old["frozen"], batch, control)
+        return self.trace(old, batch, control).lower()
+
+    def trace(self, old: State, batch: Any, control: Control) -> jax.stages.Traced:
+        """As ``lower``, one stage earlier: the jaxpr, from which it can be lowered."""
+        return self.compiled.trace(_carried(old), old["frozen"], batch, control)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """``Program.encode``: the jitted encoder, and its trace for who measures it without running it."""
+
+    compiled: Any
+    mesh: jax.sharding.Mesh
+
+    def __call__(self, parameters: Mapping[str, Any], ids: Any, mask: Any) -> jax.Array:
+        rows = meshes.first_axis(self.mesh, ids.shape[0])
+        ids, mask = jax.device_put((ids, mask), rows)
+        return self.compiled(_without_losses(state.parameters_of(parameters)), ids, mask)
+
+    def trace(self, parameters: Mapping[str, Any], ids: Any, mask: Any) -> jax.stages.Traced:
+        """The encoder traced for arguments of these shapes and placements, which may be abstract."""
+        return self.compiled.trace(_without_losses(state.parameters_of(parameters)), ids, mask)
 
 
 def _carried(old: State) -> Tree:
@@ -190,19 +211,12 @@ def _evaluate(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., Metrics]:
     return evaluate
 
 
-def _encode(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., jax.Array]:
+def _encode(parts: _Parts, mesh: jax.sharding.Mesh) -> Encoding:
     def trace(parameters: Tree, ids: jax.Array, mask: jax.Array) -> jax.Array:
         parts.counter.encoding += 1
         return parts.encode(parameters, ids, mask, None)
 
-    compiled = _jit(parts.plan, trace)
-
-    def encode(parameters: Mapping[str, Any], ids: Any, mask: Any) -> jax.Array:
-        rows = meshes.first_axis(mesh, ids.shape[0])
-        ids, mask = jax.device_put((ids, mask), rows)
-        return compiled(_without_losses(state.parameters_of(parameters)), ids, mask)
-
-    return encode
+    return Encoding(_jit(parts.plan, trace), mesh)
 
 
 def _jit(plan: Plan, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
