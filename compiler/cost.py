@@ -36,7 +36,8 @@ SCORES_KEPT = 3
 """Score matrices [B, B] alive for each width: the scores, their exponentials, and the slope."""
 
 # Shares of a layer's residuals in flight beside those kept, fitted to XLA's figures on a CPU.
-FORWARD = 0.7
+FORWARD = 0.4
+FROZEN = 0.75
 LOOP = 1.0
 UNROLLED = 0.6
 NO_LOOP = 0.4
@@ -168,9 +169,9 @@ def _evaluation_bytes(work: Work, batching: Batching) -> int:
     tokens = -(-batching.evaluated // batching.devices) * work.longest
     layer = [_residuals(work, step, n, work.longest) for n in range(len(work.groups))]
     width = work.number_bytes * work.config.hidden_size
-    each = max([ENDS * width, *(FORWARD * x for x in layer)])
+    each = max([width, *(FORWARD * x for x in layer)])
     weights = sum(p.size for p in work.parameters) + ADAM_MOMENTS * trained
-    return FLOAT * weights + round(tokens * (each + width + 5))
+    return FLOAT * weights + round(tokens * (each + 5))
 
 
 def _batch_bytes(step: Step, batching: Batching) -> int:
@@ -235,7 +236,7 @@ def _share(batching: Batching, count: int, flowing: bool) -> float:
     """How much of a layer's residuals is in flight beside what is kept of it."""
     unroll = min(batching.unroll, count)
     if not flowing:
-        return FORWARD
+        return FROZEN
     if batching.checkpointing:
         return AGAIN + AGAIN_UNROLLED * (unroll - 1)
     if count == 1:
@@ -250,7 +251,7 @@ def _residuals(work: Work, step: Step, number: int, length: int) -> int:
     products = PRODUCTS[config.hidden_act]
     floats = 5 * width + products * inner + 4 + heads * (2 * length + 2)
     masks = 2 * width if config.hidden_dropout_prob > 0 else 0
-    masks += 0 if products else inner
+    masks += 0 if products else 2 * inner
     masks += heads * length if config.attention_probs_dropout_prob > 0 else 0
     inputs, dropped = _saved_inputs(work, step, number)
     return work.number_bytes * (floats + inputs) + masks + dropped
@@ -303,7 +304,19 @@ def flops(work: Work, step: Step, batching: Batching) -> int:
         flowing = flowing or bool(roles)
         backward = (1 + batching.checkpointing + ("kernel" in roles)) if flowing else 0
         encoding += group.count * layer * (1 + chunked + backward)
+        again = 3 + batching.checkpointing + chunked
+        encoding += group.count * again * _adapter_flops(work, number, step, rows)
     return batching.passes * (encoding + _loss_flops(work, step, batching))
+
+
+def _adapter_flops(work: Work, group: int, step: Step, rows: int) -> int:
+    """One forward pass through the adapters of one layer, their dropout included."""
+    products = sum(
+        2 * p.shape[-1] * p.shape[-2]
+        for p in work.parameters
+        if p.path.startswith(f"groups.{group}.") and p.role in ("lora_a", "lora_b")
+    )
+    return rows * sum(step.lengths) * products
 
 
 def _trains_in(parameter: Parameter, group: int, step: Step) -> bool:

@@ -117,7 +117,9 @@ def _hint(work: Work, batching: Batching, limit: int, scale: float) -> str:
             + "; or ".join(map(str, harsh))
         )
     if not lines:
-        fixed = cost_of(work, replace(batching, rows=1, micro=1, evaluated=min(1, batching.evaluated)))
+        fixed = cost_of(
+            work, replace(batching, rows=1, micro=1, evaluated=min(1, batching.evaluated))
+        )
         lines.append(
             f"no batch is small enough: one row alone needs {gb(peak_of(fixed) * scale)}; "
             "choose a smaller model or shorter texts, or train fewer parameters"
@@ -130,6 +132,9 @@ def changes(
 ) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
     """(changes of speed alone, changes of the batch) that fit ``limit``, the quickest first."""
     base = _Base(work, batching, limit, scale)
+    enough = base.judge(base.batching, "")
+    if enough is not None:
+        return (enough,), ()
     gentle = sorted(_gentle(base), key=lambda change: change.time)
     return tuple(gentle), tuple(_harsh(base))
 
@@ -163,12 +168,8 @@ class _Base:
 
 
 def _gentle(base: _Base) -> Iterator[Change]:
-    """Settings of class throughput: evaluation, unrolling, recomputing layers, encoding in chunks, or both."""
+    """Settings of class throughput: a rolled loop, layers computed again, encoding in chunks, or both."""
     b = base.batching
-    only = base.judge(b, "")
-    if only:
-        yield only
-        return
     rolled = replace(b, unroll=1)
     recomputed = replace(rolled, checkpointing=True)
     found: list[Change | None] = []
@@ -190,27 +191,30 @@ def _chunks(base: _Base, batching: Batching, words: str) -> Change | None:
         text = f"{words}train.micro_batch_size: {micro}"
         return base.judge(replace(batching, micro=micro), text)
 
-    return _first(fits, (m for m in _divisors(batching.rows, batching.devices) if m < batching.micro))
+    return _first(
+        fits, (m for m in _divisors(batching.rows, batching.devices) if m < batching.micro)
+    )
 
 
 def _harsh(base: _Base) -> Iterator[Change]:
     """A smaller batch, with as many rows a step by accumulation or without."""
     b = base.batching
 
-    def smaller(rows: int, passes: int) -> Batching:
-        chunks = b.rows // b.micro
-        micro = rows // chunks if rows % chunks == 0 and rows // chunks % b.devices == 0 else rows
-        return replace(b, rows=rows, micro=min(micro, rows), passes=passes)
+    def smaller(rows: int, passes: int, meaning: str) -> Change | None:
+        """Chunks stay as large as divides the smaller batch."""
+        micro = max(m for m in _divisors(rows, b.devices) if m <= b.micro)
+        text = f"train.batch_size: {rows}"
+        text += f" and train.accumulation_steps: {passes}" if passes != b.passes else ""
+        if b.micro < b.rows and micro != b.micro:
+            text += f" and train.micro_batch_size: {micro}"
+        told = f"{rows - 1} in-batch negatives instead of {b.rows - 1}{meaning}"
+        return base.judge(replace(b, rows=rows, micro=micro, passes=passes), text, told)
 
     def accumulated(rows: int) -> Change | None:
-        k = b.rows // rows
-        text = f"train.batch_size: {rows} and train.accumulation_steps: {b.passes * k}"
-        meaning = f"{rows - 1} in-batch negatives instead of {b.rows - 1}"
-        return base.judge(smaller(rows, b.passes * k), text, meaning)
+        return smaller(rows, b.passes * (b.rows // rows), "")
 
     def reduced(rows: int) -> Change | None:
-        meaning = f"{rows - 1} in-batch negatives instead of {b.rows - 1}, and fewer rows a step"
-        return base.judge(smaller(rows, b.passes), f"train.batch_size: {rows}", meaning)
+        return smaller(rows, b.passes, ", and fewer rows a step")
 
     sizes = [rows for rows in _divisors(b.rows, b.devices) if 1 < rows < b.rows]
     for change in (_first(accumulated, iter(sizes)), _first(reduced, iter(sizes))):

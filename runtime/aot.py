@@ -134,7 +134,9 @@ def lines(measured: Measured) -> list[str]:
     for f in measured.functions:
         more = ""
         if f.ratio:
-            ratios = " and ".join(f"{ratio:.2f}" for _, ratio in sorted(f.ratio.items(), reverse=True))
+            ratios = " and ".join(
+                f"{ratio:.2f}" for _, ratio in sorted(f.ratio.items(), reverse=True)
+            )
             more = f"; the arithmetic is {ratios} of that"
         peak = f"{f.peak_bytes / 2**20:.1f} MiB, {f.flops:.3g} FLOP"
         told.append(f"           {f.name}: {peak}{more}; compiled in {f.compile_seconds:.1f} s")

@@ -10,15 +10,27 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-_ARITHMETIC = {"add", "sub", "mul", "div", "max", "min", "neg", "abs", "sign", "integer_pow", "square"}
+_ARITHMETIC = {
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "max",
+    "min",
+    "neg",
+    "abs",
+    "sign",
+    "integer_pow",
+    "square",
+}
 _LOGIC = {"eq", "ne", "lt", "le", "gt", "ge", "and", "or", "xor", "not"}
 _ELEMENTWISE = frozenset(_ARITHMETIC | _LOGIC | {"select_n", "convert_element_type"})
 """Primitives that XLA counts as one operation for each number they make."""
 
-_REDUCTIONS = frozenset({"reduce_sum", "reduce_max", "reduce_min", "argmax", "cumsum"})
+_PER_RANDOM_WORD = 56
+"""What XLA counts for 32 random bits of Threefry on a CPU, where its rounds are themselves a loop."""
 
-_PER_RANDOM_WORD = 110
-"""Operations of Threefry-2x32 for 32 random bits: 20 rounds of an addition, a rotation and an exclusive or."""
+_REDUCTIONS = frozenset({"reduce_sum", "reduce_max", "reduce_min", "argmax", "cumsum"})
 
 
 class Count(NamedTuple):
