@@ -161,7 +161,10 @@ def test_foreign_names_are_answered_with_the_right_ones(editor: Open) -> None:
     )
     assert editor(BODY + text).messages() == [
         (6, "`lora_r` is now `lora.rank`"),
-        (7, "`bf16` is not in this version: it computes in float32, see `precision`"),
+        (
+            7,
+            "`bf16` is now `precision.compute` (`compute: bfloat16`; weights and optimizer stay in float32)",
+        ),
         (8, "`num_train_epochs` is now `train.epochs`"),
         (9, "`r` is now `lora.rank`"),
     ]
