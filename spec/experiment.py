@@ -290,6 +290,7 @@ class InfoNCELoss:
         str | None,
         Fact(
             doc="Name for stages and metrics; null is the kind.",
+            examples=("retrieval",),
             pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
         ),
     ] = None
@@ -336,7 +337,12 @@ class Matryoshka:
     ]
     weights: Annotated[
         tuple[float, ...] | None,
-        Fact(doc="One weight per entry of `dims`; null is 1 each.", ge=0, min_items=1),
+        Fact(
+            doc="One weight per entry of `dims`; null is 1 each.",
+            ge=0,
+            min_items=1,
+            examples=((1, 0.5, 0.25),),
+        ),
     ] = None
     reduce: Annotated[
         Literal["sum", "mean"],
@@ -367,7 +373,12 @@ class Stage:
     """One stage of the curriculum."""
 
     name: Annotated[
-        str, Fact(doc="Unique name of the stage.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+        str,
+        Fact(
+            doc="Unique name of the stage.",
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+            examples=("short",),
+        ),
     ]
     epochs: Annotated[
         int, Fact(doc="Passes over the stage's rows.", ge=1, le=1000000, klass="horizon")
@@ -441,6 +452,7 @@ class Train:
             doc="Glob patterns of parameter paths that train; null is all, or with `lora` the adapters and new heads. Trained temperatures are not named here: they always train.",
             min_items=1,
             unique=True,
+            examples=(("layers.*", "final_norm.*"),),
         ),
     ] = None
     micro_batch_size: Annotated[
@@ -721,6 +733,7 @@ class Experiment:
         Fact(
             doc="Folder of the run, relative to the working directory; null is runs/NAME.",
             klass="cosmetic",
+            examples=("runs/first",),
         ),
     ] = None
     model: Annotated[Model, Fact(doc="The network.")]

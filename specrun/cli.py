@@ -72,6 +72,7 @@ COMMANDS: tuple[Command, ...] = (
     )),
     Command("schema", "print the JSON Schema of specs or plans", "schema", (
         _arg("--plan", action="store_true", help="of plan.json instead"),
+        _arg("--markdown", action="store_true", help="the spec's keys as tables instead: schemas/README.md"),
     )),
     Command("run", "carry out a plan, or continue it", "run", (
         PLAN, _arg("--extend", action="store_true", help="go on with a longer horizon"), QUIET,

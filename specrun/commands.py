@@ -121,7 +121,12 @@ def show(options: Namespace) -> int:
 def schema(options: Namespace) -> int:
     from importlib.resources import files
 
+    if options.plan and options.markdown:
+        raise InputError(
+            "--markdown is of specs, --plan of plan.json", code="usage", hint="give one of the two"
+        )
     name = "plan.schema.json" if options.plan else "experiment.schema.json"
+    name = "README.md" if options.markdown else name
     print(files("specrun.schemas").joinpath(name).read_text(encoding="utf-8"), end="")
     return 0
 

@@ -263,8 +263,7 @@ def _renamed(path: str, own: set[str]) -> Json:
 
 def _refused(old: str, known: Foreign) -> Json:
     message = known.message(old)
-    arms = [{"type": kind, "errorMessage": message} for kind in ("null", "string")]
-    return {"doNotSuggest": True, "allOf": arms}
+    return {"doNotSuggest": True, "const": {}, "errorMessage": message}
 
 
 def _demands(shape: Shape, default: Any) -> Json:

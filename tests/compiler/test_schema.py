@@ -158,7 +158,7 @@ def test_renamed_keys_are_refused_with_the_right_name_and_not_offered() -> None:
     for old, known in FOREIGN.items():
         node = EDITOR["properties"][old]
         assert node["doNotSuggest"] is True
-        assert [part["errorMessage"] for part in node["allOf"]] == [known.message(old)] * 2
+        assert node["errorMessage"] == known.message(old)
     assert "r" in EDITOR["definitions"]["Lora"]["properties"]
     assert "scale" in EDITOR["definitions"]["InfoNCELoss"]["properties"]
     assert "r" not in EDITOR["definitions"]["Train"]["properties"]
