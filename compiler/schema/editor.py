@@ -47,6 +47,10 @@ _SCHEMA_KEY: Json = {
 }
 
 
+_NO_VALUE = "see the message at this key"
+"""What an editor may offer as the value of a key that is refused."""
+
+
 def editor_schema(cls: type, title: str) -> Json:
     """The schema that a spec's modeline names."""
     emitter = Editor(unions_of(cls), frozenset(_in_lists(cls)))
@@ -262,8 +266,8 @@ def _renamed(path: str, own: set[str]) -> Json:
 
 
 def _refused(old: str, known: Foreign) -> Json:
-    message = known.message(old)
-    return {"doNotSuggest": True, "const": {}, "errorMessage": message}
+    """One rule that no value meets, null included: two arms of types would double every message in the file."""
+    return {"doNotSuggest": True, "const": _NO_VALUE, "errorMessage": known.message(old)}
 
 
 def _demands(shape: Shape, default: Any) -> Json:
