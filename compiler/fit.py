@@ -17,7 +17,13 @@ from specrun.spec.plan.training import CostPlan
 GB = 1 << 30
 CODE = "too-much-memory"
 PATH = "hardware.max_memory_gb"
-PARTS = ("weight", "gradient", "optimizer", "activation", "loss")
+PARTS = {
+    "weights": "weight_bytes",
+    "gradients": "gradient_bytes",
+    "optimizer": "optimizer_bytes",
+    "activations": "activation_bytes",
+    "loss": "loss_bytes",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +109,7 @@ def _place(origin: str) -> tuple[str, int, int]:
 def _parts(cost: CostPlan, measured: int | None) -> str:
     if cost.evaluation_bytes > cost.peak_bytes:
         return f"{gb(cost.evaluation_bytes)} while held-out rows are encoded"
-    parts = ", ".join(f"{name} {gb(getattr(cost, f'{name}_bytes'))}" for name in PARTS)
+    parts = ", ".join(f"{name} {gb(getattr(cost, part))}" for name, part in PARTS.items())
     return parts if measured is None else f"by arithmetic {parts}"
 
 

@@ -186,3 +186,15 @@ def test_measure_writes_beside_the_plan_and_refuses_what_xla_says_is_too_large(
     assert "as XLA compiled it" in told.err
     assert not (folder / "b.json").exists()
     assert (folder / "b.measured.json").exists()
+
+
+def test_measure_says_what_the_machine_lacks_and_writes_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--set", "data.validation=null", "--set", "hardware.devices=16"]
+    assert main(["compile", "spec.yaml", "-o", "a.json", "--measure", *settings]) == 2
+    assert "the plan asks for 16 devices" in capsys.readouterr().err
+    assert not list(folder.glob("a*.json"))
+    (folder / "full").write_text("")
+    assert main(["compile", "spec.yaml", "-o", "full/a.json", "--measure"]) == 2
+    assert "cannot write full/a.measured.json" in capsys.readouterr().err
