@@ -223,7 +223,7 @@ def _encoding(work: Work, step: Step, batching: Batching, rows: int, length: int
     dropped = work.config.hidden_dropout_prob > 0
     bits = round(numbers * (RANDOM_BITS_CHUNKED if chunked else RANDOM_BITS)) if dropped else 0
     kept, working = numbers, round(ENDS * numbers) + bits
-    flowing = any(p.role == "embedding" and p.path in step.trained for p in work.parameters)
+    flowing = _trains_below(work, step)
     for number, group in enumerate(work.groups):
         flowing = flowing or any(p.startswith(f"groups.{number}.") for p in step.trained)
         each = tokens * _residuals(work, step, number, length)
@@ -296,7 +296,7 @@ def flops(work: Work, step: Step, batching: Batching) -> int:
     chunked = batching.micro < batching.rows
     ends = sum(_ends_flops(work.config, rows, length) for length in step.lengths)
     layer = sum(_layer_flops(work.config, rows, length) for length in step.lengths)
-    below = any(p.role == "embedding" and p.path in step.trained for p in work.parameters)
+    below = _trains_below(work, step)
     encoding = ends * (3 + chunked) if below else ends * (1 + chunked)
     flowing = below
     for number, group in enumerate(work.groups):
@@ -317,6 +317,11 @@ def _adapter_flops(work: Work, group: int, step: Step, rows: int) -> int:
         if p.path.startswith(f"groups.{group}.") and p.role in ("lora_a", "lora_b")
     )
     return rows * sum(step.lengths) * products
+
+
+def _trains_below(work: Work, step: Step) -> bool:
+    """Whether anything before the layers trains, so that every layer hands a slope down."""
+    return any("embeddings." in p.path and p.path in step.trained for p in work.parameters)
 
 
 def _trains_in(parameter: Parameter, group: int, step: Step) -> bool:
