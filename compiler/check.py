@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from specrun.compiler.foreign import FOREIGN, KIND_NAMES, LATER_KINDS, is_here
+from specrun.compiler.foreign.foreign import Foreign
+from specrun.compiler.foreign.table import KIND_NAMES, LATER_KINDS, is_misplaced, known_here
 from specrun.compiler.reporter import Reporter, show
 from specrun.compiler.schema.constraints import parts, strict_schema
 from specrun.spec.annotations import fields_of
@@ -112,26 +113,46 @@ class _Translate:
         allowed = list(error.schema.get("properties", {}))
         unknown = [key for key in error.instance if key not in set(allowed)]
         for key in unknown[:MAX_MISTAKES]:
-            self.unknown_key(key, (*path, key), allowed)
+            self.unknown_key(key, (*path, key), allowed, error.instance[key])
         if len(unknown) > MAX_MISTAKES:
             message = f"there are {len(unknown)} unknown keys; the rest is not shown"
             self.reporter.error(path, "too-many-mistakes", message)
 
-    def unknown_key(self, key: str, path: Path, allowed: list[str]) -> None:
-        parent = path[:-1]
-        shown = clip(key, 40)
-        if is_here(key, parent) and key not in self.homes:
-            foreign = FOREIGN[key]
-            code = "renamed-key" if foreign.new else "unsupported-key"
-            hint = f"write `{foreign.new}`" if foreign.new else "remove it"
-            self.say(path, code, foreign.message(shown), hint, key=True)
-            meant = parse_path(foreign.new) if foreign.new else None
-            if meant is not None:
-                self.reporter.taint(meant)  # so it is not missing
+    def unknown_key(
+        self, key: str, path: Path, allowed: list[str], value: Any = None, place: Path | None = None
+    ) -> None:
+        """``place`` is the section that the key is judged in; inside a foreign section that is the root."""
+        parent = path[:-1] if place is None else place
+        known = self.foreign(key, parent)
+        if isinstance(value, dict) and (known is not None or not parent):
+            self.inside_foreign(value, path, allowed)  # pyright: ignore[reportUnknownArgumentType]
+        if known is not None:
+            self.say_foreign(key, path, known)
             return
-        where = f" in `{_name(parent)}`" if parent else ""
+        where = f" in `{_name(path[:-1])}`" if path[:-1] else ""
         hint = self.unknown_hint(key, parent, allowed)
-        self.say(path, "unknown-key", f"unknown key `{shown}`{where}", hint, key=True)
+        message = f"unknown key `{clip(key, 40)}`{where}"
+        self.say(path, "unknown-key", message, hint, key=True)
+
+    def foreign(self, key: str, parent: Path) -> Foreign | None:
+        """What is known of a key that is no word of the spec, or one only in other sections."""
+        known = known_here(key, parent)
+        own = key in self.homes and not is_misplaced(key, parent)
+        return None if own else known
+
+    def say_foreign(self, key: str, path: Path, known: Foreign) -> None:
+        code = "renamed-key" if known.new else "unsupported-key"
+        hint = f"write `{known.new}`" if known.new else "remove it"
+        self.say(path, code, known.message(clip(key, 40)), hint, key=True)
+        meant = parse_path(known.new) if known.new else None
+        if meant is not None:
+            self.reporter.taint(meant)  # so it is not missing
+
+    def inside_foreign(self, section: dict[str, Any], path: Path, allowed: list[str]) -> None:
+        """The keys of a section that other tools have: each is told its own name here, before the section is."""
+        for key, value in itertools.islice(section.items(), MAX_MISTAKES):
+            if self.foreign(key, ()) is not None or key in self.homes:
+                self.unknown_key(key, (*path, key), allowed, value, ())
 
     def unknown_hint(self, key: str, parent: Path, allowed: list[str]) -> str:
         if key in self.homes:

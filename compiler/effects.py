@@ -19,10 +19,10 @@ def keys_without_effect(spec: Experiment, report: Reporter) -> None:
         assert info.fact.when is not None
         name, wanted = info.fact.when
         value = getattr(holder, name)
-        holds = value > 0 if wanted == "positive" else value in wanted
+        holds = (value or 0) > 0 if wanted == "positive" else value in wanted
         if not holds and getattr(holder, info.name) is not None:
             sibling = (*path[:-1], name)
-            words = "above 0" if wanted == "positive" else " or ".join(map(_word, wanted))
+            words = "above 0" if wanted == "positive" else " or ".join(f"`{w}`" for w in wanted)
             message = f"`{format_path(path)}` has no effect unless `{name}` is {words}"
             no_effect(report, path, sibling, f"{message}; it is {_word(value)}")
 
@@ -62,4 +62,4 @@ def _conditional(value: Any, path: Path) -> Iterator[tuple[Path, FieldInfo, Any]
 
 
 def _word(value: object) -> str:
-    return "null" if value is None else f"`{value}`" if isinstance(value, str) else str(value)
+    return f"`{value}`" if isinstance(value, str) else "null" if value is None else str(value)

@@ -104,7 +104,7 @@ def _cost(plan: Plan) -> list[str]:
     cost = plan.cost
     return [
         f"cost       {size(cost.peak_bytes)} by arithmetic: weights {size(cost.weight_bytes)}, gradients {size(cost.gradient_bytes)}, "
-        f"optimizer {size(cost.optimizer_bytes)}, activations {size(cost.activation_bytes)}",
+        f"optimizer {size(cost.optimizer_bytes)}, activations {size(cost.activation_bytes)}, losses {size(cost.loss_bytes)}",
         f"           {cost.flops_per_step:.3g} FLOP per step, {cost.total_flops:.3g} in all",
     ]
 

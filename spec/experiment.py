@@ -453,6 +453,7 @@ class InfoNCELoss:
         str | None,
         Fact(
             doc="Name for stages and metrics; null is the kind.",
+            examples=("retrieval",),
             pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
         ),
     ] = None
@@ -499,7 +500,12 @@ class Matryoshka:
     ]
     weights: Annotated[
         tuple[float, ...] | None,
-        Fact(doc="One weight per entry of `dims`; null is 1 each.", ge=0, min_items=1),
+        Fact(
+            doc="One weight per entry of `dims`; null is 1 each.",
+            ge=0,
+            min_items=1,
+            examples=((1, 0.5, 0.25),),
+        ),
     ] = None
     reduce: Annotated[
         Literal["sum", "mean"],
@@ -530,7 +536,12 @@ class Stage:
     """One stage of the curriculum."""
 
     name: Annotated[
-        str, Fact(doc="Unique name of the stage.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+        str,
+        Fact(
+            doc="Unique name of the stage.",
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+            examples=("short",),
+        ),
     ]
     epochs: Annotated[
         int, Fact(doc="Passes over the stage's rows.", ge=1, le=1000000, klass="horizon")
@@ -604,6 +615,7 @@ class Train:
             doc="Glob patterns of parameter paths that train; null is all, or with `lora` the adapters and new heads. Trained temperatures are not named here: they always train.",
             min_items=1,
             unique=True,
+            examples=(("layers.*", "final_norm.*"),),
         ),
     ] = None
     micro_batch_size: Annotated[
@@ -853,6 +865,27 @@ class Hardware:
         bool,
         Fact(doc="Forbid GPU kernels whose result varies from run to run.", klass="throughput"),
     ] = True
+    max_memory_gb: Annotated[
+        float | None,
+        Fact(
+            doc="Memory of each device, in GB of 2^30 bytes (GiB); a plan that needs more is refused. Null checks nothing.",
+            gt=0,
+            le=1000000,
+            unit="GB",
+            klass="throughput",
+            examples=(16, 80),
+        ),
+    ] = None
+    memory_margin: Annotated[
+        float,
+        Fact(
+            doc="Share of `max_memory_gb` kept free.",
+            ge=0,
+            lt=1,
+            klass="throughput",
+            when=("max_memory_gb", "positive"),
+        ),
+    ] = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -880,6 +913,7 @@ class Experiment:
         Fact(
             doc="Folder of the run, relative to the working directory; null is runs/NAME.",
             klass="cosmetic",
+            examples=("runs/first",),
         ),
     ] = None
     model: Annotated[Model, Fact(doc="The network.")]

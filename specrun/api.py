@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specrun.compiler.front import load
@@ -63,7 +64,13 @@ def run(plan: Plan | Spec, *, extend: bool = False, quiet: bool = True) -> RunRe
     """
     from specrun.runtime.loop.run import run as carry_out
 
-    return carry_out(as_plan(plan), extend=extend, quiet=quiet)
+    return carry_out(as_plan(plan), extend=extend, quiet=quiet, plan_file=_file_of(plan))
+
+
+def _file_of(plan: Plan | Spec) -> Path | None:
+    """The file that a plan was given as, if it was."""
+    text = isinstance(plan, str) and "\n" in plan
+    return Path(plan) if isinstance(plan, (str, os.PathLike)) and not text else None
 
 
 def as_plan(plan: Plan | Spec) -> Plan:

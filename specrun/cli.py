@@ -59,6 +59,7 @@ COMMANDS: tuple[Command, ...] = (
         _arg("-o", "--output", default="plan.json", metavar="PLAN", help="where the plan goes (default plan.json)"),
         SET, FORMAT, QUIET,
         _arg("--print-after", metavar="PASS", action="append", default=[], help="print the draft after a pass"),
+        _arg("--measure", action="store_true", help="compile for this machine too: XLA's bytes and operations, beside the plan"),
     )),
     Command("explain", "say what a value means and where it came from", "explain", (
         PLAN, _arg("path", nargs="?", metavar="PATH", help="such as train.batch_size; none lists all"),
@@ -71,6 +72,7 @@ COMMANDS: tuple[Command, ...] = (
     )),
     Command("schema", "print the JSON Schema of specs or plans", "schema", (
         _arg("--plan", action="store_true", help="of plan.json instead"),
+        _arg("--markdown", action="store_true", help="the spec's keys as tables instead: schemas/README.md"),
     )),
     Command("run", "carry out a plan, or continue it", "run", (
         PLAN, _arg("--extend", action="store_true", help="go on with a longer horizon"), QUIET,

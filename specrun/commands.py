@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from specrun.spec.diagnostics import Diagnostic, InputError
 
 if TYPE_CHECKING:
+    from specrun.spec.plan.plan import Plan
     from specrun.spec.render import Format
 
 
@@ -69,11 +70,26 @@ def compile(options: Namespace) -> int:
         return 2
     if options.format != "text" or options.quiet:
         report(compiled.diagnostics if options.format != "text" else (), options.format)
+    measured = _measure(compiled.plan, options) if options.measure else []
     write_plan(compiled.plan, options.output)
     if options.format == "text" and not options.quiet:
-        print(summary(compiled.plan))
+        print("\n".join([summary(compiled.plan), *measured]))
         print(f"plan       {options.output}")
     return 0
+
+
+def _measure(plan: Plan, options: Namespace) -> list[str]:
+    """Write XLA's figures beside the plan; lines that tell them. InputError when they are above the spec's limit."""
+    from specrun.compiler.fit import measured_misfit
+    from specrun.runtime.aot import lines, measure, measured_path
+
+    path = measured_path(options.output)
+    measured = measure(plan)
+    measured.write(path)
+    found = measured_misfit(plan, measured.peak_bytes)
+    if found is not None:
+        raise InputError([found])
+    return [*lines(measured), f"measured   {path}"]
 
 
 def explain(options: Namespace) -> int:
@@ -105,7 +121,12 @@ def show(options: Namespace) -> int:
 def schema(options: Namespace) -> int:
     from importlib.resources import files
 
+    if options.plan and options.markdown:
+        raise InputError(
+            "--markdown is of specs, --plan of plan.json", code="usage", hint="give one of the two"
+        )
     name = "plan.schema.json" if options.plan else "experiment.schema.json"
+    name = "README.md" if options.markdown else name
     print(files("specrun.schemas").joinpath(name).read_text(encoding="utf-8"), end="")
     return 0
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of
 from specrun.compiler.passes.model import counts, embedding_dim, scale_of
-from specrun.compiler.passes.steps import score_tile_rows
+from specrun.compiler.passes.steps import score_tile_rows, unroll
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
 from specrun.spec.plan.model import LoraPlan, ModelPlan, ModuleCount
@@ -20,9 +20,6 @@ from specrun.spec.plan.training import (
     PrecisionPlan,
     TrainPlan,
 )
-
-UNROLLED = 12
-"""Layers that are unrolled unless the spec says otherwise: MiniLM's six take 16 % less time so on a CPU."""
 
 
 def lower(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]) -> Plan:
@@ -66,6 +63,8 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
             platform=spec.hardware.platform,
             devices=spec.hardware.devices,
             deterministic=spec.hardware.deterministic,
+            max_memory_gb=spec.hardware.max_memory_gb,
+            memory_margin=spec.hardware.memory_margin,
         ),
         cost=draft.need("cost"),
         values=tuple(values),
@@ -138,7 +137,7 @@ def _train(draft: Draft) -> TrainPlan:
         score_tile_rows=score_tile_rows(train, _candidates(draft)),
         drop_last=train.drop_last,
         gradient_checkpointing=train.gradient_checkpointing,
-        unroll=train.unroll or _unroll(draft),
+        unroll=unroll(draft),
         buckets=draft.buckets,
         log_every_steps=train.log_every_steps,
         total_steps=draft.segments[-1].stop_step,
@@ -166,12 +165,6 @@ def _candidates(draft: Draft) -> int:
     own = draft.need("scan").negatives
     explicit = any(negatives_of(loss, spec.data) == "all" for loss in spec.losses)
     return spec.train.batch_size * (1 + own * explicit)
-
-
-def _unroll(draft: Draft) -> int:
-    """Every layer of the longest group, where that is quickly compiled and keeps nothing twice."""
-    longest = max((group.count for group in draft.groups), default=1)
-    return longest if longest <= UNROLLED and not draft.spec.train.gradient_checkpointing else 1
 
 
 def _optimizer(draft: Draft) -> AdamWPlan:

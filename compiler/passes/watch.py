@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from specrun.compiler.cost import NUMBER_BYTES, Batching, Step, Work, cost_of, text_lengths
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.fit import CODE, PATH, misfit
+from specrun.compiler.negatives import negatives_of
 from specrun.compiler.passes.model import embedding_dim
-from specrun.spec.plan.model import SIDES, EncoderConfig, Side, tower_of
-from specrun.spec.plan.training import CheckpointPlan, CostPlan, EarlyStoppingPlan, EvaluationPlan
-
-FLOAT_BYTES = 4
-ADAM_MOMENTS = 2
+from specrun.compiler.passes.steps import score_tile_rows, unroll
+from specrun.spec.plan.model import EncoderConfig
+from specrun.spec.plan.training import CheckpointPlan, EarlyStoppingPlan, EvaluationPlan
 
 
 def plan_evaluation(draft: Draft, context: Context) -> Draft:
@@ -44,41 +45,53 @@ def plan_checkpoints(draft: Draft, context: Context) -> Draft:
 
 
 def estimate_cost(draft: Draft, context: Context) -> Draft:
-    """Bytes and floating-point operations by arithmetic (no rounding by XLA, no fusion, no workspace)."""
+    """Bytes and floating-point operations by arithmetic; more bytes than the spec allows are an error."""
+    work, batching = _work(draft)
+    hardware = draft.spec.hardware
+    if hardware.max_memory_gb is not None:
+        found = misfit(work, batching, hardware.max_memory_gb, hardware.memory_margin)
+        if found is not None:
+            context.report.error(PATH, CODE, found[0], hint=found[1])
+    return replace(draft, cost=cost_of(work, batching))
+
+
+def _work(draft: Draft) -> tuple[Work, Batching]:
+    spec, train = draft.spec, draft.spec.train
     config: EncoderConfig = draft.need("config")
-    train = draft.spec.train
-    total = sum(p.size for p in draft.parameters)
-    trained = sum(p.size for p in draft.parameters if p.trained)
-    largest = max(draft.traces, key=lambda t: t.query_length + t.positive_length)
-    micro = train.micro_batch_size or train.batch_size
-    lengths = _lengths(largest.query_length, largest.positive_length)
-    whole = micro == train.batch_size
-    texts = _texts(draft) if whole else dict.fromkeys(SIDES, 1)  # chunks are encoded one by one
-    stored = [
-        texts[side] * _activation_bytes(config, micro, lengths[side], train.gradient_checkpointing)
-        for side in SIDES
-        if _trained_roles(draft, side)
-    ]
-    activation = sum(stored) if whole else max(stored, default=0)
-    widths = len(draft.spec.matryoshka.dims) if draft.spec.matryoshka else 1
-    activation += (
-        FLOAT_BYTES * train.batch_size * (2 * embedding_dim(config) + 2 * widths * train.batch_size)
+    negatives = draft.need("scan").negatives
+    kinds = {negatives_of(loss, spec.data) for loss in spec.losses} - {"in_batch"}
+    steps = tuple(
+        Step(
+            name=trace.name,
+            lengths=text_lengths(trace, negatives * bool(kinds)),
+            losses=len(trace.losses),
+            trained=frozenset(draft.segments[trace.segments[0]].trained),
+            steps=trace.steps,
+        )
+        for trace in draft.traces
     )
-    steps = {t.name: t.steps for t in draft.traces}
-    flops = {
-        t.name: _step_flops(draft, config, t.query_length, t.positive_length, widths)
-        for t in draft.traces
-    }
-    cost = CostPlan(
-        weight_bytes=FLOAT_BYTES * total,
-        gradient_bytes=FLOAT_BYTES * trained,
-        optimizer_bytes=ADAM_MOMENTS * FLOAT_BYTES * trained,
-        activation_bytes=activation,
-        peak_bytes=FLOAT_BYTES * (total + (1 + ADAM_MOMENTS) * trained) + activation,
-        flops_per_step=flops[largest.name],
-        total_flops=sum(flops[name] * n for name, n in steps.items()),
+    work = Work(
+        config=config,
+        groups=draft.groups,
+        parameters=draft.parameters,
+        adapter_dropout=spec.lora.dropout if spec.lora else 0.0,
+        dims=spec.matryoshka.dims if spec.matryoshka else (embedding_dim(config),),
+        candidates=1 + negatives * ("all" in kinds),
+        number_bytes=NUMBER_BYTES[spec.precision.compute],
+        steps=steps,
+        longest=max(spec.data.max_length.query, spec.data.max_length.positive),
     )
-    return replace(draft, cost=cost)
+    batching = Batching(
+        rows=train.batch_size,
+        micro=train.micro_batch_size or train.batch_size,
+        tile=score_tile_rows(train, train.batch_size * work.candidates),
+        passes=train.accumulation_steps,
+        checkpointing=train.gradient_checkpointing,
+        unroll=unroll(draft),
+        evaluated=spec.evaluation.batch_size if spec.evaluation else 0,
+        devices=spec.hardware.devices,
+    )
+    return work, batching
 
 
 def _moments(draft: Draft, every: int | None) -> tuple[int, ...]:
@@ -92,67 +105,3 @@ def _moments(draft: Draft, every: int | None) -> tuple[int, ...]:
             min(s.stop_step, s.first_step + s.steps_per_epoch * (e + 1)) for e in range(s.epochs)
         )
     return tuple(sorted(ends))
-
-
-def _linear_weights(config: EncoderConfig) -> int:
-    """Matrix entries that one token passes in one layer."""
-    gates = 3 if config.hidden_act == "swiglu" else 2
-    return 4 * config.hidden_size**2 + gates * config.hidden_size * config.intermediate_size
-
-
-def _forward_flops(config: EncoderConfig, rows: int, length: int) -> int:
-    """2 per multiply-add: linear layers per token, scores and mixing per pair of tokens, the head per row."""
-    token = 2 * _linear_weights(config) + 4 * length * config.hidden_size
-    head = 2 * config.hidden_size * (config.projection_dim or 0)
-    return rows * (config.num_hidden_layers * length * token + head)
-
-
-def _step_flops(draft: Draft, config: EncoderConfig, query: int, positive: int, widths: int) -> int:
-    rows = draft.spec.train.batch_size
-    lengths, texts = _lengths(query, positive), _texts(draft)
-    encoding = sum(
-        _forward_flops(config, texts[side] * rows, lengths[side]) * _passes(draft, side)
-        for side in SIDES
-    )
-    loss = 3 * 2 * rows * rows * embedding_dim(config) * widths
-    return draft.spec.train.accumulation_steps * (encoding + loss)
-
-
-def _lengths(query: int, positive: int) -> dict[Side, int]:
-    return {"query": query, "positive": positive}
-
-
-def _texts(draft: Draft) -> dict[Side, int]:
-    """Texts of a row that the network of a side embeds: negatives are embedded as positives are."""
-    return {"query": 1, "positive": 1 + draft.need("scan").negatives}
-
-
-def _trained_roles(draft: Draft, side: Side) -> set[str]:
-    """Roles of the parameters that train in the network which embeds ``side``."""
-    return {
-        p.role
-        for p in draft.parameters
-        if p.trained and p.role != "temperature" and tower_of(p.path)[0] in (side, None)
-    }
-
-
-def _passes(draft: Draft, side: Side) -> int:
-    """Passes of a step in units of a forward one: back through inputs, and through matrices where they train."""
-    train, roles = draft.spec.train, _trained_roles(draft, side)
-    if not roles:
-        return 1  # a frozen tower only embeds
-    again = train.gradient_checkpointing or train.micro_batch_size not in (None, train.batch_size)
-    return (3 if roles & {"kernel", "embedding"} else 2) + again
-
-
-def _activation_bytes(config: EncoderConfig, rows: int, length: int, remat: bool) -> int:
-    """Stored for the backward pass: inputs of every linear layer and norm, scores, feed-forward before and after."""
-    gates = 3 if config.hidden_act == "swiglu" else 2
-    token = (
-        8 * config.hidden_size
-        + gates * config.intermediate_size
-        + 2 * config.num_attention_heads * length
-    )
-    layers = config.num_hidden_layers
-    stored = min(layers, 1) * token + layers * config.hidden_size if remat else layers * token
-    return FLOAT_BYTES * rows * length * (stored + 2 * config.hidden_size)

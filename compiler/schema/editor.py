@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from specrun.compiler.foreign import FOREIGN
+from specrun.compiler.foreign.foreign import Foreign
+from specrun.compiler.foreign.table import FOREIGN, MISPLACED
 from specrun.compiler.schema.constraints import (
     DRAFT,
     Json,
@@ -44,6 +45,10 @@ _SCHEMA_KEY: Json = {
     "description": "Path of this schema, for editors that read it here.",
     "doNotSuggest": True,
 }
+
+
+_NO_VALUE = "see the message at this key"
+"""What an editor may offer as the value of a key that is refused."""
 
 
 def editor_schema(cls: type, title: str) -> Json:
@@ -254,18 +259,15 @@ def _placeholder(info: FieldInfo, opening: str, number: int) -> Any:
 
 
 def _renamed(path: str, own: set[str]) -> Json:
-    """Foreign names, refused with the right one: all at the root, elsewhere those whose new name is here."""
-    return {
-        old: {
-            "doNotSuggest": True,
-            "allOf": [
-                {"type": "null", "errorMessage": known.message(old)},
-                {"type": "string", "errorMessage": known.message(old)},
-            ],
-        }
-        for old, known in FOREIGN.items()
-        if old not in own and (not path or (known.new and known.section == path))
-    }
+    """Foreign names, refused with the right one: all at the root, elsewhere those that would stand there."""
+    here = {old: known for old, known in FOREIGN.items() if not path or known.section == path}
+    here |= {old: known for (section, old), known in MISPLACED.items() if section == path}
+    return {old: _refused(old, known) for old, known in here.items() if old not in own}
+
+
+def _refused(old: str, known: Foreign) -> Json:
+    """One rule that no value meets, null included: two arms of types would double every message in the file."""
+    return {"doNotSuggest": True, "const": _NO_VALUE, "errorMessage": known.message(old)}
 
 
 def _demands(shape: Shape, default: Any) -> Json:

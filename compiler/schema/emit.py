@@ -1,4 +1,4 @@
-"""The schema files of `schemas/`, made from the types."""
+"""The files of `schemas/`, made from the types: JSON Schemas, and the reference in Markdown."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from typing import Any
 
 from specrun.compiler.schema.constraints import Json, strict_schema
 from specrun.compiler.schema.editor import editor_schema
+from specrun.compiler.schema.reference import reference
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.plan import Plan
 
 EDITOR_FILE = "experiment.schema.json"
 STRICT_FILE = "experiment.strict.schema.json"
 PLAN_FILE = "plan.schema.json"
+REFERENCE_FILE = "README.md"
 _WIDTH = 100
 
 
 def emit() -> Mapping[str, str]:
-    """Every schema file's name and text."""
+    """Every file's name and text."""
     return {
         EDITOR_FILE: _text(editor_schema(Experiment, "specrun experiment")),
         STRICT_FILE: _text(strict_schema(Experiment, "specrun experiment, all levels merged")),
         PLAN_FILE: _text(strict_schema(Plan, "specrun plan")),
+        REFERENCE_FILE: reference(Experiment),
     }
 
 

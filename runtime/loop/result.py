@@ -19,7 +19,8 @@ class RunResult:
     finished. ``parameters_sha256``: one digest of the final parameters, also in final/manifest.json.
     ``traces``: ``promised`` and ``counted`` training traces, and the most that any process made
     ``by_name``. ``times``: seconds spent, over all processes of the run. ``best``: step, metric,
-    value and all metrics of the best evaluation, or None. ``folder`` and ``was_finished``
+    value and all metrics of the best evaluation, or None. ``cost``: peak memory and rate next to what
+    was foretold (``runtime/loop/measured.py``). ``folder`` and ``was_finished``
     (whether it was finished before) are not written.
     """
 
@@ -33,6 +34,7 @@ class RunResult:
     stopped_early: bool
     device: dict[str, Any]
     folder: Path = field(compare=False)
+    cost: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
     was_finished: bool = field(default=False, compare=False)
 
     def write(self) -> None:

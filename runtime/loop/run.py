@@ -15,6 +15,7 @@ from specrun.runtime.data.scan import ensure_rows, verify_inputs
 from specrun.runtime.data.tokenizer import load, verify_tokenizer
 from specrun.runtime.data.tokens import Tokens, ensure_tokens
 from specrun.runtime.loop import admit as admission
+from specrun.runtime.loop import measured
 from specrun.runtime.loop.admit import Admission, admit
 from specrun.runtime.loop.best import BestFolder
 from specrun.runtime.loop.checkpoint import Checkpoints, Restored
@@ -42,11 +43,13 @@ def run(
     extend: bool = False,
     quiet: bool = False,
     on_progress: OnProgress | None = None,
+    plan_file: Path | None = None,
 ) -> RunResult:
     """Carry out ``plan`` in its output_dir, or go on with what is there; the result of a finished run at once.
 
     ``extend`` allows a longer horizon than the folder's run had. ``on_progress(kind, step, values)``
-    hears of every logged step and evaluation. InputError when the plan, its inputs or the folder do
+    hears of every logged step and evaluation. ``plan_file`` is where the plan came from: measurements
+    that lie beside it are told in the result. InputError when the plan, its inputs or the folder do
     not fit; RunError when the run fails; Interrupted, a SpecrunError, when it was asked to stop.
     """
     folder = RunFolder(Path(plan.output_dir))
@@ -59,12 +62,12 @@ def run(
         verify_tokenizer(plan.tokenizer)
         admission.verify_weights(plan)
         with Interrupts() as interrupts:
-            return _carry_out(plan, folder, admitted, reporter, interrupts)
+            return _carry_out(plan, folder, admitted, reporter, interrupts, plan_file)
 
 
 def main(path: str, *, extend: bool, quiet: bool) -> int:
     """The command ``specrun run``: carry out a plan file and print its result."""
-    result = run(read_plan(path), extend=extend, quiet=quiet)
+    result = run(read_plan(path), extend=extend, quiet=quiet, plan_file=Path(path))
     if not quiet:
         print(summary(result))
     return 0
@@ -79,6 +82,7 @@ def summary(result: RunResult) -> str:
         lines.append(f"best       {best['metric']} {best['value']:.4f} after step {best['step']}")
     lines.append(f"traces     {traces['counted']} counted, {traces['promised']} promised")
     lines.append(f"time       {result.times['total']:.1f} s")
+    lines += measured.lines(result.cost)
     lines.append(f"folder     {result.folder}")
     return "\n".join(lines)
 
@@ -94,7 +98,12 @@ class _Parts:
 
 
 def _carry_out(
-    plan: Plan, folder: RunFolder, admitted: Admission, reporter: Reporter, interrupts: Interrupts
+    plan: Plan,
+    folder: RunFolder,
+    admitted: Admission,
+    reporter: Reporter,
+    interrupts: Interrupts,
+    plan_file: Path | None,
 ) -> RunResult:
     begun = time.monotonic()
     parts = _prepare(plan)
@@ -114,7 +123,7 @@ def _carry_out(
         standing = replace(standing, seconds=_added(standing.seconds, "preparing", spent))
         with _loop(plan, folder, parts, checkpoints, reporter, interrupts, state, standing) as loop:
             loop.train()
-            return _finish(plan, folder, loop)
+            return _finish(plan, folder, loop, plan_file)
 
 
 def _prepare(plan: Plan) -> _Parts:
@@ -173,7 +182,7 @@ def _loop(
         )
 
 
-def _finish(plan: Plan, folder: RunFolder, loop: Loop) -> RunResult:
+def _finish(plan: Plan, folder: RunFolder, loop: Loop, plan_file: Path | None) -> RunResult:
     """Write final/ and, last, the result."""
     standing = loop.standing
     with writing("final/"):
@@ -194,6 +203,7 @@ def _finish(plan: Plan, folder: RunFolder, loop: Loop) -> RunResult:
         best=None if standing.best is None else standing.plain()["best"],
         stopped_early=loop.stopped_early,
         device=_device(loop.state),
+        cost=measured.cost(plan, loop.state, standing, plan_file),
         folder=folder.root,
     )
     with writing("result.json"):

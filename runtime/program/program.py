@@ -56,7 +56,7 @@ class Program(NamedTuple):
     step: Step
     enter: Callable[[int, State], State]
     evaluate: Callable[[State, Any, Control], Metrics]
-    encode: Callable[..., jax.Array]
+    encode: Encoding
     traces: TraceCounter
 
 
@@ -120,7 +120,39 @@ class Step:
 
     def lower(self, old: State, batch: Any, control: Control) -> jax.stages.Lowered:
         """The step lowered for arguments of these shapes, which may be abstract. It is a trace."""
-        return self.compiled.lower(_carried(old), old["frozen"], batch, control)
+        return self.trace(old, batch, control).lower()
+
+    def trace(self, old: State, batch: Any, control: Control) -> jax.stages.Traced:
+        """As ``lower``, one stage earlier: the jaxpr, from which it can be lowered."""
+        return self.compiled.trace(_carried(old), old["frozen"], batch, control)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """``Program.encode``: the jitted encoder, and its trace for who measures it without running it."""
+
+    compiled: Any
+    mesh: jax.sharding.Mesh
+    shared: bool
+
+    def __call__(
+        self, parameters: Mapping[str, Any], ids: Any, mask: Any, side: Side | None = None
+    ) -> jax.Array:
+        rows = meshes.first_axis(self.mesh, ids.shape[0])
+        ids, mask = jax.device_put((ids, mask), rows)
+        return self.compiled(*self._arguments(parameters, ids, mask, side))
+
+    def trace(
+        self, parameters: Mapping[str, Any], ids: Any, mask: Any, side: Side | None = None
+    ) -> jax.stages.Traced:
+        """The encoder traced for arguments of these shapes and placements, which may be abstract."""
+        return self.compiled.trace(*self._arguments(parameters, ids, mask, side))
+
+    def _arguments(
+        self, parameters: Mapping[str, Any], ids: Any, mask: Any, side: Side | None
+    ) -> tuple[Any, ...]:
+        own = None if self.shared else side  # so that both sides share one compiled function
+        return _without_losses(state.parameters_of(parameters)), ids, mask, own
 
 
 def _carried(old: State) -> Tree:
@@ -197,23 +229,13 @@ def _evaluate(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., Metrics]:
     return evaluate
 
 
-def _encode(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., jax.Array]:
+def _encode(parts: _Parts, mesh: jax.sharding.Mesh) -> Encoding:
     def trace(parameters: Tree, ids: jax.Array, mask: jax.Array, side: Side | None) -> jax.Array:
         parts.counter.encoding += 1
         return parts.encode(parameters, ids, mask, None, side)
 
     compiled = _jit(parts.plan, trace, static_argnums=3)
-    shared = parts.plan.model.towers == "shared"
-
-    def encode(
-        parameters: Mapping[str, Any], ids: Any, mask: Any, side: Side | None = None
-    ) -> jax.Array:
-        rows = meshes.first_axis(mesh, ids.shape[0])
-        ids, mask = jax.device_put((ids, mask), rows)
-        side = None if shared else side  # so that both sides share one compiled function
-        return compiled(_without_losses(state.parameters_of(parameters)), ids, mask, side)
-
-    return encode
+    return Encoding(compiled, mesh, parts.plan.model.towers == "shared")
 
 
 def _jit(plan: Plan, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

@@ -176,18 +176,38 @@ class HardwarePlan:
     platform: Annotated[Literal["auto", "cpu", "gpu"], Fact(doc="Device kind.", klass="throughput")]
     devices: Annotated[int, Fact(doc="Data-parallel devices.", klass="throughput")]
     deterministic: Annotated[bool, Fact(doc="Deterministic GPU kernels only.", klass="throughput")]
+    max_memory_gb: Annotated[
+        float | None, Fact(doc="Memory of each device; null is not checked.", klass="throughput")
+    ]
+    memory_margin: Annotated[float, Fact(doc="Share of it kept free.", klass="throughput")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceCost:
+    """The cost of one training trace by arithmetic."""
+
+    name: Annotated[str, Fact(doc="Name of the trace.")]
+    peak_bytes: Annotated[int, Fact(doc="On each device.", unit="bytes")]
+    flops: Annotated[int, Fact(doc="Floating-point operations of a step, over all devices.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostPlan:
-    """Arithmetic, not measurement."""
+    """Arithmetic, not measurement. Bytes are those on each device, of the trace that needs the most."""
 
     weight_bytes: Annotated[int, Fact(doc="All parameters.", unit="bytes")]
-    gradient_bytes: Annotated[int, Fact(doc="Gradients of the trained ones.", unit="bytes")]
+    gradient_bytes: Annotated[
+        int, Fact(doc="Gradients of the trained ones, and their sums.", unit="bytes")
+    ]
     optimizer_bytes: Annotated[int, Fact(doc="Two moments of the trained ones.", unit="bytes")]
     activation_bytes: Annotated[
-        int, Fact(doc="Kept for the backward pass, largest trace.", unit="bytes")
+        int, Fact(doc="The batch, what the backward pass needs, and work space.", unit="bytes")
     ]
+    loss_bytes: Annotated[int, Fact(doc="Scores of all rows with all rows.", unit="bytes")]
     peak_bytes: Annotated[int, Fact(doc="Sum of these.", unit="bytes")]
+    evaluation_bytes: Annotated[
+        int, Fact(doc="The peak while held-out rows are encoded; 0 is none.", unit="bytes")
+    ]
     flops_per_step: Annotated[int, Fact(doc="Floating-point operations of a step, largest trace.")]
     total_flops: Annotated[int, Fact(doc="Over all steps.")]
+    traces: Annotated[tuple[TraceCost, ...], Fact(doc="The cost of each trace.")]

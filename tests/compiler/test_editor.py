@@ -168,9 +168,40 @@ def test_foreign_names_are_answered_with_the_right_ones(editor: Open) -> None:
     )
     assert editor(BODY + text).messages() == [
         (6, "`lora_r` is now `lora.rank`"),
-        (7, "`bf16` is not in this version: it computes in float32, see `precision`"),
-        (8, "`num_train_epochs` is now `train.epochs`"),
+        (
+            7,
+            "`bf16` is now `precision.compute` (`compute: bfloat16`; weights and optimizer stay in float32)",
+        ),
+        (
+            8,
+            "`num_train_epochs` is now `train.epochs` (a whole number; `train.max_steps` ends within an epoch)",
+        ),
         (9, "`r` is now `lora.rank`"),
+    ]
+
+
+@pytest.mark.parametrize("value", ["", "null", "8", "text", "true", "[a]", "{a: 1}", "1.5"])
+def test_a_foreign_name_is_answered_once_whatever_its_value(editor: Open, value: str) -> None:
+    assert editor(f"{BODY}lora_r: {value}\n").messages() == [(6, "`lora_r` is now `lora.rank`")]
+
+
+def test_a_foreign_name_is_not_offered(editor: Open) -> None:
+    assert not {"lora_r", "d_model", "trainer"} & set(labels(at_end(editor(BODY))))
+    assert labels(at_end(editor(f"{BODY}lora_r: "))) == ["see the message at this key"]
+
+
+def test_words_out_of_place_and_reasons_are_told(editor: Open) -> None:
+    text = "lora: {target_modules: [a], use_dora: true}\ntrain: {patience: 3}\nfsdp: full\n"
+    assert editor(BODY + text).messages() == [
+        (
+            6,
+            "`use_dora` is not in this version: LoRA is plain, or rank-stabilised with `lora.rslora`",
+        ),
+        (7, "`patience` is now `evaluation.early_stopping.patience` (in evaluations)"),
+        (
+            8,
+            "`fsdp` is not in this version: one process drives all devices of the plan, and each holds the whole state",
+        ),
     ]
 
 

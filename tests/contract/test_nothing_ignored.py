@@ -730,6 +730,13 @@ TABLE: tuple[Case, ...] = (
     ),
     Case("hardware.platform", ("hardware.platform=gpu",), placement),
     Case("hardware.devices", ("hardware.devices=4",), placement),
+    Case("hardware.max_memory_gb", ("hardware.max_memory_gb=1e-6",), refused),
+    Case(
+        "hardware.memory_margin",
+        ("hardware.max_memory_gb=1", "hardware.memory_margin=0.99999999"),
+        refused,
+        ("hardware.max_memory_gb=1",),
+    ),
     Case("hardware.deterministic", ("hardware.deterministic=false",), settings),
 )
 

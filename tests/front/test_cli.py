@@ -155,3 +155,46 @@ def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, folder: Pat
 
     monkeypatch.setattr(commands, "check", interrupted)
     assert main(["check", "spec.yaml"]) == 130
+
+
+def test_measure_writes_beside_the_plan_and_refuses_what_xla_says_is_too_large(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specrun.spec.plan.file import plan_digest, read_plan
+
+    settings = ["--set", "model.hidden_dropout_prob=0", "--set", "data.validation=null"]
+    assert main(["compile", "spec.yaml", "-o", "a.json", "--measure", *settings]) == 0
+    told = capsys.readouterr().out
+    assert "XLA        cpu" in told
+    assert "a.measured.json" in told
+    found = json.loads((folder / "a.measured.json").read_text())
+    assert found["plan_digest"] == plan_digest(read_plan("a.json"))
+
+    assert main(["run", "a.json"]) == 0
+    assert "by XLA" in capsys.readouterr().out
+    cost = json.loads((folder / "runs/tiny/result.json").read_text())["cost"]
+    assert cost["memory"]["xla_bytes"] == found["peak_bytes"]
+    assert cost["rate"]["steps_per_second"] > 0
+
+    limit = found["peak_bytes"] / 2**30 / 0.9
+    estimate = read_plan("a.json").cost.peak_bytes
+    assert estimate < found["peak_bytes"]  # so that the arithmetic lets it through
+    over = [*settings, "--set", f"hardware.max_memory_gb={limit * 0.999}"]
+    assert main(["compile", "spec.yaml", "-o", "b.json", "--measure", *over]) == 2
+    told = capsys.readouterr()
+    assert "too-much-memory" in told.err
+    assert "as XLA compiled it" in told.err
+    assert not (folder / "b.json").exists()
+    assert (folder / "b.measured.json").exists()
+
+
+def test_measure_says_what_the_machine_lacks_and_writes_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--set", "data.validation=null", "--set", "hardware.devices=16"]
+    assert main(["compile", "spec.yaml", "-o", "a.json", "--measure", *settings]) == 2
+    assert "the plan asks for 16 devices" in capsys.readouterr().err
+    assert not list(folder.glob("a*.json"))
+    (folder / "full").write_text("")
+    assert main(["compile", "spec.yaml", "-o", "full/a.json", "--measure"]) == 2
+    assert "cannot write full/a.measured.json" in capsys.readouterr().err

@@ -322,15 +322,20 @@ def _base(model: ModelPlan, losses: tuple[InfoNCE, ...], segments: tuple[Segment
             early_stopping=None,
         ),
         checkpoint=CheckpointPlan(after=(total,), keep=2),
-        hardware=HardwarePlan(platform="cpu", devices=1, deterministic=True),
+        hardware=HardwarePlan(
+            platform="cpu", devices=1, deterministic=True, max_memory_gb=None, memory_margin=0.1
+        ),
         cost=CostPlan(
             weight_bytes=4 * model.total_parameters,
             gradient_bytes=4 * model.trainable_parameters,
             optimizer_bytes=8 * model.trainable_parameters,
             activation_bytes=0,
+            loss_bytes=0,
+            evaluation_bytes=0,
             peak_bytes=16 * model.total_parameters,
             flops_per_step=0,
             total_flops=0,
+            traces=(),
         ),
         values=(),
         warnings=(),

@@ -98,6 +98,10 @@ def test_a_run_leaves_what_scripts_rely_on(work: Path, whole: RunResult):
     assert written["best"]["value"] >= written["metrics"]["mrr@10"]
     assert written["stopped_early"] is False
     assert written["device"]["platform"] == "cpu"
+    memory, rate = written["cost"]["memory"], written["cost"]["rate"]
+    assert memory["of"] == "process"
+    assert memory["peak_bytes"] > memory["estimate_bytes"] == plan.cost.peak_bytes > 0
+    assert rate["rows_per_second"] > rate["steps_per_second"] > 0
     assert written["times"]["total"] > 0
     manifest = read_manifest(whole.folder / "final")
     assert manifest

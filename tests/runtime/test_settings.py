@@ -21,7 +21,8 @@ HAS_GPU = bool(settings._devices("gpu"))
 
 
 def hardware(**changes) -> HardwarePlan:
-    return HardwarePlan(**{"platform": "auto", "devices": 1, "deterministic": True} | changes)
+    base = {"platform": "auto", "devices": 1, "deterministic": True}
+    return HardwarePlan(**base | {"max_memory_gb": None, "memory_margin": 0.1} | changes)
 
 
 def test_settings_of_a_plan_on_the_cpu():

@@ -1,0 +1,161 @@
+"""Keys of five guides: micro-diffusion, vembed-factory, the RetNet-HRM encoder, SmartEmbed and ConceptCaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from specrun.compiler.foreign.foreign import (
+    AUDITED,
+    HOST,
+    NO_DIFFUSION,
+    NO_DISTILLATION,
+    NO_GENERATION,
+    NO_MINING,
+    RESUMES,
+    SECTION_IS_ON,
+    TEXT_ONLY,
+    WEIGHTS_FLOAT32,
+    Foreign,
+    none,
+    to,
+)
+
+_ONE_BY_ONE = "rows are texts as they stand; cut them before"
+_KNOWN = "bytes are counted from the parameters, the layers and the batch; see `plan.cost`"
+_BFLOAT16 = "`bfloat16` is true, `float32` false"
+_NO_VAE = "there is no autoencoder"
+_AFTERWARDS = "`specrun search FOLDER QUERY` embeds the rows of a finished run and searches them"
+
+_MICRO_DIFFUSION: Mapping[str, Foreign] = {
+    "data_dir": to(
+        "data.path", "a file of rows, or with `kind: python_source` the folders `roots`"
+    ),
+    "cache_dir": none("SPECRUN_CACHE says where the cache lies"),
+    "experiment_name": to("name"),
+    "max_seq_len": to("data.max_length", "one length for queries and one for positives"),
+    "norm_type": none("norms are LayerNorm", "model"),
+    "use_bias": none("layers have biases, a head has none", "model"),
+    "mask_token_id": none(NO_DIFFUSION, "model"),
+    "grad_clip_norm": to("train.max_grad_norm"),
+    "max_epochs": to("train.epochs"),
+    "eval_every": to("evaluation.every_steps"),
+    "save_every": to("checkpoint.every_steps"),
+    "log_every": to("train.log_every_steps"),
+    "val_split": to("data.validation.fraction", "with `kind: fraction`"),
+    "val_batch_size": to("evaluation.batch_size"),
+    "effective_batch_size": none(
+        "it is computed: `train.batch_size` × `train.accumulation_steps`", "train"
+    ),
+    "use_gradient_checkpointing": to("train.gradient_checkpointing"),
+    "use_mixed_precision": to("precision.compute", _BFLOAT16),
+    "pin_memory": none(HOST, "data"),
+    "label_smoothing": none("losses have hard targets", "losses[]"),
+    "dropout_schedule": none("dropout is constant", "train"),
+    "training_config": to("train"),
+    "model_config": to("model"),
+    "curriculum_config": to("curriculum"),
+    "masking_rate_range": none(NO_DIFFUSION, "curriculum.stages[]"),
+    "data_selection": to(
+        "curriculum.stages[].select",
+        "a range of a numeric field; there are no scores of difficulty",
+    ),
+    "format_type": none("rows are pairs of texts as they stand", "curriculum.stages[]"),
+    "lexical_weight": none(AUDITED, "curriculum"),
+    "syntactic_weight": none(AUDITED, "curriculum"),
+    "centrality_weight": none(AUDITED, "curriculum"),
+    "easy_threshold": none(AUDITED, "curriculum"),
+    "hard_threshold": none(AUDITED, "curriculum"),
+    "n_clusters": none(AUDITED, "curriculum"),
+    "embedding_model": none(AUDITED, "curriculum"),
+    "idf_corpus_size": none(AUDITED, "data"),
+    "readability_metrics": none(AUDITED, "data"),
+    "complexity_weights": none(AUDITED, "data"),
+    "transition_epochs": none("stages follow one another without mixing", "curriculum"),
+    "pseudo_data_max_samples": none(NO_DIFFUSION, "curriculum"),
+    "pseudo_data_ratio": none(NO_DIFFUSION, "curriculum"),
+    "top_k": none(NO_GENERATION),
+    "top_p": none(NO_GENERATION),
+    "num_steps": none(NO_GENERATION),
+    "num_return_sequences": none(NO_GENERATION),
+    "confidence_schedule": none(NO_GENERATION),
+    "style_strength": none(NO_GENERATION),
+    "interactive_mode": none(NO_GENERATION),
+    "min_sentence_length": none(_ONE_BY_ONE, "data"),
+    "max_sentence_length": none(_ONE_BY_ONE, "data"),
+    "sentence_overlap": none(_ONE_BY_ONE, "data"),
+    "paragraph_max_sentences": none(_ONE_BY_ONE, "data"),
+    "max_vram_gb": to("hardware.max_memory_gb", "GB of 2^30 bytes; null checks nothing"),
+    "memory_safety_margin": to("hardware.memory_margin"),
+    "bytes_per_param": none(_KNOWN, "hardware"),
+    "memory_multiplier": none(_KNOWN, "hardware"),
+}
+
+_VEMBED: Mapping[str, Foreign] = {
+    "encoder_mode": none("`model.kind` says which encoder it is", "model"),
+    "attn_implementation": none("attention is computed by XLA", "model"),
+    "teacher_model_name": none(NO_DISTILLATION, "model"),
+    "val_data_path": to("data.validation.path", "with `kind: file`"),
+    "image_root": none(TEXT_ONLY, "data"),
+    "retrieval_mode": none(TEXT_ONLY, "data"),
+    "scheduler_type": to("schedule.kind"),
+    "use_gradient_cache": to("train.micro_batch_size", "rows encoded at a time; null is off"),
+    "use_mrl": to("matryoshka", SECTION_IS_ON),
+    "mrl_dims": to("matryoshka.dims"),
+    "distillation_alpha": none(NO_DISTILLATION, "losses[]"),
+    "distillation_temperature": none(NO_DISTILLATION, "losses[]"),
+    "config_override": none("`--set PATH=VALUE` on the command line sets a value"),
+}
+
+_RETNET: Mapping[str, Foreign] = {
+    "use_hard_negatives": to(
+        "losses[].negatives", "negatives that a row brings; there is no mining"
+    ),
+    "hard_negatives": to("losses[].negatives", "negatives that a row brings; there is no mining"),
+    "mining": none(NO_MINING),
+    "eval_interval": to("evaluation.every_steps"),
+    "resume_from": none(RESUMES),
+    "config": to("extends", "a list of presets or files"),
+    "retrieval": none(_AFTERWARDS),
+    "encoder_checkpoint": none(_AFTERWARDS),
+    "faiss_index": none(_AFTERWARDS),
+    "code_corpus": none("`specrun search --corpus` takes a folder of code"),
+}
+
+_SMARTEMBED: Mapping[str, Foreign] = {
+    "base_model_path": to("model.name_or_path", "machine-local paths go into specrun.local.yaml"),
+    "image_base_dir": none(TEXT_ONLY, "data"),
+    "data_config": to("data"),
+    "task_label": none("one head serves all rows", "data"),
+    "query_image": none(TEXT_ONLY, "data.columns"),
+    "negative_text": to("data.columns.negatives"),
+    "use_matryoshka": to("matryoshka", SECTION_IS_ON),
+}
+
+_CONCEPTCAPS: Mapping[str, Foreign] = {
+    "latent_dim": none(_NO_VAE, "model"),
+    "beta": none(_NO_VAE, "model"),
+    "bce_weight": none(_NO_VAE, "losses[]"),
+    "kld_weight": none(_NO_VAE, "losses[]"),
+    "vae": none(_NO_VAE),
+    "num_samples": none(NO_GENERATION),
+    "threshold": none(NO_GENERATION),
+    "inference": none(NO_GENERATION),
+    "generation": none(NO_GENERATION),
+    "prompt": none(NO_GENERATION),
+    "caption": none(NO_GENERATION),
+    "tta": none(NO_GENERATION),
+    "max_new_tokens": none(NO_GENERATION),
+    "guidance_scale": none(NO_GENERATION),
+    "load_in_4bit": none(WEIGHTS_FLOAT32, "model"),
+    "bnb_4bit_quant_type": none(WEIGHTS_FLOAT32, "model"),
+    "bnb_4bit_compute_dtype": none(WEIGHTS_FLOAT32, "model"),
+    "bnb_4bit_use_double_quant": none(WEIGHTS_FLOAT32, "model"),
+}
+
+GUIDES: Mapping[str, Foreign] = {
+    **_MICRO_DIFFUSION,
+    **_VEMBED,
+    **_RETNET,
+    **_SMARTEMBED,
+    **_CONCEPTCAPS,
+}

@@ -1,0 +1,202 @@
+"""Plans of many shapes for the arithmetic of cost, and XLA's figures for them as recorded in ``costs.json``.
+
+``python -m tests.compiler.costs`` compiles them all on a CPU and writes the file again; it takes ten minutes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from specrun.compiler.compile import compile_loaded
+from specrun.compiler.facts import Pretrained, StageLayout, StageRequest
+from specrun.compiler.front import load
+from specrun.spec.plan.data import Scan, TokenizerPlan, TokenizerSource
+from specrun.spec.plan.plan import Plan
+from tests.compiler.fakes import FakeFacts
+
+HERE = Path(__file__)
+FIGURES = HERE.with_suffix(".json")
+SPEC = f"""\
+version: 1
+model: {{kind: text_encoder, hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4, max_position_embeddings: 128}}
+tokenizer: {{kind: train, vocab_size: 1000}}
+data: {{kind: jsonl, path: {json.dumps(str(HERE))}, max_length: {{query: 16, positive: 32}}}}
+losses: [{{kind: infonce}}]
+train: {{batch_size: 64, max_steps: 3}}
+"""
+
+
+class Case(NamedTuple):
+    """Settings over ``SPEC``, the tokenizer's size, and the configuration of the pretrained model."""
+
+    settings: tuple[str, ...] = ()
+    vocab: int = 1000
+    bert: Mapping[str, Any] = MappingProxyType({})
+
+
+PLAIN = Case()
+
+
+BAG = ("model.num_hidden_layers=0",)
+SIX = ("model.num_hidden_layers=6",)
+DRY = ("model.hidden_dropout_prob=0",)
+BERT = (f"model={{kind: bert, name_or_path: {json.dumps(str(HERE.parent))}}}",)
+LORA = "lora={rank: 4, target_modules: [query, value]}"
+LONG = "data.max_length={query: 32, positive: 128}"
+TINY = {
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 256,
+}
+
+
+def rows(*counts: int) -> tuple[str, ...]:
+    """The batch, and the rows encoded at a time."""
+    return tuple(
+        f"train.{k}={n}" for k, n in zip(("batch_size", "micro_batch_size"), counts, strict=False)
+    )
+
+
+REMAT = "train.gradient_checkpointing=true"
+CASES: dict[str, Case] = {
+    "l2": Case(),
+    "l6": Case(SIX),
+    "l6-remat": Case((*SIX, REMAT)),
+    "l2-nod": Case(DRY),
+    "l2-ad": Case(("model.attention_probs_dropout_prob=0.1",)),
+    "l1": Case(("model.num_hidden_layers=1",)),
+    "l2-micro16": Case(rows(64, 16)),
+    "l6-micro16-remat": Case((*SIX, *rows(64, 16), REMAT)),
+    "l2-acc4": Case(("train.accumulation_steps=4",)),
+    "l2-acc2-micro16": Case(("train.accumulation_steps=2", *rows(64, 16))),
+    "l2-mrl": Case(("matryoshka={dims: [64,32,16]}",)),
+    "l2-b512-micro32": Case(rows(512, 32)),
+    "unroll": Case((*SIX, "train.unroll=3")),
+    "unroll6": Case((*SIX, "train.unroll=6")),
+    "unroll2of6-remat": Case((*SIX, "train.unroll=2", REMAT)),
+    "top-layers": Case((*SIX, "train.trainable=['layers.4.*','layers.5.*']")),
+    "frozen-emb": Case(("train.trainable=['layers.*','final_norm.*']",)),
+    "swiglu": Case(("model.hidden_act=swiglu",)),
+    "rotary": Case(("model.position_embedding=rotary",)),
+    "long": Case(("data.max_length={query: 128, positive: 128}", "train.batch_size=16")),
+    "proj": Case(("model.projection_dim=32", "model.pooling=cls")),
+    "vocab30k": Case(
+        ("model.num_hidden_layers=1", "model.hidden_size=128", "tokenizer.vocab_size=30000"), 30000
+    ),
+    "wide": Case(
+        (
+            "model.hidden_size=256",
+            "model.num_hidden_layers=4",
+            "model.num_attention_heads=8",
+            "train.batch_size=32",
+            "data.max_length={query: 64, positive: 64}",
+            "model.max_position_embeddings=64",
+        )
+    ),
+    "l0": Case(BAG),
+    "l0-b1024": Case((*BAG, *rows(1024))),
+    "l0-b1024-nod": Case((*BAG, *DRY, *rows(1024))),
+    "l0-b1024-mrl": Case((*BAG, *rows(1024), "matryoshka={dims: [64,32,16]}")),
+    "l0-b1024-micro64": Case((*BAG, *rows(1024, 64))),
+    "l0-b256-long": Case((*BAG, *rows(256), LONG)),
+    "l0-b256-long-nod": Case((*BAG, *DRY, *rows(256), LONG)),
+    "l0-b256-long-micro": Case((*BAG, *rows(256, 64), LONG)),
+    "l0-acc": Case((*BAG, *rows(256), "train.accumulation_steps=4")),
+    "two-losses": Case(
+        (
+            *BAG,
+            *rows(512),
+            "losses=[{kind: infonce},{kind: infonce, name: b, symmetric: false, train_temperature: true}]",
+        )
+    ),
+    "l0-demo": Case(
+        (
+            "model={kind: text_encoder, hidden_size: 256, num_hidden_layers: 0, position_embedding: none}",
+            "tokenizer.vocab_size=8192",
+            *rows(256),
+            "data.max_length={query: 48, positive: 192}",
+        ),
+        8192,
+    ),
+    "bert": Case(BERT, bert=TINY),
+    "bert-nod": Case(
+        (*BERT, *DRY, "model.attention_probs_dropout_prob=0"),
+        bert=TINY,
+    ),
+    "bert-lora": Case((*BERT, LORA), bert=TINY),
+    "bert-lora-drop": Case(
+        (*BERT, "lora={rank: 4, dropout: 0.1, target_modules: [query, value]}"), bert=TINY
+    ),
+    "bert-lora-remat": Case((*BERT, LORA, REMAT), bert=TINY),
+    "bert-lora-micro": Case((*BERT, LORA, *rows(64, 16)), bert=TINY),
+    "lora-all": Case(
+        (*BERT, "lora={rank: 8, target_modules: [query, key, value, dense]}"), bert=TINY
+    ),
+    "head-only": Case(
+        (*BERT, "model.projection_dim=32", "train.trainable=['projection.*']"), bert=TINY
+    ),
+    "relu": Case(BERT, bert=TINY | {"hidden_act": "relu"}),
+    "gelu_new": Case(BERT, bert=TINY | {"hidden_act": "gelu_new"}),
+    "silu": Case(BERT, bert=TINY | {"hidden_act": "silu"}),
+}
+
+
+@dataclasses.dataclass
+class Facts(FakeFacts):
+    """Rows that are all as long as the spec allows."""
+
+    case: Case = PLAIN
+
+    def tokenizer(self, source: TokenizerSource, scan: Scan) -> TokenizerPlan:
+        return dataclasses.replace(super().tokenizer(source, scan), vocab_size=self.case.vocab)
+
+    def pretrained(self, directory: Path) -> Pretrained:
+        found = super().pretrained(directory)
+        sizes = {"vocab_size": self.case.vocab, "max_position_embeddings": 128, **self.case.bert}
+        return dataclasses.replace(found, config=dataclasses.replace(found.config, **sizes))
+
+    def layout(
+        self, *, stages: tuple[StageRequest, ...], **settings: object
+    ) -> tuple[StageLayout, ...]:
+        longest = (
+            int(str(settings["max_query_length"])),
+            int(str(settings["max_positive_length"])),
+        )
+        found = super().layout(stages=stages, **settings)
+        return tuple(dataclasses.replace(x, lengths=(longest,) * len(x.lengths)) for x in found)
+
+
+def plan_of(case: Case, *more: str) -> Plan:
+    """The plan of a case. A BERT has a tokenizer to train, so that no file is needed."""
+    compiled = compile_loaded(
+        load(SPEC, overrides=[*case.settings, *more], environ={}, local={}), Facts(case=case)
+    )
+    assert compiled.plan is not None, [d.message for d in compiled.diagnostics]
+    return compiled.plan
+
+
+def recorded() -> dict[str, dict[str, int]]:
+    """``peak_bytes`` and ``flops`` of every case, by XLA on a CPU (jaxlib 0.10.2)."""
+    return json.loads(FIGURES.read_text("utf-8"))
+
+
+def main() -> None:
+    """Compile every case, and write what XLA says."""
+    from specrun.runtime.aot import measure
+
+    found: dict[str, dict[str, int]] = {}
+    for name, case in CASES.items():
+        [figures] = measure(plan_of(case)).functions
+        found[name] = {"peak_bytes": figures.peak_bytes, "flops": figures.flops}
+        print(name, found[name], figures.ratio, flush=True)
+    FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The arithmetic of cost against XLA's figures, and the refusal of plans that do not fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from specrun.compiler.compile import compile_loaded
+from specrun.compiler.cost import cost_of, work_of
+from specrun.compiler.fit import GB, allowed, changes, measured_misfit, misfit, peak_of
+from specrun.compiler.front import load
+from specrun.spec.diagnostics import Diagnostic
+from specrun.spec.plan.plan import Plan
+from tests.compiler.costs import BAG, CASES, SIX, SPEC, Case, Facts, plan_of, recorded
+
+LEAST, MOST = 0.90, 1.20
+"""The estimate over XLA's peak: never far below, which would let through what does not fit."""
+
+
+@pytest.fixture(scope="module")
+def plans() -> dict[str, Plan]:
+    return {name: plan_of(case) for name, case in CASES.items()}
+
+
+def test_every_case_is_recorded() -> None:
+    assert recorded().keys() == CASES.keys()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_estimate_is_near_xla(name: str, plans: dict[str, Plan]) -> None:
+    cost, xla = plans[name].cost, recorded()[name]
+    assert LEAST <= cost.peak_bytes / xla["peak_bytes"] <= MOST
+    assert 0.80 <= cost.flops_per_step / xla["flops"] <= 1.25
+
+
+def test_the_parts_are_the_peak(plans: dict[str, Plan]) -> None:
+    for plan in plans.values():
+        cost = plan.cost
+        parts = (
+            cost.weight_bytes,
+            cost.gradient_bytes,
+            cost.optimizer_bytes,
+            cost.activation_bytes,
+            cost.loss_bytes,
+        )
+        assert all(part >= 0 for part in parts)
+        assert sum(parts) == cost.peak_bytes == max(t.peak_bytes for t in cost.traces)
+        assert cost == cost_of(*work_of(plan))
+
+
+def test_devices_share_the_rows_and_not_the_weights() -> None:
+    one, four = (plan_of(Case((f"hardware.devices={n}",))).cost for n in (1, 4))
+    assert one.weight_bytes == four.weight_bytes
+    assert one.optimizer_bytes == four.optimizer_bytes
+    assert one.activation_bytes == pytest.approx(4 * four.activation_bytes, rel=0.01)
+    assert one.flops_per_step == four.flops_per_step
+
+
+# --- refusal ---------------------------------------------------------------------------------------------------------
+
+
+def found(*settings: str) -> tuple[Plan | None, list[Diagnostic]]:
+    loaded = load(SPEC, overrides=settings, environ={}, local={})
+    compiled = compile_loaded(loaded, Facts())
+    return compiled.plan, [d for d in compiled.diagnostics if d.severity == "error"]
+
+
+def test_what_fits_is_compiled_and_what_does_not_is_refused_with_its_parts_and_a_mend() -> None:
+    peak = plan_of(Case(SIX)).cost.peak_bytes
+    tight = peak / GB / 0.9
+    plan, errors = found(*SIX, f"hardware.max_memory_gb={tight * 1.001}")
+    assert plan is not None
+    assert not errors
+    plan, [error] = found(*SIX, f"hardware.max_memory_gb={tight * 0.999}")
+    assert plan is None
+    assert (error.code, error.path) == ("too-much-memory", "hardware.max_memory_gb")
+    for word in ("weight", "gradient", "optimizer", "activation", "loss", "10% kept free"):
+        assert word in error.message
+    assert "train.gradient_checkpointing: true" in error.hint
+    assert error.hint.index("gradient_checkpointing") < error.hint.index("train.batch_size")
+    assert "31 in-batch negatives instead of 63" in error.hint
+
+
+def test_the_margin_counts_only_under_a_limit() -> None:
+    tight = plan_of(Case(SIX)).cost.peak_bytes / GB * 1.001
+    plan, errors = found(*SIX, f"hardware.max_memory_gb={tight}", "hardware.memory_margin=0")
+    assert plan is not None
+    assert not errors
+    _, [error] = found("hardware.memory_margin=0.2")
+    assert error.code == "no-effect"
+
+
+@pytest.mark.parametrize("gigabytes", [0.12, 0.05, 0.02, 0.012])
+@pytest.mark.parametrize(
+    "more", [(), ("train.unroll=3",), ("train.micro_batch_size=32",), ("hardware.devices=2",)]
+)
+def test_every_change_proposed_fits_when_it_is_made(
+    gigabytes: float, more: tuple[str, ...]
+) -> None:
+    """The words of each proposal, written into the spec, compile under the same limit."""
+    settings = (*SIX, *more, f"hardware.max_memory_gb={gigabytes}")
+    plan, errors = found(*settings)
+    if plan is not None:
+        return
+    work, batching = work_of(plan_of(Case((*SIX, *more))))
+    gentle, harsh = changes(work, batching, allowed(gigabytes, 0.1))
+    assert list(gentle) == sorted(gentle, key=lambda c: c.time)
+    assert not any(c.meaning for c in gentle)
+    assert all("negatives" in c.meaning for c in harsh)
+    for change in (*gentle, *harsh):
+        assert change.text in errors[0].hint
+        made = [part.replace(": ", "=") for part in change.text.split(" and ")]
+        better, left = found(*settings, *made)
+        assert not left, change.text
+        assert better is not None
+        assert peak_of(better.cost) <= allowed(gigabytes, 0.1)
+
+
+def test_evaluation_alone_is_mended_by_its_own_key() -> None:
+    held = ("data.validation={kind: fraction, fraction: 0.1}", "evaluation={batch_size: 4096}")
+    _, [error] = found(*BAG, *held, "hardware.max_memory_gb=0.03")
+    assert "while held-out rows are encoded" in error.message
+    assert error.hint.startswith("it fits with evaluation.batch_size: 2048 (")
+    assert "train." not in error.hint
+
+
+def test_what_no_batch_mends_says_so() -> None:
+    _, [error] = found(*SIX, "hardware.max_memory_gb=0.004")
+    assert "no batch is small enough" in error.hint
+
+
+def test_a_measured_peak_above_the_limit_is_told_at_the_place_that_set_it() -> None:
+    plan = plan_of(Case(SIX), "hardware.max_memory_gb=1")
+    assert measured_misfit(plan, int(0.89 * GB)) is None
+    error = measured_misfit(plan, int(0.91 * GB))
+    assert error is not None
+    assert "as XLA compiled it" in error.message
+    assert error.path == "hardware.max_memory_gb"
+    assert error.hint
+    assert measured_misfit(plan_of(Case(SIX)), 10**15) is None
+
+
+def test_a_measured_peak_scales_what_is_proposed() -> None:
+    """XLA needed five times the arithmetic, so a change must save five times as much."""
+    work, batching = work_of(plan_of(Case(SIX)))
+    peak = cost_of(work, batching).peak_bytes
+    limit = peak / GB
+    told = misfit(work, batching, limit, 0.0, 5 * peak)
+    assert told is not None
+    gentle, _ = changes(work, batching, peak, 5.0)
+    assert gentle
+    assert all(c.peak <= peak for c in gentle)
+    assert "train.micro_batch_size: 32" not in told[1]
