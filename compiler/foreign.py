@@ -173,10 +173,8 @@ FOREIGN: Mapping[str, Foreign] = {
     "dataloader_num_workers": _later(_HOST),
     "num_workers": _later(_HOST),
     "pin_memory": _later(_HOST),
-    "report_to": _later("metrics go to metrics.jsonl in the run's folder"),
-    "tracking": _later("metrics go to metrics.jsonl in the run's folder"),
-    "logging_dir": _later("metrics go to metrics.jsonl in the run's folder"),
-    "project": _later("metrics go to metrics.jsonl in the run's folder"),
+    "report_to": _to("tracking", "a list of items with `kind`"),
+    "logging_dir": _to("tracking[].log_dir", "of the item of kind `tensorboard`"),
     "generation": _later("it trains encoders"),
     "sweep": _later("write one spec for each point"),
 }

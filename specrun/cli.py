@@ -75,6 +75,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("run", "carry out a plan, or continue it", "run", (
         PLAN, _arg("--extend", action="store_true", help="go on with a longer horizon"), QUIET,
     )),
+    Command("report", "write report.html of a run, finished or not", "make_report", (
+        _arg("folder", metavar="FOLDER", help="a run's folder"),
+    )),
     Command("encode", "embed texts into a .npy file", "encode", (
         FOLDER,
         _arg("input", metavar="INPUT", help="a text file, one text a line, or a .jsonl file"),

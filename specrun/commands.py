@@ -49,6 +49,7 @@ def compile(options: Namespace) -> int:
     from specrun.api import compile_spec
     from specrun.compiler.compile import draft_text, pass_names
     from specrun.compiler.summary import summary
+    from specrun.runtime.telling import teller
     from specrun.spec.plan.file import write_plan
 
     unknown = [name for name in options.print_after if name not in pass_names()]
@@ -63,7 +64,12 @@ def compile(options: Namespace) -> int:
         if name in options.print_after:
             print(f"# after {name}\n{draft_text(draft)}")  # type: ignore[arg-type]
 
-    compiled = compile_spec(options.spec, overrides=options.overrides, print_after=print_after)
+    compiled = compile_spec(
+        options.spec,
+        overrides=options.overrides,
+        print_after=print_after,
+        tell=teller(options.quiet),
+    )
     if compiled.plan is None:
         report(compiled.diagnostics, options.format)
         return 2
@@ -114,6 +120,13 @@ def run(options: Namespace) -> int:
     from specrun.runtime.loop.run import main
 
     return main(options.plan, extend=options.extend, quiet=options.quiet)
+
+
+def make_report(options: Namespace) -> int:
+    from specrun.runtime.report.write import write_report
+
+    print(write_report(Path(options.folder)))
+    return 0
 
 
 def encode(options: Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, Row, by_class
 from specrun.runtime.data.rows import Rows, Split, load_rows, store_rows
 from specrun.runtime.data.sources import Listing, SourceFile, list_inputs
 from specrun.runtime.data.split import divide
+from specrun.runtime.telling import Tell, silent
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.diagnostics import Diagnostic, InputError, RunError
 from specrun.spec.plan.data import (
@@ -38,6 +39,8 @@ FORMAT = 1
 
 MAX_FIELDS = 256
 FAULTS_KEPT = 50
+TOLD_EVERY = 1000
+"""Rows between two words of progress."""
 
 _KIND = "scans"
 _RESERVED = (
@@ -54,7 +57,7 @@ class _Read:
     faults: list[Fault]
 
 
-def scan(source: Source, held_out: HeldOut | None, bad_rows: str) -> Scan:
+def scan(source: Source, held_out: HeldOut | None, bad_rows: str, tell: Tell = silent) -> Scan:
     """Read all rows, store the canonical ones, and say what was found.
 
     The answer is kept by the digests of the inputs, so that a second call only reads those.
@@ -63,7 +66,7 @@ def scan(source: Source, held_out: HeldOut | None, bad_rows: str) -> Scan:
     """
     listings = list_inputs(source, held_out)
     key = _key(source, held_out, listings)
-    tree = _known(key) or _read_and_keep(key, source, held_out, listings)
+    tree = _known(key) or _read_and_keep(key, source, held_out, listings, tell)
     found = replace(from_plain(Scan, tree["scan"]), inputs=tuple(x.input for x in listings))
     if bad_rows == "error" and found.bad:
         raise InputError(_diagnostics(tree["faults"], sum(b.count for b in found.bad)))
@@ -87,14 +90,14 @@ def verify_inputs(data: DataPlan) -> None:
         raise InputError(changed)
 
 
-def ensure_rows(data: DataPlan) -> Rows:
+def ensure_rows(data: DataPlan, tell: Tell = silent) -> Rows:
     """The plan's rows, from the cache, or read again where it has lost them.
 
     InputError when the data now gives other rows.
     """
     if (rows := load_rows(data.scan.rows_digest)) is not None:
         return rows
-    again = scan(data.source, data.validation, "skip")
+    again = scan(data.source, data.validation, "skip", tell)
     if again.rows_digest != data.scan.rows_digest:
         verify_inputs(data)
         raise InputError(
@@ -149,9 +152,9 @@ def _known(key: str) -> dict[str, Any] | None:
 
 
 def _read_and_keep(
-    key: str, source: Source, held_out: HeldOut | None, listings: Sequence[Listing]
+    key: str, source: Source, held_out: HeldOut | None, listings: Sequence[Listing], tell: Tell
 ) -> dict[str, Any]:
-    read = _read(source, held_out, listings)
+    read = _read(source, held_out, listings, tell)
     tree = {
         "scan": to_plain(_summary(read, held_out)),
         "faults": [[f.reason, f.file, f.line, f.detail] for f in read.faults[:FAULTS_KEPT]],
@@ -184,8 +187,17 @@ def _summary(read: _Read, held_out: HeldOut | None) -> Scan:
     )
 
 
-def _read(source: Source, held_out: HeldOut | None, listings: Sequence[Listing]) -> _Read:
+def _read(
+    source: Source, held_out: HeldOut | None, listings: Sequence[Listing], tell: Tell
+) -> _Read:
     read = _Read([], [], [])
+    done, total = 0, sum(f.bytes for listing in listings for f in listing.files)
+
+    def advance(by: int) -> None:
+        nonlocal done
+        done += by
+        tell("reading data, bytes", min(done, total - 1), total)
+
     for listing in listings:
         if listing.input.role == "data" and isinstance(source, PythonSource):
             prefix = _prefix(source, listing)
@@ -193,19 +205,29 @@ def _read(source: Source, held_out: HeldOut | None, listings: Sequence[Listing])
                 rows, faults = python_source.read_file(file, prefix)
                 read.rows.extend(rows)
                 read.faults.extend(faults)
+                advance(file.bytes)
         elif listing.input.role == "data" and isinstance(source, JsonlSource):
-            _read_jsonl(listing.files[0], source, read.rows, read.faults)
+            _read_jsonl(listing.files[0], source, read.rows, read.faults, advance)
         elif isinstance(held_out, HeldOutFile):
-            _read_jsonl(listing.files[0], held_out, read.held_out, read.faults)
+            _read_jsonl(listing.files[0], held_out, read.held_out, read.faults, advance)
+    tell("reading data, bytes", total, total)
     return read
 
 
 def _read_jsonl(
-    file: SourceFile, columns: JsonlSource | HeldOutFile, rows: list[Row], faults: list[Fault]
+    file: SourceFile,
+    columns: JsonlSource | HeldOutFile,
+    rows: list[Row],
+    faults: list[Fault],
+    advance: Callable[[int], None],
 ) -> None:
     reader = JsonlReader(file.path, columns.query, columns.positive)
+    before = 0
     try:
-        for found in reader:
+        for number, found in enumerate(reader):
+            if number % TOLD_EVERY == 0:
+                advance(reader.read - before)
+                before = reader.read
             if isinstance(found, Row):
                 rows.append(found)
             else:

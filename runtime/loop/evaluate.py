@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,36 @@ from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import EvaluationPlan
 
 
+class Measured(NamedTuple):
+    """An evaluation: its metrics, and what they were computed from, in case more is asked.
+
+    ``queries`` float32 [N, D] and ``candidates`` [M, D] are not normalised; ``width`` is the one that
+    is ranked by.
+    """
+
+    values: dict[str, float]
+    queries: np.ndarray
+    candidates: np.ndarray
+    pairs: Relevance
+    width: int
+
+
+@dataclass
+class Counted:
+    """Counts encoded texts, batch by batch."""
+
+    total: int
+    between: Callable[[], None]
+    tell: Callable[[int, int], None]
+    done: int = 0
+
+    def batch(self, size: int) -> None:
+        """Called before a batch of ``size``: what was begun before is done."""
+        self.between()
+        self.tell(min(self.done, self.total - 1), self.total)
+        self.done += size
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """The plan's evaluation over its held-out rows; makes no random draws."""
@@ -29,13 +59,24 @@ class Evaluator:
     program: Program
 
     def __call__(self, state: Any, between: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """The values of ``measure`` alone."""
+        return self.measure(state, between).values
+
+    def measure(
+        self,
+        state: Any,
+        between: Callable[[], None] = lambda: None,
+        tell: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Measured:
         """Metrics by name: ``mrr@10`` at the whole width, ``mrr@10 at 64`` at another.
 
-        ``between`` is called before each batch; what it raises ends the evaluation.
+        ``between`` is called before each batch; what it raises ends the evaluation. ``tell`` hears
+        how many texts are encoded, of how many.
         """
         data, held = self.plan.data, self.tokens.validation
+        count = Counted(len(self.pairs.queries) + len(self.pairs.candidates), between, tell)
         queries, candidates = (
-            self._embed(state, side, rows, longest, between)
+            self._embed(state, side, rows, longest, count)
             for side, rows, longest in (
                 (held.queries, self.pairs.queries, data.max_query_length),
                 (held.positives, self.pairs.candidates, data.max_positive_length),
@@ -51,7 +92,8 @@ class Evaluator:
             )
             whole = dimension == self.policy.dims[0]
             found |= {n if whole else f"{n} at {dimension}": float(v) for n, v in values.items()}
-        return found
+        tell(count.total, count.total)
+        return Measured(found, queries, candidates, self.pairs, self.policy.dims[0])
 
     def _embed(
         self,
@@ -59,7 +101,7 @@ class Evaluator:
         side: Ragged,
         rows: np.ndarray,
         longest: int,
-        between: Callable[[], None],
+        count: Counted,
     ) -> np.ndarray:
         return embed(
             [side[int(row)] for row in rows],
@@ -68,7 +110,7 @@ class Evaluator:
             longest=longest,
             pad_id=self.tokens.pad_id,
             width=self.plan.model.embedding_dim,
-            between=between,
+            between=lambda: count.batch(self.policy.batch_size),
         )
 
 

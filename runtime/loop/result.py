@@ -19,7 +19,9 @@ class RunResult:
     finished. ``parameters_sha256``: one digest of the final parameters, also in final/manifest.json.
     ``traces``: ``promised`` and ``counted`` training traces, and the most that any process made
     ``by_name``. ``times``: seconds spent, over all processes of the run. ``best``: step, metric,
-    value and all metrics of the best evaluation, or None. ``folder`` and ``was_finished``
+    value and all metrics of the best evaluation, or None. ``speed``: steps and rows per second on
+    average and ``peak_bytes`` of the ``device``'s or the ``process``'s ``memory``, all of the process that
+    finished the run; without rates when that made no step. ``folder`` and ``was_finished``
     (whether it was finished before) are not written.
     """
 
@@ -32,6 +34,7 @@ class RunResult:
     best: dict[str, Any] | None
     stopped_early: bool
     device: dict[str, Any]
+    speed: dict[str, Any] = field(default_factory=dict, compare=False)
     folder: Path = field(compare=False)
     was_finished: bool = field(default=False, compare=False)
 

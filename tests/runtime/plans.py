@@ -267,6 +267,7 @@ def _base(model: ModelPlan, losses: tuple[InfoNCE, ...], segments: tuple[Segment
             early_stopping=None,
         ),
         checkpoint=CheckpointPlan(after=(total,), keep=2),
+        tracking=(),
         hardware=HardwarePlan(platform="cpu", devices=1, deterministic=True),
         cost=CostPlan(
             weight_bytes=4 * model.total_parameters,
