@@ -92,7 +92,8 @@ def memory_of(device: Any) -> Memory:
         )
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return Memory(kind="process", bytes=_resident(peak), peak_bytes=peak)
+    now = _resident(peak)
+    return Memory(kind="process", bytes=now, peak_bytes=max(now, peak))
 
 
 def _resident(peak: int) -> int:

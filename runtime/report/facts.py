@@ -57,6 +57,8 @@ def described(part: Any) -> str:
     """``kind (key value, ...)`` of any part of a plan; what is null or empty is left out."""
     plain = to_plain(part)
     head = plain.pop("kind", "")
+    if plain.get("name") == head:
+        del plain["name"]
     body = ", ".join(f"{k.replace('_', ' ')} {_value(v)}" for k, v in plain.items() if _told(v))
     return f"{head} ({body})" if head and body else head or body
 

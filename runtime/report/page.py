@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -25,7 +26,7 @@ def page(record: Record) -> str:
         ("worst", "Worst queries", _worst(record)),
         ("plan", "Plan", _pairs(plan_facts(record.plan))),
         ("parameters", "Parameters", _parameters(record)),
-        ("warnings", "Warnings", _warnings(record)),
+        ("warnings", "Warnings and events", _warnings(record)),
         ("inputs", "Inputs", _inputs(record)),
         ("time", "Time and device", _time(record)),
     ]
@@ -136,11 +137,19 @@ def _curves(record: Record) -> str:
     found = _names(evaluations)
     for metric in (n for n in found if " at " not in n):
         mine = [n for n in found if n == metric or n.startswith(f"{metric} at ")]
-        charts.append(chart(metric, _lines(evaluations, mine, dots=True), end, marks))
+        lines = _lines(evaluations, mine, dots=True)
+        charts.append(chart(metric, [_by_its_width(record, x) for x in lines], end, marks))
     timed = [row for row in record.times if "steps_per_second" in row]
     charts.append(chart("steps per second", _lines(timed, ["steps_per_second"]), end, marks))
     drawn = "".join(charts)
     return f'<div class="charts">\n{drawn}</div>\n' if drawn else ""
+
+
+def _by_its_width(record: Record, line: Line) -> Line:
+    """A line named by its width: the chart's title says the metric."""
+    dims = record.plan.evaluation.dims if record.plan.evaluation else ()
+    whole = str(dims[0]) if dims else "whole"
+    return replace(line, name=f"width {line.name.partition(' at ')[2] or whole}")
 
 
 def _names(rows: Sequence[Json]) -> list[str]:
@@ -199,7 +208,7 @@ def _parameters(record: Record) -> str:
 def _warnings(record: Record) -> str:
     rows = [[w.path, w.message] for w in record.plan.warnings]
     rows += [[f"after step {e['after']}", _event(e)] for e in record.events if isinstance(e, dict)]
-    return table(["where", "what"], rows)
+    return table(["where", "what"], rows) or "<p>None.</p>\n"
 
 
 def _event(event: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 380, 190
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 24
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 18, 24
 MOST_POINTS = 240
 """Points drawn of a line; of more, the least and the greatest of each stretch are kept."""
 
@@ -111,8 +111,8 @@ class _Frame:
         x = self.x(mark.step)
         text = escape(mark.name if len(mark.name) <= 14 else mark.name[:13] + "…")
         return (
-            f'<path class="mark" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
-            f'<text class="stage" x="{x + 3:.1f}" y="{TOP + 7}">{text}</text>'
+            f'<path class="mark" d="M{x:.1f} 4V{HEIGHT - BOTTOM}"/>'
+            f'<text class="stage" x="{x + 3:.1f}" y="11">{text}</text>'
         )
 
     def line(self, index: int, points: Sequence[Point], dots: bool) -> str:

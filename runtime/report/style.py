@@ -60,7 +60,7 @@ details{font-size:13.5px}
 summary{cursor:pointer;overflow-wrap:anywhere;padding:1px 0}
 .role{display:inline-block;width:66px;color:var(--muted)}
 .expected .role{color:var(--c2)}
-.score{margin-right:6px}
+.score{display:inline-block;min-width:44px;text-align:right;margin-right:8px}
 pre{margin:4px 0 8px;padding:8px 10px;background:var(--soft);font:12px/1.45 ui-monospace,Menlo,Consolas,monospace;
 white-space:pre-wrap;overflow-wrap:anywhere;max-height:18em;overflow-y:auto}
 footer{margin-top:36px;border-top:1px solid var(--rule);padding-top:10px;font-size:12px;overflow-wrap:anywhere}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ def make(settings: TensorBoardPlan) -> Tracker:
 
 
 class TensorBoard:
-    """Scalars named ``training/loss`` and ``evaluation/mrr@10``."""
+    """Scalars named ``training/loss`` and ``evaluation/mrr_10``."""
 
     def __init__(self, settings: TensorBoardPlan):
         self._folder = settings.log_dir
@@ -33,7 +34,12 @@ class TensorBoard:
 
     def log(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(f"{kind}/{name}", value, step)
+            self._writer.add_scalar(tag(kind, name), value, step)
 
     def finish(self, result: Mapping[str, Any] | None) -> None:
         self._writer.close()
+
+
+def tag(kind: str, name: str) -> str:
+    """A name as TensorBoard takes it: ``mrr@10 at 64`` is ``evaluation/mrr_10_at_64``."""
+    return f"{kind}/{re.sub('[^-./A-Za-z0-9_]', '_', name)}"

@@ -11,9 +11,12 @@ import functools
 import hashlib
 import json
 import re
+import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -238,6 +241,36 @@ def files(plan: Plan) -> object:
     return plan.output_dir, metrics, kept, shown
 
 
+def tracked(plan: Plan) -> object:
+    """What the packages of the trackers are told at the start of a run: arguments of the stand-ins below."""
+    from specrun.runtime.track import tracker
+
+    told: list[object] = []
+
+    def package(name: str, opening: str) -> types.ModuleType:
+        def opened(**arguments: Any) -> Any:
+            shown = {k: v for k, v in arguments.items() if k != "config"}
+            told.append((name, shown))
+            return MagicMock()
+
+        made = types.ModuleType(name)
+        setattr(made, opening, opened)
+        made.Settings = dict  # type: ignore[attr-defined]
+        return made
+
+    homes = [kind.home for kind in tracker.KINDS.values()]
+    with pytest.MonkeyPatch.context() as patch:
+        for home in homes:
+            patch.delitem(sys.modules, home, raising=False)
+        patch.setitem(sys.modules, "tensorboardX", package("tensorboardX", "SummaryWriter"))
+        patch.setitem(sys.modules, "wandb", package("wandb", "init"))
+        for settings in plan.tracking:
+            tracker.make_tracker(settings).start(plan, 0)
+        for home in homes:
+            sys.modules.pop(home, None)
+    return told
+
+
 def heading(plan: Plan) -> object:
     """The plan's own name."""
     return plan.name
@@ -315,6 +348,8 @@ STOPPING = (
     "evaluation={every_steps: 1, early_stopping: {patience: 9}}",
     "optimizer.learning_rate=1e-9",
 )
+TENSORBOARD = "tracking=[{kind: tensorboard}]"
+WANDB = "tracking=[{kind: wandb, project: one}]"
 GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
 
 
@@ -593,6 +628,24 @@ TABLE: tuple[Case, ...] = (
         files,
         ("checkpoint={every_steps: 2}",),
     ),
+    Case("tracking", (TENSORBOARD,), tracked),
+    Case(
+        "tracking[]{tensorboard}.kind",
+        ("tracking=[{kind: wandb, project: p}]",),
+        tracked,
+        (TENSORBOARD,),
+    ),
+    Case(
+        "tracking[]{tensorboard}.log_dir",
+        ("tracking=[{kind: tensorboard, log_dir: boards}]",),
+        tracked,
+        (TENSORBOARD,),
+    ),
+    Case("tracking[]{wandb}.kind", (WANDB,), tracked, (TENSORBOARD,)),
+    Case("tracking[]{wandb}.project", (WANDB.replace("one", "two"),), tracked, (WANDB,)),
+    Case("tracking[]{wandb}.entity", (WANDB.replace("}]", ", entity: us}]"),), tracked, (WANDB,)),
+    Case("tracking[]{wandb}.mode", (WANDB.replace("}]", ", mode: online}]"),), tracked, (WANDB,)),
+    Case("tracking[]{wandb}.tags", (WANDB.replace("}]", ", tags: [a]}]"),), tracked, (WANDB,)),
     Case("hardware.platform", ("hardware.platform=gpu",), placement),
     Case("hardware.devices", ("hardware.devices=4",), placement),
     Case("hardware.deterministic", ("hardware.deterministic=false",), settings),
