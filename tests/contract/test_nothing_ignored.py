@@ -628,7 +628,6 @@ TABLE: tuple[Case, ...] = (
         files,
         ("checkpoint={every_steps: 2}",),
     ),
-    Case("tracking", (TENSORBOARD,), tracked),
     Case(
         "tracking[]{tensorboard}.kind",
         ("tracking=[{kind: wandb, project: p}]",),
@@ -769,9 +768,10 @@ def keys_of(kind: Any, path: str = "") -> Iterator[str]:
     """Every key that the spec's types know, with the kind of the union it stands in."""
     for field in fields_of(kind):
         at = f"{path}.{field.name}" if path else field.name
-        members = [
+        outer = [
             m for m in (get_args(field.type) or (field.type,)) if m not in (type(None), Ellipsis)
         ]
+        members = [m for o in outer for m in (get_args(o) or (o,))]
         sections = [m for m in members if dataclasses.is_dataclass(m)]
         if not sections or type(None) in get_args(field.type):
             yield at
