@@ -132,7 +132,7 @@ def read(folder: Path) -> tuple[str, Page]:
 
 
 def test_the_numbers_are_the_files(tmp_path: Path):
-    text, page = read(folder_of(tmp_path / "run"))
+    _, page = read(folder_of(tmp_path / "run"))
     assert tuple(page.ids) == SECTIONS
     cells = page.cells
     assert ["metric", "best, after step 20", "last, after step 30"] in cells
