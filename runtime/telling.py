@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TextIO
 
 Tell = Callable[[str, int, int], None]
@@ -41,6 +42,25 @@ def shown(job: str, done: int, total: int) -> str:
     if total:
         return f"{job} {done:,}/{total:,}"
     return f"{job} {done:,}" if done else job
+
+
+@dataclass
+class Counted:
+    """Counts what is done batch by batch, where a word is only said before each batch."""
+
+    job: str
+    total: int
+    tell: Tell
+    done: int = 0
+
+    def batch(self, size: int) -> None:
+        """A batch of ``size`` begins: what was begun before is done."""
+        self.tell(self.job, min(self.done, self.total - 1), self.total)
+        self.done += size
+
+    def finish(self) -> None:
+        """All is done."""
+        self.tell(self.job, self.total, self.total)
 
 
 def size(count: float) -> str:

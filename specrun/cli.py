@@ -47,6 +47,7 @@ FORMAT = _arg(
     "--format", choices=("text", "json", "github"), default="text", help="how findings are printed"
 )
 QUIET = _arg("--quiet", action="store_true", help="print errors only")
+NO_PROGRESS = _arg("--quiet", action="store_true", help="show no progress")
 TOP = _arg("-k", "--top", type=int, default=5, metavar="K", help="how many to find")
 
 COMMANDS: tuple[Command, ...] = (
@@ -84,6 +85,7 @@ COMMANDS: tuple[Command, ...] = (
         _arg("-o", "--output", default="embeddings.npy", metavar="FILE", help="where the array goes"),
         _arg("--column", default="text", metavar="KEY", help="key of the text in a .jsonl file (default text)"),
         _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
+        NO_PROGRESS,
     )),
     Command("search", "find the best rows for a query", "search", (
         FOLDER,
@@ -91,6 +93,7 @@ COMMANDS: tuple[Command, ...] = (
         _arg("--corpus", metavar="PATH", help="a .jsonl file or a folder of Python code instead of the run's own rows"),
         TOP,
         _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
+        NO_PROGRESS,
     )),
     Command("baseline", "score BM25 on a plan's held-out rows", "baseline", (PLAN,)),
 )  # fmt: skip

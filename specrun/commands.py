@@ -131,6 +131,7 @@ def make_report(options: Namespace) -> int:
 
 def encode(options: Namespace) -> int:
     from specrun.runtime.predict.predictor import encode_file
+    from specrun.runtime.telling import teller
 
     count, width = encode_file(
         options.folder,
@@ -138,13 +139,16 @@ def encode(options: Namespace) -> int:
         options.output,
         column=options.column,
         dimension=options.dimension,
+        tell=teller(options.quiet),
     )
-    print(f"wrote {options.output}: {count} embeddings of width {width}")
+    if not options.quiet:
+        print(f"wrote {options.output}: {count} embeddings of width {width}")
     return 0
 
 
 def search(options: Namespace) -> int:
     from specrun.runtime.predict.search import search as find
+    from specrun.runtime.telling import teller
 
     for hit in find(
         options.folder,
@@ -152,6 +156,7 @@ def search(options: Namespace) -> int:
         corpus=options.corpus,
         top=options.top,
         dimension=options.dimension,
+        tell=teller(options.quiet),
     ):
         print(f"{hit.score:.3f}  {hit.place}  {hit.text}")
     return 0

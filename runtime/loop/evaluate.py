@@ -14,6 +14,7 @@ from specrun.runtime.data.tokens import Ragged, Tokens
 from specrun.runtime.loop.embed import embed, normalised
 from specrun.runtime.metrics import retrieval_metrics
 from specrun.runtime.program.program import Program
+from specrun.runtime.telling import Counted, Tell, silent
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import EvaluationPlan
 
@@ -30,22 +31,6 @@ class Measured(NamedTuple):
     candidates: np.ndarray
     pairs: Relevance
     width: int
-
-
-@dataclass
-class Counted:
-    """Counts encoded texts, batch by batch."""
-
-    total: int
-    between: Callable[[], None]
-    tell: Callable[[int, int], None]
-    done: int = 0
-
-    def batch(self, size: int) -> None:
-        """Called before a batch of ``size``: what was begun before is done."""
-        self.between()
-        self.tell(min(self.done, self.total - 1), self.total)
-        self.done += size
 
 
 @dataclass(frozen=True)
@@ -66,17 +51,23 @@ class Evaluator:
         self,
         state: Any,
         between: Callable[[], None] = lambda: None,
-        tell: Callable[[int, int], None] = lambda done, total: None,
+        tell: Tell = silent,
     ) -> Measured:
         """Metrics by name: ``mrr@10`` at the whole width, ``mrr@10 at 64`` at another.
 
         ``between`` is called before each batch; what it raises ends the evaluation. ``tell`` hears
-        how many texts are encoded, of how many.
+        how many texts are encoded.
         """
         data, held = self.plan.data, self.tokens.validation
-        count = Counted(len(self.pairs.queries) + len(self.pairs.candidates), between, tell)
+        total = len(self.pairs.queries) + len(self.pairs.candidates)
+        count = Counted("evaluating, texts", total, tell)
+
+        def batch() -> None:
+            between()
+            count.batch(self.policy.batch_size)
+
         queries, candidates = (
-            self._embed(state, side, rows, longest, count)
+            self._embed(state, side, rows, longest, batch)
             for side, rows, longest in (
                 (held.queries, self.pairs.queries, data.max_query_length),
                 (held.positives, self.pairs.candidates, data.max_positive_length),
@@ -92,7 +83,7 @@ class Evaluator:
             )
             whole = dimension == self.policy.dims[0]
             found |= {n if whole else f"{n} at {dimension}": float(v) for n, v in values.items()}
-        tell(count.total, count.total)
+        count.finish()
         return Measured(found, queries, candidates, self.pairs, self.policy.dims[0])
 
     def _embed(
@@ -101,7 +92,7 @@ class Evaluator:
         side: Ragged,
         rows: np.ndarray,
         longest: int,
-        count: Counted,
+        between: Callable[[], None],
     ) -> np.ndarray:
         return embed(
             [side[int(row)] for row in rows],
@@ -110,7 +101,7 @@ class Evaluator:
             longest=longest,
             pad_id=self.tokens.pad_id,
             width=self.plan.model.embedding_dim,
-            between=lambda: count.batch(self.policy.batch_size),
+            between=between,
         )
 
 

@@ -168,9 +168,7 @@ class Loop:
         assert self.evaluator is not None
         self._watch.drain()
         self._count_seconds("training")
-        measured = self.evaluator.measure(
-            self.state, self.interrupts.check, lambda d, n: self.reporter.work("evaluating", d, n)
-        )
+        measured = self.evaluator.measure(self.state, self.interrupts.check, self.reporter.work)
         values = measured.values
         with self._writing(str(self.metrics.path)):
             self.metrics.append({"kind": "evaluation", "step": step, **values})

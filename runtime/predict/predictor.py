@@ -18,6 +18,7 @@ from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.predict.corpus import read_lines
 from specrun.runtime.predict.trained import Side, Trained, Which, open_folder
+from specrun.runtime.telling import Counted, Tell, silent
 from specrun.spec.diagnostics import InputError
 
 BATCH_SIZE = 64
@@ -55,7 +56,12 @@ class Predictor:
         return normalised(self.embed(texts, batch_size=batch_size, side=side), dimension)
 
     def embed(
-        self, texts: Sequence[str], *, batch_size: int = BATCH_SIZE, side: Side = "positive"
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = BATCH_SIZE,
+        side: Side = "positive",
+        tell: Tell = silent,
     ) -> np.ndarray:
         """Embeddings float32 [N, whole width] as the encoder gives them, not normalised."""
         _check_texts(texts)
@@ -65,14 +71,19 @@ class Predictor:
             raise InputError(f"side must be query or positive, found {side!r}", code="side")
         longest = self.trained.lengths[side]
         tokenizer = self.trained.tokenizer
-        return embed(
+        size = min(batch_size, _power_of_two(len(texts)))
+        count = Counted("encoding, texts", len(texts), tell)
+        found = embed(
             tokenizer.encode(texts, longest) if len(texts) else [],
             self._encode,
-            batch_size=min(batch_size, _power_of_two(len(texts))),
+            batch_size=size,
             longest=longest,
             pad_id=tokenizer.pad_id,
             width=self.dimension,
+            between=lambda: count.batch(size),
         )
+        count.finish()
+        return found
 
     def check_dimension(self, dimension: int | None) -> int:
         """The width to cut to. InputError, or a UserWarning, for one that was not trained."""
@@ -106,16 +117,20 @@ def encode_file(
     *,
     column: str = "text",
     dimension: int | None = None,
+    tell: Tell = silent,
 ) -> tuple[int, int]:
     """Embed a file's texts into a .npy file, float32 [N, D], written in one move. Returns (N, D).
 
     A .jsonl file has a text in ``column`` of each line; of any other file each line is a text, an
-    empty one too. InputError names the file and line of what cannot be read.
+    empty one too. ``tell`` hears how many texts are done. InputError names the file and line of what
+    cannot be read.
     """
     target = Path(output)
     _check_target(target)
     texts = read_lines(Path(input), column)
-    found = Predictor(folder).encode_text(texts, dimension=dimension)
+    predictor = Predictor(folder)
+    width = predictor.check_dimension(dimension)
+    found = normalised(predictor.embed(texts, tell=tell), width)
     content = io.BytesIO()
     np.save(content, found, allow_pickle=False)
     try:

@@ -24,7 +24,7 @@ _MEND = "put the file back, or run the plan again in a new folder"
 class Record:
     """``metrics`` and ``times`` are rows in the order of the files; ``result`` is None for a run that has not finished.
 
-    ``worst`` is best/worst.json, and ``best`` best/manifest.json without its leaves; None without
+    ``saved`` is the step of the newest checkpoint. ``worst`` is best/worst.json, and ``best`` best/manifest.json without its leaves; None without
     an evaluation.
     """
 
@@ -36,13 +36,14 @@ class Record:
     result: Json | None
     best: Json | None
     worst: Json | None
+    saved: int
 
     @property
     def steps(self) -> int:
         """Finished steps as far as the files know."""
         if self.result is not None:
             return int(self.result["steps"])
-        return max((int(row["step"]) for row in self.metrics), default=0)
+        return max([self.saved, *(int(row["step"]) for row in self.metrics)])
 
 
 def read_record(folder: Path) -> Record:
@@ -81,10 +82,16 @@ def read_record(folder: Path) -> Record:
         result=attempt(files.result, _result, None),
         best=attempt(files.best / "manifest.json", _best, None),
         worst=attempt(files.best / "worst.json", _worst, None),
+        saved=attempt(files.checkpoints, _saved, 0),
     )
     if problems:
         raise InputError(problems)
     return found
+
+
+def _saved(checkpoints: Path) -> int:
+    """The step of the newest checkpoint; 0 without one."""
+    return max((int(p.name) for p in checkpoints.iterdir() if p.name.isdecimal()), default=0)
 
 
 def _lines(path: Path) -> list[tuple[int, Json]]:
