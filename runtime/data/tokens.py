@@ -116,6 +116,7 @@ def _write(
         if count % TOLD_EVERY == 0 or count == total:
             tell("tokenising, texts", count, total)
 
+    tell("tokenising, texts", 0, total)
     for side, split in (("training", rows.training), ("validation", rows.validation)):
         _write_ragged(folder, f"{side}.queries", tokenizer, split.queries, query, one)
         _write_ragged(folder, f"{side}.positives", tokenizer, split.positives, positive, one)
