@@ -3,6 +3,7 @@
 #   make test     set up and pass the tests        make parity   compare with torch, transformers, PEFT
 #   make lint     format, lint, types, contracts   make clean    remove what these made
 #   make test-slow, test-wheel, test-editor        what takes minutes; the installed wheel; the language server
+#   make test-browser                              the report in headless Chromium
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,7 +17,7 @@ DEMO = configs/examples/stdlib-search.yaml
 QUERY ?= wrap a long text into lines of a given width
 TORCH = torch==2.13.0
 
-.PHONY: demo test test-slow test-wheel test-editor parity lint clean setup
+.PHONY: demo test test-slow test-wheel test-editor test-browser parity lint clean setup
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/specrun compile $(DEMO) -o runs/stdlib-search.plan.json
@@ -25,13 +26,17 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/specrun search runs/stdlib-search "$(QUERY)"
 
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n 2 -m "not parity and not editor and not slow" tests
+	$(VENV)/bin/python -m pytest -n 2 -m "not parity and not editor and not slow and not browser" tests
 
 test-slow: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -s -m "slow and not parity" tests
 
 test-editor: $(VENV)/.test $(TOOLS)/yls/node_modules
 	$(VENV)/bin/python -m pytest -m editor tests
+
+test-browser: $(VENV)/.test
+	@command -v chromium chromium-browser google-chrome > /dev/null || { echo "test-browser needs Chromium: install it (on Debian: apt-get install chromium)"; exit 1; }
+	$(VENV)/bin/python -m pytest -m browser tests
 
 test-wheel: $(VENV)/.test
 	rm -rf dist $(WHEEL) && $(VENV)/bin/python -m build --outdir dist . > /dev/null

@@ -394,6 +394,17 @@ def best_is_measured(spec: Experiment, report: Reporter) -> None:
             report.error(path, "unknown-dimension", message, hint=hint, related=related)
 
 
+# --- tracking --------------------------------------------------------------------------------------------------------
+
+
+def trackers_once(spec: Experiment, report: Reporter) -> None:
+    kinds = [tracker.kind for tracker in spec.tracking]
+    for index, kind in enumerate(kinds):
+        if kind in kinds[:index]:
+            message = f"`tracking` names {kind} twice, and a run has one of each kind"
+            report.error(f"tracking[{index}]", "tracker-twice", message, hint="remove one of them")
+
+
 CHECKS: tuple[Check, ...] = (
     keys_without_effect,
     attention_heads,
@@ -418,4 +429,5 @@ CHECKS: tuple[Check, ...] = (
     negatives_to_bound,
     evaluation_has_rows,
     best_is_measured,
+    trackers_once,
 )

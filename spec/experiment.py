@@ -851,6 +851,43 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TensorBoardTracking:
+    """Event files for TensorBoard. Needs the extra `tensorboard` where the run happens."""
+
+    kind: Annotated[Literal["tensorboard"], Fact(doc="Event files for TensorBoard.")] = (
+        "tensorboard"
+    )
+    log_dir: Annotated[
+        str | None,
+        Fact(
+            doc="Folder of the event files, relative to the working directory; null is `tensorboard` in the run's folder.",
+            examples=("logs/first",),
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WandbTracking:
+    """A run of Weights & Biases. Needs the extra `wandb` where the run happens."""
+
+    kind: Annotated[Literal["wandb"], Fact(doc="A run of Weights & Biases.")] = "wandb"
+    project: Annotated[
+        str, Fact(doc="Project that the run belongs to.", pattern=r"^[^/\\#?%:]{1,128}$")
+    ]
+    entity: Annotated[
+        str | None, Fact(doc="User or team that owns the project; null is the account's default.")
+    ] = None
+    mode: Annotated[
+        Literal["offline", "online"],
+        Fact(doc="`offline` writes to the run's folder, for `wandb sync`; `online` sends."),
+    ] = "offline"
+    tags: Annotated[tuple[str, ...], Fact(doc="Tags of the run.", unique=True)] = ()
+
+
+Tracking = TensorBoardTracking | WandbTracking
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hardware:
     """Where the plan runs."""
 
@@ -942,4 +979,11 @@ class Experiment:
         Evaluation | None, Fact(doc="Retrieval metrics on held-out rows; null is none.")
     ] = None
     checkpoint: Annotated[Checkpoint, Fact(doc="Saving.")] = field(default_factory=Checkpoint)
+    tracking: Annotated[
+        tuple[Tracking, ...],
+        Fact(
+            doc="Where metrics go besides metrics.jsonl; each kind once. A tracker that fails never stops the run.",
+            klass="cosmetic",
+        ),
+    ] = ()
     hardware: Annotated[Hardware, Fact(doc="Where it runs.")] = field(default_factory=Hardware)

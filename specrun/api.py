@@ -48,12 +48,13 @@ def compile_spec(
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
     print_after: Callable[[str, Any], None] = lambda name, draft: None,
+    tell: Callable[[str, int, int], None] = lambda job, done, total: None,
 ) -> Compiled:
-    """As ``compile``, but errors and warnings come back beside the plan."""
+    """As ``compile``, but errors and warnings come back beside the plan; ``tell(job, done, total)`` hears of long jobs."""
     from specrun.compiler.compile import compile_loaded
 
     loaded = load(spec, overrides=overrides, environ=environ)
-    return compile_loaded(loaded, RuntimeFacts(), print_after=print_after)
+    return compile_loaded(loaded, RuntimeFacts(tell), print_after=print_after)
 
 
 def run(plan: Plan | Spec, *, extend: bool = False, quiet: bool = True) -> RunResult:

@@ -47,6 +47,7 @@ FORMAT = _arg(
     "--format", choices=("text", "json", "github"), default="text", help="how findings are printed"
 )
 QUIET = _arg("--quiet", action="store_true", help="print errors only")
+NO_PROGRESS = _arg("--quiet", action="store_true", help="show no progress")
 TOP = _arg("-k", "--top", type=int, default=5, metavar="K", help="how many to find")
 
 COMMANDS: tuple[Command, ...] = (
@@ -77,6 +78,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("run", "carry out a plan, or continue it", "run", (
         PLAN, _arg("--extend", action="store_true", help="go on with a longer horizon"), QUIET,
     )),
+    Command("report", "write report.html of a run, finished or not", "make_report", (
+        _arg("folder", metavar="FOLDER", help="a run's folder"),
+    )),
     Command("encode", "embed texts into a .npy file", "encode", (
         FOLDER,
         _arg("input", metavar="INPUT", help="a text file, one text a line, or a .jsonl, .csv, .tsv or .parquet file"),
@@ -84,6 +88,7 @@ COMMANDS: tuple[Command, ...] = (
         _arg("--column", default="text", metavar="KEY", help="column of the text in a file that has columns (default text)"),
         _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
         _arg("--side", choices=("query", "document"), help="as what the texts are embedded; needed with separate towers"),
+        NO_PROGRESS,
     )),
     Command("search", "find the best rows for a query", "search", (
         FOLDER,
@@ -91,6 +96,7 @@ COMMANDS: tuple[Command, ...] = (
         _arg("--corpus", metavar="PATH", help="a .jsonl, .csv, .tsv or .parquet file or a folder of Python code instead of the run's own rows"),
         TOP,
         _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
+        NO_PROGRESS,
     )),
     Command("export", "write a directory that transformers and sentence-transformers load", "export", (
         FOLDER,

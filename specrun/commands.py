@@ -50,6 +50,7 @@ def compile(options: Namespace) -> int:
     from specrun.api import compile_spec
     from specrun.compiler.compile import draft_text, pass_names
     from specrun.compiler.summary import summary
+    from specrun.runtime.telling import teller
     from specrun.spec.plan.file import write_plan
 
     unknown = [name for name in options.print_after if name not in pass_names()]
@@ -64,7 +65,12 @@ def compile(options: Namespace) -> int:
         if name in options.print_after:
             print(f"# after {name}\n{draft_text(draft)}")  # type: ignore[arg-type]
 
-    compiled = compile_spec(options.spec, overrides=options.overrides, print_after=print_after)
+    compiled = compile_spec(
+        options.spec,
+        overrides=options.overrides,
+        print_after=print_after,
+        tell=teller(options.quiet),
+    )
     if compiled.plan is None:
         report(compiled.diagnostics, options.format)
         return 2
@@ -140,11 +146,19 @@ def run(options: Namespace) -> int:
     return main(options.plan, extend=options.extend, quiet=options.quiet)
 
 
+def make_report(options: Namespace) -> int:
+    from specrun.runtime.report.write import write_report
+
+    print(write_report(Path(options.folder)))
+    return 0
+
+
 def encode(options: Namespace) -> int:
     from specrun.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
     from specrun.runtime.predict.predictor import encode_file
+    from specrun.runtime.telling import teller
 
     count, width = encode_file(
         options.folder,
@@ -153,13 +167,16 @@ def encode(options: Namespace) -> int:
         column=options.column,
         dimension=options.dimension,
         side={None: None, "query": "query", "document": "positive"}[options.side],
+        tell=teller(options.quiet),
     )
-    print(f"wrote {options.output}: {count} embeddings of width {width}")
+    if not options.quiet:
+        print(f"wrote {options.output}: {count} embeddings of width {width}")
     return 0
 
 
 def search(options: Namespace) -> int:
     from specrun.runtime.predict.search import search as find
+    from specrun.runtime.telling import teller
 
     for hit in find(
         options.folder,
@@ -167,6 +184,7 @@ def search(options: Namespace) -> int:
         corpus=options.corpus,
         top=options.top,
         dimension=options.dimension,
+        tell=teller(options.quiet),
     ):
         print(f"{hit.score:.3f}  {hit.place}  {hit.text}")
     return 0

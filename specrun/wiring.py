@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specrun.compiler.facts import Peek, Pretrained, StageLayout, StageRequest
+from specrun.runtime.telling import Tell, silent
 
 if TYPE_CHECKING:
     from specrun.spec.plan.data import HeldOut, Scan, Source, TokenizerPlan, TokenizerSource
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
 
 
 class RuntimeFacts:
-    """``compiler.facts.Facts`` from the files of this machine. Imports wait until a fact is asked for."""
+    """``compiler.facts.Facts`` from the files of this machine. Imports wait until a fact is asked for.
+
+    ``tell`` hears how long jobs go.
+    """
+
+    def __init__(self, tell: Tell = silent):
+        self._tell = tell
 
     def pretrained(self, directory: Path) -> Pretrained:
         from specrun.runtime.models.directory import inspect
@@ -41,12 +48,12 @@ class RuntimeFacts:
     def scan(self, source: Source, held_out: HeldOut | None, bad_rows: str) -> Scan:
         from specrun.runtime.data.scan import scan
 
-        return scan(source, held_out, bad_rows)
+        return scan(source, held_out, bad_rows, self._tell)
 
     def tokenizer(self, source: TokenizerSource, scan: Scan) -> TokenizerPlan:
         from specrun.runtime.data.tokenizer import prepare
 
-        return prepare(source, scan.rows_digest)
+        return prepare(source, scan.rows_digest, self._tell)
 
     def layout(
         self,
@@ -73,6 +80,7 @@ class RuntimeFacts:
             accumulation_steps=accumulation_steps,
             drop_last=drop_last,
             stages=stages,
+            tell=self._tell,
         )
         return tuple(
             StageLayout(rows=x.rows, steps_per_epoch=x.steps_per_epoch, lengths=tuple(x.lengths))

@@ -11,6 +11,7 @@ import pytest
 MARKERS = (
     "parity: compares with torch, transformers, sentence-transformers or PEFT (needs torch)",
     "editor: drives the real yaml-language-server (needs node)",
+    "browser: looks at report.html in headless Chromium (needs chromium)",
     "slow: minutes rather than seconds",
 )
 

@@ -9,6 +9,7 @@ from specrun.compiler.negatives import negatives_of
 from specrun.compiler.passes.model import counts, embedding_dim, scale_of
 from specrun.compiler.passes.steps import score_tile_rows, unroll
 from specrun.spec.codec import from_plain, to_plain
+from specrun.spec.experiment import TensorBoardTracking, Tracking, WandbTracking
 from specrun.spec.plan.data import DataPlan
 from specrun.spec.plan.model import LoraPlan, ModelPlan, ModuleCount
 from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
@@ -18,7 +19,10 @@ from specrun.spec.plan.training import (
     InfoNCE,
     MatryoshkaPlan,
     PrecisionPlan,
+    TensorBoardPlan,
+    TrackerPlan,
     TrainPlan,
+    WandbPlan,
 )
 
 
@@ -36,7 +40,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         format_version=FORMAT_VERSION,
         specrun_version=_version(),
         name=spec.name,
-        output_dir=spec.output_dir or f"runs/{spec.name}",
+        output_dir=_output_dir(draft),
         seed=spec.seed,
         model=_model(draft),
         tokenizer=draft.need("tokenizer"),
@@ -59,6 +63,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         precision=PrecisionPlan(compute=spec.precision.compute, matmul=spec.precision.matmul),
         evaluation=draft.evaluation,
         checkpoint=draft.need("checkpoint"),
+        tracking=tuple(_tracker(t, _output_dir(draft)) for t in spec.tracking),
         hardware=HardwarePlan(
             platform=spec.hardware.platform,
             devices=spec.hardware.devices,
@@ -70,6 +75,23 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         values=tuple(values),
         warnings=tuple(warnings),
     )
+
+
+def _output_dir(draft: Draft) -> str:
+    return draft.spec.output_dir or f"runs/{draft.spec.name}"
+
+
+def _tracker(tracking: Tracking, output_dir: str) -> TrackerPlan:
+    match tracking:
+        case TensorBoardTracking():
+            return TensorBoardPlan(log_dir=tracking.log_dir or f"{output_dir}/tensorboard")
+        case WandbTracking():
+            return WandbPlan(
+                project=tracking.project,
+                entity=tracking.entity,
+                mode=tracking.mode,
+                tags=tracking.tags,
+            )
 
 
 def _version() -> str:

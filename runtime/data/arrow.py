@@ -38,6 +38,9 @@ class ArrowReader:
 
     def __init__(self, path: Path, name: str, columns: TableSource, open_file: Open):
         self._path, self._name, self._columns, self._open = path, name, columns, open_file
+        self.read = (
+            0  # columns are read apart from one another, so that no part is done before the end
+        )
 
     @property
     def digest(self) -> str:

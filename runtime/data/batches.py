@@ -14,6 +14,7 @@ from specrun.runtime.data.order import epoch_order, longest, select, steps_per_e
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of
 from specrun.runtime.data.tokens import Tokens, tokens_of
+from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.data import Scan, TokenizerPlan
 from specrun.spec.plan.plan import Plan
@@ -78,10 +79,11 @@ def layout(
     accumulation_steps: int,
     drop_last: bool,
     stages: Sequence[Request],
+    tell: Tell = silent,
 ) -> tuple[Layout, ...]:
     """What the compiler must know of the steps before there is a plan; stage i becomes segment i."""
     rows = rows_of(scan.rows_digest)
-    tokens = tokens_of(scan.rows_digest, tokenizer, max_query_length, max_positive_length)
+    tokens = tokens_of(scan.rows_digest, tokenizer, max_query_length, max_positive_length, tell)
     queries, positives = tokens.training.queries.lengths, tokens.training.positive_lengths
     per_step = batch_size * accumulation_steps
     found: list[Layout] = []

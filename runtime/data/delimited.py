@@ -26,7 +26,7 @@ _MEND = (
 class DelimitedReader:
     """Iterates over the records and faults of a file. ``digest`` is right once the iteration has ended.
 
-    A record's line is the one it begins in. Blank lines are no rows. FileError where the header
+    ``read`` counts the bytes read so far. A record's line is the one it begins in. Blank lines are no rows. FileError where the header
     lacks a column, and where a quote is open at the end: how many rows it swallowed is unknown.
     With ``most_bytes`` the iteration ends after about that many bytes.
     """
@@ -37,6 +37,7 @@ class DelimitedReader:
         self._path, self._columns, self._delimiter = path, columns, delimiter
         self._most, self._name = most_bytes, printable(path.name)
         self._hash = hashlib.sha256()
+        self.read = 0
 
     @property
     def digest(self) -> str:
@@ -47,7 +48,7 @@ class DelimitedReader:
         self._hash = hashlib.sha256()
         csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW))  # the module has one for all
         with self._path.open("rb") as file:
-            lines = _Lines(file, self._hash.update, self._most)
+            lines = _Lines(file, self._take, self._most)
             rows = self._rows(lines)
             header = self._header(rows)
             for line, row in rows:
@@ -55,6 +56,10 @@ class DelimitedReader:
                     yield Fault(row.reason, self._name, line, row.detail)
                 else:
                     yield self._record(header, line, row, lines.span)
+
+    def _take(self, part: bytes) -> None:
+        self._hash.update(part)
+        self.read += len(part)
 
     def _rows(self, lines: _Lines) -> Iterator[tuple[int, list[str] | Unusable]]:
         """(first line, fields) of every row that is not blank."""

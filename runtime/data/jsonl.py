@@ -20,6 +20,8 @@ _BOM = b"\xef\xbb\xbf"
 class JsonlReader:
     """Iterates over the records and faults of a file. ``digest`` is right once the iteration has ended.
 
+    ``read`` counts the bytes read so far.
+
     With ``most_bytes`` it ends after the line in which that many bytes are reached, or within it.
     """
 
@@ -27,6 +29,7 @@ class JsonlReader:
         self._path, self._most = path, most_bytes
         self._name = printable(path.name)
         self._hash = hashlib.sha256()
+        self.read = 0
 
     @property
     def digest(self) -> str:
@@ -47,10 +50,12 @@ class JsonlReader:
         """Lines with their ends; None stands for a line that is too long."""
         while file.tell() < self._most and (part := file.readline(MAX_LINE + 1)):
             self._hash.update(part)
+            self.read += len(part)
             whole = len(part) <= MAX_LINE
             while self._goes_on(part) and file.tell() < self._most:
                 part = file.readline(MAX_LINE + 1)
                 self._hash.update(part)
+                self.read += len(part)
             yield part if whole else None
 
     @staticmethod

@@ -59,8 +59,10 @@ class Reader(Protocol):
     """Iterates over the records and faults of one file.
 
     The iteration raises OSError when the file cannot be read, and FileError when it is not what it
-    should be. ``digest`` is right once the iteration has ended.
+    should be. ``digest`` is right once the iteration has ended; ``read`` counts bytes done with so far.
     """
+
+    read: int
 
     @property
     def digest(self) -> str: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from specrun.runtime.data.rows import Rows, Split, load_rows, store_rows
 from specrun.runtime.data.sources import Listing, Place, list_inputs, places, unreadable
 from specrun.runtime.data.split import divide
 from specrun.runtime.data.tables import open_table
+from specrun.runtime.telling import Tell, silent
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.diagnostics import Diagnostic, InputError, RunError
 from specrun.spec.plan.data import (
@@ -37,6 +38,8 @@ FORMAT = 2
 
 MAX_FIELDS = 256
 FAULTS_KEPT = 50
+TOLD_EVERY = 1000
+"""Rows between two words of progress."""
 
 _KIND = "scans"
 _RESERVED = "rename the column in the data: `query_chars`, `positive_chars` and `positive_lines` are computed"
@@ -51,7 +54,7 @@ class _Read:
     faults: list[Fault]
 
 
-def scan(source: Source, held_out: HeldOut | None, bad_rows: str) -> Scan:
+def scan(source: Source, held_out: HeldOut | None, bad_rows: str, tell: Tell = silent) -> Scan:
     """Read all rows, store the canonical ones, and say what was found.
 
     The answer is kept by the digests of the inputs, so that a second call only reads those.
@@ -60,7 +63,7 @@ def scan(source: Source, held_out: HeldOut | None, bad_rows: str) -> Scan:
     """
     listings = list_inputs(source, held_out)
     key = _key(source, held_out, listings)
-    tree = _known(key) or _read_and_keep(key, source, held_out, listings)
+    tree = _known(key) or _read_and_keep(key, source, held_out, listings, tell)
     found = replace(from_plain(Scan, tree["scan"]), inputs=tuple(x.input for x in listings))
     if bad_rows == "error" and found.bad:
         raise InputError(_diagnostics(tree["faults"], sum(b.count for b in found.bad)))
@@ -84,14 +87,14 @@ def verify_inputs(data: DataPlan) -> None:
         raise InputError(changed)
 
 
-def ensure_rows(data: DataPlan) -> Rows:
+def ensure_rows(data: DataPlan, tell: Tell = silent) -> Rows:
     """The plan's rows, from the cache, or read again where it has lost them.
 
     InputError when the data now gives other rows.
     """
     if (rows := load_rows(data.scan.rows_digest)) is not None:
         return rows
-    again = scan(data.source, data.validation, "skip")
+    again = scan(data.source, data.validation, "skip", tell)
     if again.rows_digest != data.scan.rows_digest:
         verify_inputs(data)
         raise InputError(
@@ -153,9 +156,9 @@ def _known(key: str) -> dict[str, Any] | None:
 
 
 def _read_and_keep(
-    key: str, source: Source, held_out: HeldOut | None, listings: Sequence[Listing]
+    key: str, source: Source, held_out: HeldOut | None, listings: Sequence[Listing], tell: Tell
 ) -> dict[str, Any]:
-    read = _read(source, held_out, listings)
+    read = _read(source, held_out, listings, tell)
     tree = {
         "scan": to_plain(_summary(read, source, held_out)),
         "faults": [[f.reason, f.file, f.line, f.detail] for f in read.faults[:FAULTS_KEPT]],
@@ -198,8 +201,17 @@ def _cut(rows: list[Row], source: Source) -> list[Row]:
     return [replace(row, negatives=row.negatives[: source.max_negatives]) for row in rows]
 
 
-def _read(source: Source, held_out: HeldOut | None, listings: Sequence[Listing]) -> _Read:
+def _read(
+    source: Source, held_out: HeldOut | None, listings: Sequence[Listing], tell: Tell
+) -> _Read:
     read = _Read([], [], [])
+    done, total = 0, sum(f.bytes for listing in listings for f in listing.files)
+
+    def advance(by: int) -> None:
+        nonlocal done
+        done += by
+        tell("reading data, bytes", min(done, total - 1), total)
+
     for place, listing in zip(places(source, held_out), listings, strict=True):
         rows = read.rows if place.role == "data" else read.held_out
         if isinstance(place.source, PythonSource):
@@ -208,22 +220,35 @@ def _read(source: Source, held_out: HeldOut | None, listings: Sequence[Listing])
                 found, faults = python_source.read_file(file, prefix)
                 rows.extend(found)
                 read.faults.extend(faults)
+                advance(file.bytes)
         else:
-            _read_table(place, listing, rows, read.faults)
+            _read_table(place, listing, rows, read.faults, advance)
+    tell("reading data, bytes", total, total)
     return read
 
 
-def _read_table(place: Place, listing: Listing, rows: list[Row], faults: list[Fault]) -> None:
+def _read_table(
+    place: Place,
+    listing: Listing,
+    rows: list[Row],
+    faults: list[Fault],
+    advance: Callable[[int], None],
+) -> None:
     columns = place.source
     assert not isinstance(columns, PythonSource)
     try:
         for file in listing.files:
             reader = open_table(columns, file.name, file.path)
-            for found in rows_of_records(reader, columns):
+            before = 0
+            for number, found in enumerate(rows_of_records(reader, columns)):
+                if number % TOLD_EVERY == 0:
+                    advance(reader.read - before)
+                    before = reader.read
                 if isinstance(found, Row):
                     rows.append(found)
                 else:
                     faults.append(found)
+            advance(file.bytes - before)
             if reader.digest != file.digest:
                 raise RunError(f"{file.path} changed while it was read; start again")
     except (OSError, FileError) as error:

@@ -14,6 +14,7 @@ from specrun.runtime.data.bpe import train
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of
 from specrun.runtime.data.tables import need_regular
+from specrun.runtime.telling import Tell, silent
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import (
@@ -30,6 +31,7 @@ _BY_SETTINGS = "tokenizer-settings"
 _NAME = "tokenizer.json"
 PAD_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "[pad]")
 _AT_ONCE = 10_000
+TOLD_EVERY = 1000
 
 
 class Tokenizer:
@@ -94,20 +96,25 @@ class Tokenizer:
             yield from self.encode(texts[start : start + _AT_ONCE], max_length)
 
 
-def prepare(source: TokenizerSource, rows_digest: str) -> TokenizerPlan:
+def prepare(source: TokenizerSource, rows_digest: str, tell: Tell = silent) -> TokenizerPlan:
     """The tokenizer that a plan cites: trained on the training rows (kept in the cache) or read.
 
     InputError for an unusable file; RunError when the cache cannot be written.
     """
     match source:
         case TrainedTokenizer():
-            text = _trained_text(source, rows_digest)
+            text = _trained_text(source, rows_digest, tell)
         case TokenizerFile():
             text = _read(Path(source.path))
     return plan_of(source, Tokenizer(text, _name(source)))
 
 
-def load(plan: TokenizerPlan, text: str | None = None, rows_digest: str | None = None) -> Tokenizer:
+def load(
+    plan: TokenizerPlan,
+    text: str | None = None,
+    rows_digest: str | None = None,
+    tell: Tell = silent,
+) -> Tokenizer:
     """The tokenizer of a plan: from ``text``, the copy in a run's folder, else from its file or the cache.
 
     Where the cache has lost a trained one it is trained again on the rows of ``rows_digest``.
@@ -116,7 +123,7 @@ def load(plan: TokenizerPlan, text: str | None = None, rows_digest: str | None =
     if text is None:
         text = _text_of(plan)
     if text is None and rows_digest is not None and isinstance(plan.source, TrainedTokenizer):
-        text = _trained_text(plan.source, rows_digest)
+        text = _trained_text(plan.source, rows_digest, tell)
     if text is None:
         raise InputError(
             f"the trained tokenizer is not in the cache below {cache.cache_root()}",
@@ -147,23 +154,32 @@ def digest_of_text(text: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _trained_text(source: TrainedTokenizer, rows_digest: str) -> str:
+def _trained_text(source: TrainedTokenizer, rows_digest: str, tell: Tell) -> str:
     parts = [FORMAT, to_plain(source), rows_digest, tokenizers.__version__]
     folder = cache.make(
         _BY_SETTINGS,
         cache.digest_of(parts),
-        lambda folder: _write(folder, train(source, _texts(rows_of(rows_digest)))),
+        lambda folder: _write(folder, train(source, _texts(rows_of(rows_digest), tell))),
     )
     text = (folder / _NAME).read_text(encoding="utf-8")
     cache.make(_KIND, digest_of_text(text), lambda folder: _write(folder, text))
     return text
 
 
-def _texts(rows: Rows) -> Iterator[str]:
-    yield from rows.training.queries
-    yield from rows.training.positives
-    if rows.training.negatives is not None:
-        yield from rows.training.negatives.texts
+def _texts(rows: Rows, tell: Tell) -> Iterator[str]:
+    """Every training text. The last word of progress comes when the trainer asks for more and gets none."""
+    training = rows.training
+    sides = [training.queries, training.positives]
+    sides += [training.negatives.texts] if training.negatives is not None else []
+    job, total = "training the tokenizer, texts read", sum(map(len, sides))
+    count = 0
+    for texts in sides:
+        for text in texts:
+            if count % TOLD_EVERY == 0:
+                tell(job, count, total)
+            count += 1
+            yield text
+    tell(job, total, total)
 
 
 def _text_of(plan: TokenizerPlan) -> str | None:

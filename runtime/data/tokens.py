@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,14 @@ import numpy as np
 import tokenizers
 
 from specrun.runtime import cache
-from specrun.runtime.data.rows import Rows, Split, map_array
+from specrun.runtime.data.rows import Rows, map_array
 from specrun.runtime.data.scan import ensure_rows, rows_of
 from specrun.runtime.data.tokenizer import Tokenizer, load
+from specrun.runtime.telling import Tell, silent
 from specrun.spec.plan.data import DataPlan, TokenizerPlan
 
 FORMAT = 1
+TOLD_EVERY = 1000
 _KIND = "tokens"
 
 
@@ -104,14 +106,18 @@ class Tokens:
     pad_id: int
 
 
-def ensure_tokens(data: DataPlan, tokenizer: TokenizerPlan) -> Tokens:
+def ensure_tokens(data: DataPlan, tokenizer: TokenizerPlan, tell: Tell = silent) -> Tokens:
     """The plan's tokens, from the cache or made again. InputError when rows or tokenizer changed."""
-    rows = ensure_rows(data)
-    return tokens_of(rows.digest, tokenizer, data.max_query_length, data.max_positive_length)
+    rows = ensure_rows(data, tell)
+    return tokens_of(rows.digest, tokenizer, data.max_query_length, data.max_positive_length, tell)
 
 
 def tokens_of(
-    rows_digest: str, tokenizer: TokenizerPlan, max_query_length: int, max_positive_length: int
+    rows_digest: str,
+    tokenizer: TokenizerPlan,
+    max_query_length: int,
+    max_positive_length: int,
+    tell: Tell = silent,
 ) -> Tokens:
     """The tokens of rows that the cache holds. RunError when it does not, or cannot be written."""
     parts = [
@@ -126,35 +132,49 @@ def tokens_of(
     def write(folder: Path) -> None:
         rows = rows_of(rows_digest)
         encoder = load(tokenizer, rows_digest=rows_digest)
-        _write(folder, rows, encoder, max_query_length, max_positive_length)
+        _write(folder, rows, encoder, max_query_length, max_positive_length, tell)
 
     folder = cache.make(_KIND, cache.digest_of(parts), write)
     return Tokens(_load(folder, "training"), _load(folder, "validation"), tokenizer.pad_id)
 
 
-def _write(folder: Path, rows: Rows, tokenizer: Tokenizer, query: int, positive: int) -> None:
-    for side, split in (("training", rows.training), ("validation", rows.validation)):
-        _write_ragged(folder, f"{side}.queries", tokenizer, split.queries, query)
-        _write_ragged(folder, f"{side}.positives", tokenizer, split.positives, positive)
-        _write_negatives(folder, f"{side}.negatives", tokenizer, split, positive)
-
-
-def _write_negatives(
-    folder: Path, name: str, tokenizer: Tokenizer, split: Split, max_length: int
+def _write(
+    folder: Path, rows: Rows, tokenizer: Tokenizer, query: int, positive: int, tell: Tell
 ) -> None:
-    if split.negatives is not None:
-        _write_ragged(folder, name, tokenizer, split.negatives.texts, max_length)
-        np.asarray(split.negatives.ends, "<i8").tofile(folder / f"{name}.rows")
+    splits = (rows.training, rows.validation)
+    total = sum(2 * len(s) + (len(s.negatives.texts) if s.negatives else 0) for s in splits)
+    count = 0
+
+    def one() -> None:
+        nonlocal count
+        count += 1
+        if count % TOLD_EVERY == 0 or count == total:
+            tell("tokenising, texts", count, total)
+
+    tell("tokenising, texts", 0, total)
+    for side, split in (("training", rows.training), ("validation", rows.validation)):
+        _write_ragged(folder, f"{side}.queries", tokenizer, split.queries, query, one)
+        _write_ragged(folder, f"{side}.positives", tokenizer, split.positives, positive, one)
+        if split.negatives is not None:
+            name = f"{side}.negatives"
+            _write_ragged(folder, name, tokenizer, split.negatives.texts, positive, one)
+            np.asarray(split.negatives.ends, "<i8").tofile(folder / f"{name}.rows")
 
 
 def _write_ragged(
-    folder: Path, name: str, tokenizer: Tokenizer, texts: Sequence[str], max_length: int
+    folder: Path,
+    name: str,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    max_length: int,
+    one: Callable[[], None],
 ) -> None:
     ends = [0]
     with (folder / f"{name}.ids").open("wb") as file:
         for ids in tokenizer.encode_all(texts, max_length):
             file.write(ids.astype("<i4", copy=False).tobytes())
             ends.append(ends[-1] + len(ids))
+            one()
     np.array(ends, "<i8").tofile(folder / f"{name}.ends")
 
 

@@ -27,11 +27,11 @@ class BestFolder:
     def __init__(self, folder: RunFolder):
         self._folder = folder
 
-    def publish(self, best: Best, parameters: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-        """Write a new version and put it in the place of best/."""
+    def publish(self, best: Best, parameters: Mapping[str, Any], texts: Mapping[str, str]) -> None:
+        """Write a new version, ``texts`` by file name beside it, and put it in the place of best/."""
         version = self._folder.best_versions / str(best.step)
         own = {"step": best.step, "metric": best.metric, "value": best.value}
-        write_parameters(version, parameters, {**facts, **own, "metrics": best.metrics})
+        write_parameters(version, parameters, {**own, "metrics": best.metrics}, texts)
         copy_parameters(version, self._folder.best)
 
     def align(self, best: Best | None) -> None:

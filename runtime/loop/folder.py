@@ -32,6 +32,7 @@ class RunFolder:
         self.best_versions = root / ".best"
         self.final = root / "final"
         self.result = root / "result.json"
+        self.report = root / "report.html"
         self.lock = root / ".lock"
 
     def holds_a_run(self) -> bool:

@@ -15,19 +15,23 @@ from typing import Any
 import jax
 
 from specrun.runtime.data.batches import Batches, prefetch
+from specrun.runtime.data.rows import Split
 from specrun.runtime.loop.best import BestFolder
 from specrun.runtime.loop.checkpoint import Checkpoints
-from specrun.runtime.loop.evaluate import Evaluator
+from specrun.runtime.loop.evaluate import Evaluator, Measured
 from specrun.runtime.loop.events import EventLog
 from specrun.runtime.loop.folder import writing
 from specrun.runtime.loop.interrupt import Interrupted, Interrupts
 from specrun.runtime.loop.lines import Lines
 from specrun.runtime.loop.position import Best, Standing
 from specrun.runtime.loop.progress import Reporter
+from specrun.runtime.loop.speed import Memory, Pace, Speed, memory_of
 from specrun.runtime.loop.watch import NotFinite, Watch
+from specrun.runtime.loop.worst import worst_of
 from specrun.runtime.program.control import control_at, segment_at
 from specrun.runtime.program.program import Program
 from specrun.runtime.program.state import parameters_of
+from specrun.runtime.report.card import model_card
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.plan import Plan
 
@@ -51,12 +55,15 @@ class Loop:
     interrupts: Interrupts
     state: Any
     standing: Standing
+    held_out: Split
+    _pace: Pace = field(init=False)
     _watch: Watch = field(init=False)
     _begun: float = field(default_factory=time.monotonic)
     _clock: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         train = self.plan.train
+        self._pace = Pace(self.standing.step, train.total_steps)
         self._watch = Watch(train.log_every_steps, train.total_steps, self._log_training)
         self._evaluations = frozenset(self.plan.evaluation.after if self.plan.evaluation else ())
         self._saves = frozenset(self.plan.checkpoint.after)
@@ -106,6 +113,7 @@ class Loop:
         self._enter(segment_at(self.plan, step))
         control = control_at(self.plan, step)
         self.state, metrics = self.program.step(self.state, batch, control)
+        self._pace.begin()
         self.standing = replace(self.standing, step=step + 1)
         self._watch.add(step + 1, metrics, {"learning_rate": float(control["learning_rate"])})
 
@@ -115,12 +123,43 @@ class Loop:
             self.state = self.program.enter(index, self.state)
             self.standing = replace(self.standing, segment=index)
 
+    @property
+    def memory(self) -> Memory:
+        """What the run takes now, on its first device or in this process."""
+        return memory_of(min(self.state["step"].devices(), key=lambda device: device.id))
+
+    def speed(self) -> dict[str, Any]:
+        """The mean rate of this process's steps and the peak of its memory, for result.json."""
+        mean, memory = self._pace.mean(self.standing.step), self.memory
+        segment = max(self.standing.segment, 0)
+        rates = (
+            {}
+            if mean is None
+            else {
+                "steps_per_second": round(mean, 4),
+                "rows_per_second": round(mean * rows_per_step(self.plan, segment), 2),
+            }
+        )
+        return {**rates, "memory": memory.kind, "peak_bytes": memory.peak_bytes}
+
     def _log_training(self, step: int, values: dict[str, float]) -> None:
+        rows = rows_per_step(self.plan, segment_at(self.plan, step - 1))
+        speed = self._pace.at(step, rows, self.memory)
         with self._writing(str(self.metrics.path)):
             self.metrics.append({"kind": "training", "step": step, **values})
-            self.times.append({"step": step, "seconds": round(time.monotonic() - self._begun, 3)})
+            self.times.append(self._timed(step, speed))
         self.standing = replace(self.standing, training=values)
-        self.reporter.training(step, values)
+        self.reporter.training(step, values, speed)
+
+    def _timed(self, step: int, speed: Speed) -> dict[str, Any]:
+        return {
+            "step": step,
+            "seconds": round(time.monotonic() - self._begun, 3),
+            "steps_per_second": round(speed.steps_per_second, 4),
+            "rows_per_second": round(speed.rows_per_second, 2),
+            "memory": speed.memory.kind,
+            "bytes": speed.memory.bytes,
+        }
 
     def _evaluate_if_due(self) -> None:
         step = self.standing.step
@@ -129,14 +168,15 @@ class Loop:
         assert self.evaluator is not None
         self._watch.drain()
         self._count_seconds("training")
-        values = self.evaluator(self.state, self.interrupts.check)
+        measured = self.evaluator.measure(self.state, self.interrupts.check, self.reporter.work)
+        values = measured.values
         with self._writing(str(self.metrics.path)):
             self.metrics.append({"kind": "evaluation", "step": step, **values})
         self.standing = replace(self.standing, evaluated=step, evaluation=values)
-        self._judge(step, values)
+        self._judge(step, values, measured)
         self._count_seconds("evaluation")
 
-    def _judge(self, step: int, values: dict[str, float]) -> None:
+    def _judge(self, step: int, values: dict[str, float], measured: Measured) -> None:
         """Keep the best, and stop early when the plan's patience has run out."""
         policy = self.plan.evaluation
         assert policy is not None
@@ -146,7 +186,7 @@ class Loop:
         if better:
             best = Best(step=step, metric=metric, value=value, metrics=values)
             with self._writing("best/"):
-                self.best.publish(best, parameters_of(self.state), {})
+                self.best.publish(best, parameters_of(self.state), self._texts(best, measured))
             self.standing = replace(self.standing, best=best)
         if (rule := policy.early_stopping) is None:
             return
@@ -156,6 +196,14 @@ class Loop:
             with self._writing(str(self.metrics.path)):
                 self.events.record(EARLY_STOP, step, metric=metric, value=value)
             self.reporter.note(f"stopped early after step {step}: {metric} no longer improves")
+
+    def _texts(self, best: Best, measured: Measured) -> dict[str, str]:
+        """What lies beside the best parameters: the model card, and the queries that fared worst."""
+        facts = {"step": best.step, "metrics": best.metrics, "parameters": "best"}
+        return {
+            "README.md": model_card(self.plan, {**facts, "device": device_facts(self.state)}),
+            "worst.json": worst_of(measured, self.held_out, best.step),
+        }
 
     def _save(self) -> None:
         """Start a checkpoint of the state as it stands. NotFinite when a step before it went wrong."""
@@ -213,8 +261,23 @@ class Loop:
         return writing(what, self.checkpoints.last_good)
 
     def _count_seconds(self, kind: str) -> None:
-        now = time.monotonic()
+        now, began = time.monotonic(), self._clock
         seconds: Mapping[str, float] = self.standing.seconds
         spent = seconds.get(kind, 0.0) + now - self._clock
         self._clock = now
+        if kind != "training":
+            self._pace.spent(now - began)
         self.standing = replace(self.standing, seconds={**seconds, kind: round(spent, 3)})
+
+
+def rows_per_step(plan: Plan, index: int) -> float:
+    """Rows of a step of a segment on average: the last batch of an epoch may be short."""
+    segment, train = plan.segments[index], plan.train
+    whole = train.batch_size * train.accumulation_steps
+    return min(float(whole), segment.rows / segment.steps_per_epoch)
+
+
+def device_facts(state: Any) -> dict[str, Any]:
+    """Platform, kind and number of the devices that a state lies on."""
+    devices = sorted(state["step"].devices(), key=lambda device: device.id)
+    return {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)}

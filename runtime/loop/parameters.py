@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,16 @@ PARAMETERS = "parameters.safetensors"
 MANIFEST = "manifest.json"
 
 
-def write_parameters(folder: Path, tree: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+def write_parameters(
+    folder: Path,
+    tree: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Write all leaves and the manifest as ``folder``, in one move. Returns the digest of the whole.
 
-    The manifest holds ``facts``, the digest of every leaf and ``parameters_sha256``.
+    The manifest holds ``facts``, the digest of every leaf and ``parameters_sha256``. ``texts`` are
+    further files by name, for people: the manifest does not vouch for them.
     """
     leaves = {path: _own(leaf) for path, leaf in flatten(tree).items()}
     found = digests.leaf_digests(leaves)
@@ -34,6 +41,8 @@ def write_parameters(folder: Path, tree: Mapping[str, Any], facts: Mapping[str, 
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     write_atomic(new / PARAMETERS, save(leaves))
+    for name, text in texts.items():
+        write_atomic(new / name, text.encode())
     write_json(new / MANIFEST, {**facts, "parameters_sha256": whole, "leaves": found})
     replace_folder(new, folder)
     return whole
@@ -44,7 +53,7 @@ def copy_parameters(source: Path, folder: Path) -> None:
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
-    for name in (PARAMETERS, MANIFEST):
+    for name in sorted(p.name for p in source.iterdir()):
         try:
             os.link(source / name, new / name)
         except OSError:

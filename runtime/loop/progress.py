@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
+from specrun.runtime.loop.speed import Speed
+from specrun.runtime.telling import InPlace, PlainJobs, duration, shown, size
 from specrun.spec.plan.plan import Plan
 
 OnProgress = Callable[[str, int, Mapping[str, float]], None]
@@ -18,8 +20,9 @@ class Reporter(Protocol):
     """What the loop tells. No method may fail or change the run."""
 
     def start(self, plan: Plan, step: int) -> None: ...
-    def training(self, step: int, values: Mapping[str, float]) -> None: ...
+    def training(self, step: int, values: Mapping[str, float], speed: Speed) -> None: ...
     def evaluation(self, step: int, values: Mapping[str, float], best: bool) -> None: ...
+    def work(self, job: str, done: int, total: int) -> None: ...
     def note(self, text: str) -> None: ...
     def close(self) -> None: ...
 
@@ -33,11 +36,14 @@ class Silent:
     def start(self, plan: Plan, step: int) -> None:
         pass
 
-    def training(self, step: int, values: Mapping[str, float]) -> None:
+    def training(self, step: int, values: Mapping[str, float], speed: Speed) -> None:
         self._call("training", step, values)
 
     def evaluation(self, step: int, values: Mapping[str, float], best: bool) -> None:
         self._call("evaluation", step, values)
+
+    def work(self, job: str, done: int, total: int) -> None:
+        pass
 
     def note(self, text: str) -> None:
         pass
@@ -52,22 +58,26 @@ class PlainLines(Silent):
     def __init__(self, on_progress: OnProgress | None = None, pause: float = 5.0):
         super().__init__(on_progress)
         self._pause, self._last, self._total = pause, -pause, 0
+        self._jobs = PlainJobs()
 
     def start(self, plan: Plan, step: int) -> None:
         self._total = plan.train.total_steps
         begun = f"from step {step}" if step else "from the beginning"
         self._print(f"{plan.name}: {self._total} steps, {begun}")
 
-    def training(self, step: int, values: Mapping[str, float]) -> None:
-        super().training(step, values)
+    def training(self, step: int, values: Mapping[str, float], speed: Speed) -> None:
+        super().training(step, values, speed)
         now = time.monotonic()
         if now - self._last >= self._pause or step == self._total:
             self._last = now
-            self._print(f"step {step}/{self._total}  {_values(values)}")
+            self._print(f"step {step}/{self._total}  {_values(values)}  {_speed(speed)}")
 
     def evaluation(self, step: int, values: Mapping[str, float], best: bool) -> None:
         super().evaluation(step, values, best)
         self._print(f"step {step}/{self._total}  {_values(values)}{'  (best)' if best else ''}")
+
+    def work(self, job: str, done: int, total: int) -> None:
+        self._jobs(job, done, total)
 
     def note(self, text: str) -> None:
         self._print(text)
@@ -84,17 +94,17 @@ class Live(Silent):
         super().__init__(on_progress)
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as Remaining
 
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            Remaining(),
             TextColumn("{task.fields[values]}", markup=False),
             console=Console(stderr=True),
+            expand=True,
         )
         self._task: Any = None
+        self._before = InPlace(sys.stderr)
 
     def start(self, plan: Plan, step: int) -> None:
         self._task = self._bar.add_task(
@@ -102,9 +112,10 @@ class Live(Silent):
         )
         self._bar.start()
 
-    def training(self, step: int, values: Mapping[str, float]) -> None:
-        super().training(step, values)
-        self._bar.update(self._task, completed=step, values=_values(values))
+    def training(self, step: int, values: Mapping[str, float], speed: Speed) -> None:
+        super().training(step, values, speed)
+        text = f"{_values(values)}  {_speed(speed)}"
+        self._bar.update(self._task, completed=step, values=text)
 
     def evaluation(self, step: int, values: Mapping[str, float], best: bool) -> None:
         super().evaluation(step, values, best)
@@ -112,6 +123,14 @@ class Live(Silent):
         self._bar.console.print(
             f"step {step}  {_values(values)}{mark}", markup=False, highlight=False
         )
+
+    def work(self, job: str, done: int, total: int) -> None:
+        """In a line of its own before the bar is there; afterwards in the bar."""
+        if self._task is None:
+            self._before(job, done, total)
+        else:
+            finished = bool(total) and done >= total
+            self._bar.update(self._task, values="" if finished else shown(job, done, total))
 
     def note(self, text: str) -> None:
         self._bar.console.print(text, markup=False, highlight=False)
@@ -129,3 +148,13 @@ def make_reporter(quiet: bool, on_progress: OnProgress | None) -> Reporter:
 
 def _values(values: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def _speed(speed: Speed) -> str:
+    memory = speed.memory
+    where = "device" if memory.kind == "device" else "process"
+    return (
+        f"{speed.steps_per_second:.3g} steps/s  {speed.rows_per_second:,.0f} rows/s  "
+        f"left {duration(speed.left)}  "
+        f"{where} {size(memory.bytes)} (peak {size(memory.peak_bytes)})"
+    )

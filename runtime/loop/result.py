@@ -19,8 +19,10 @@ class RunResult:
     finished. ``parameters_sha256``: one digest of the final parameters, also in final/manifest.json.
     ``traces``: ``promised`` and ``counted`` training traces, and the most that any process made
     ``by_name``. ``times``: seconds spent, over all processes of the run. ``best``: step, metric,
-    value and all metrics of the best evaluation, or None. ``cost``: peak memory and rate next to what
-    was foretold (``runtime/loop/measured.py``). ``folder`` and ``was_finished``
+    value and all metrics of the best evaluation, or None. ``speed``: steps and rows per second on
+    average and ``peak_bytes`` of the ``device``'s or the ``process``'s ``memory``, all of the process that
+    finished the run; without rates when that made no step. ``foretold``: what the plan, and XLA where it
+    was asked, said of memory and work (``runtime/loop/foretold.py``). ``folder`` and ``was_finished``
     (whether it was finished before) are not written.
     """
 
@@ -33,8 +35,9 @@ class RunResult:
     best: dict[str, Any] | None
     stopped_early: bool
     device: dict[str, Any]
+    speed: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    foretold: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
     folder: Path = field(compare=False)
-    cost: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
     was_finished: bool = field(default=False, compare=False)
 
     def write(self) -> None:

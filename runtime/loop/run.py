@@ -15,7 +15,7 @@ from specrun.runtime.data.scan import ensure_rows, verify_inputs
 from specrun.runtime.data.tokenizer import load, verify_tokenizer
 from specrun.runtime.data.tokens import Tokens, ensure_tokens
 from specrun.runtime.loop import admit as admission
-from specrun.runtime.loop import measured
+from specrun.runtime.loop import foretold
 from specrun.runtime.loop.admit import Admission, admit
 from specrun.runtime.loop.best import BestFolder
 from specrun.runtime.loop.checkpoint import Checkpoints, Restored
@@ -24,7 +24,7 @@ from specrun.runtime.loop.events import EventLog
 from specrun.runtime.loop.folder import RunFolder, locked, write_atomic, writing
 from specrun.runtime.loop.interrupt import Interrupts
 from specrun.runtime.loop.lines import Lines
-from specrun.runtime.loop.loop import Loop
+from specrun.runtime.loop.loop import Loop, device_facts
 from specrun.runtime.loop.parameters import write_parameters
 from specrun.runtime.loop.position import Standing
 from specrun.runtime.loop.progress import OnProgress, Reporter, make_reporter
@@ -33,6 +33,11 @@ from specrun.runtime.loop.result import RunResult
 from specrun.runtime.program import state as states
 from specrun.runtime.program.mesh import data_mesh
 from specrun.runtime.program.program import Program, build_program
+from specrun.runtime.report.card import model_card
+from specrun.runtime.report.write import write_report
+from specrun.runtime.telling import Tell, duration
+from specrun.runtime.track.tracker import Tracked, verify_packages
+from specrun.spec.diagnostics import SpecrunError
 from specrun.spec.plan.file import plan_digest, read_plan, write_plan
 from specrun.spec.plan.plan import Plan
 
@@ -53,16 +58,35 @@ def run(
     not fit; RunError when the run fails; Interrupted, a SpecrunError, when it was asked to stop.
     """
     folder = RunFolder(Path(plan.output_dir))
-    with locked(folder), closing(make_reporter(quiet, on_progress)) as reporter:
+    with locked(folder), closing(_reporter(plan, quiet, on_progress)) as reporter:
         admitted = admit(plan, folder, extend=extend)
         if admitted.result is not None:
             reporter.note(f"the run in {folder.root} is finished")
+            if not folder.report.exists():
+                _report(folder, reporter)
             return admitted.result
+        verify_packages(plan)
         verify_inputs(plan.data)
         verify_tokenizer(plan.tokenizer)
         admission.verify_weights(plan)
-        with Interrupts() as interrupts:
-            return _carry_out(plan, folder, admitted, reporter, interrupts, plan_file)
+        try:
+            with Interrupts() as interrupts:
+                return _carry_out(plan, folder, admitted, reporter, interrupts, plan_file)
+        finally:
+            if folder.metrics.exists():
+                _report(folder, reporter)
+
+
+def _reporter(plan: Plan, quiet: bool, on_progress: OnProgress | None) -> Tracked:
+    return Tracked(make_reporter(quiet, on_progress), plan.tracking)
+
+
+def _report(folder: RunFolder, reporter: Reporter) -> None:
+    """Write report.html, of a run that ended early too. A run is not lost by a report that cannot be."""
+    try:
+        write_report(folder.root)
+    except (SpecrunError, OSError) as error:
+        reporter.note(f"report.html could not be written: {error}")
 
 
 def main(path: str, *, extend: bool, quiet: bool) -> int:
@@ -81,9 +105,10 @@ def summary(result: RunResult) -> str:
     if best := result.best:
         lines.append(f"best       {best['metric']} {best['value']:.4f} after step {best['step']}")
     lines.append(f"traces     {traces['counted']} counted, {traces['promised']} promised")
-    lines.append(f"time       {result.times['total']:.1f} s")
-    lines += measured.lines(result.cost)
+    lines += foretold.lines(result.speed, result.foretold)
+    lines.append(f"time       {duration(result.times['total'])}")
     lines.append(f"folder     {result.folder}")
+    lines.append(f"report     {RunFolder(result.folder).report}")
     return "\n".join(lines)
 
 
@@ -101,12 +126,12 @@ def _carry_out(
     plan: Plan,
     folder: RunFolder,
     admitted: Admission,
-    reporter: Reporter,
+    reporter: Tracked,
     interrupts: Interrupts,
     plan_file: Path | None,
 ) -> RunResult:
     begun = time.monotonic()
-    parts = _prepare(plan)
+    parts = _prepare(plan, reporter.work)
     interrupts.check()
     keep = plan.checkpoint.keep
     with quiet_writers(), closing(Checkpoints(folder.checkpoints, keep)) as checkpoints:
@@ -123,13 +148,15 @@ def _carry_out(
         standing = replace(standing, seconds=_added(standing.seconds, "preparing", spent))
         with _loop(plan, folder, parts, checkpoints, reporter, interrupts, state, standing) as loop:
             loop.train()
-            return _finish(plan, folder, loop, plan_file)
+            result = _finish(plan, folder, loop, plan_file)
+            reporter.finish({"steps": result.steps, "metrics": result.metrics})
+            return result
 
 
-def _prepare(plan: Plan) -> _Parts:
-    rows = ensure_rows(plan.data)
-    tokenizer = load(plan.tokenizer, rows_digest=rows.digest)
-    tokens = ensure_tokens(plan.data, plan.tokenizer)
+def _prepare(plan: Plan, tell: Tell) -> _Parts:
+    rows = ensure_rows(plan.data, tell)
+    tokenizer = load(plan.tokenizer, rows_digest=rows.digest, tell=tell)
+    tokens = ensure_tokens(plan.data, plan.tokenizer, tell)
     return _Parts(rows, tokens, build_program(plan), tokenizer.json_text)
 
 
@@ -179,6 +206,7 @@ def _loop(
             interrupts=interrupts,
             state=state,
             standing=standing,
+            held_out=parts.rows.validation,
         )
 
 
@@ -187,10 +215,15 @@ def _finish(plan: Plan, folder: RunFolder, loop: Loop, plan_file: Path | None) -
     standing = loop.standing
     with writing("final/"):
         parameters = states.parameters_of(loop.state)
-        digest = write_parameters(folder.final, parameters, {"step": standing.step})
+        metrics = {**standing.training, **standing.evaluation}
+        device = device_facts(loop.state)
+        facts = {"step": standing.step, "metrics": metrics, "parameters": "final"}
+        card = model_card(plan, {**facts, "device": device})
+        facts_of_manifest = {"step": standing.step}
+        digest = write_parameters(folder.final, parameters, facts_of_manifest, {"README.md": card})
     counted = standing.traces
     result = RunResult(
-        metrics={**standing.training, **standing.evaluation},
+        metrics=metrics,
         steps=standing.step,
         plan_digest=plan_digest(plan),
         parameters_sha256=digest,
@@ -202,19 +235,14 @@ def _finish(plan: Plan, folder: RunFolder, loop: Loop, plan_file: Path | None) -
         times={**standing.seconds, "total": round(sum(standing.seconds.values()), 3)},
         best=None if standing.best is None else standing.plain()["best"],
         stopped_early=loop.stopped_early,
-        device=_device(loop.state),
-        cost=measured.cost(plan, loop.state, standing, plan_file),
+        device=device,
+        speed=loop.speed(),
+        foretold=foretold.foretold(plan, plan_file),
         folder=folder.root,
     )
     with writing("result.json"):
         result.write()
     return result
-
-
-def _device(state: Any) -> dict[str, Any]:
-    devices = sorted(state["step"].devices(), key=lambda d: d.id)
-    first = devices[0]
-    return {"platform": first.platform, "kind": first.device_kind, "count": len(devices)}
 
 
 def _added(seconds: dict[str, float], kind: str, more: float) -> dict[str, float]:

@@ -18,6 +18,7 @@ from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.predict.corpus import read_lines
 from specrun.runtime.predict.trained import Trained, Which, open_folder
+from specrun.runtime.telling import Counted, Tell, silent
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import SIDES, Side
 
@@ -69,7 +70,12 @@ class Predictor:
         return self.encode_text(texts, dimension=dimension, batch_size=batch_size, side="positive")
 
     def embed(
-        self, texts: Sequence[str], *, batch_size: int = BATCH_SIZE, side: Side | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = BATCH_SIZE,
+        side: Side | None = None,
+        tell: Tell = silent,
     ) -> np.ndarray:
         """Embeddings float32 [N, whole width] as the encoder gives them, not normalised."""
         side = self._side(side)
@@ -78,14 +84,19 @@ class Predictor:
             raise InputError(f"batch_size must be a whole number above 0, found {batch_size!r}")
         longest = self.trained.lengths[side]
         tokenizer = self.trained.tokenizer
-        return embed(
+        size = min(batch_size, _power_of_two(len(texts)))
+        count = Counted("encoding, texts", len(texts), tell)
+        found = embed(
             tokenizer.encode(texts, longest) if len(texts) else [],
             lambda ids, mask: self._encode(ids, mask, side),
-            batch_size=min(batch_size, _power_of_two(len(texts))),
+            batch_size=size,
             longest=longest,
             pad_id=tokenizer.pad_id,
             width=self.dimension,
+            between=lambda: count.batch(size),
         )
+        count.finish()
+        return found
 
     def _side(self, side: Side | None) -> Side:
         """The side given, or the positive's where one network embeds both."""
@@ -133,17 +144,20 @@ def encode_file(
     column: str = "text",
     dimension: int | None = None,
     side: Side | None = None,
+    tell: Tell = silent,
 ) -> tuple[int, int]:
     """Embed a file's texts into a .npy file, float32 [N, D], written in one move. Returns (N, D).
 
     A .jsonl, .csv, .tsv or .parquet file has a text in ``column`` of each row; of any other file
-    each line is a text, an empty one too. ``side`` is as in ``Predictor.encode_text``. InputError
-    names the file and line of what cannot be read.
+    each line is a text, an empty one too. ``side`` is as in ``Predictor.encode_text``, and ``tell``
+    hears how many texts are done. InputError names the file and line of what cannot be read.
     """
     target = Path(output)
     _check_target(target)
     texts = read_lines(Path(input), column)
-    found = Predictor(folder).encode_text(texts, dimension=dimension, side=side)
+    predictor = Predictor(folder)
+    width = predictor.check_dimension(dimension)
+    found = normalised(predictor.embed(texts, side=side, tell=tell), width)
     content = io.BytesIO()
     np.save(content, found, allow_pickle=False)
     try:

@@ -15,6 +15,7 @@ from specrun.runtime.loop.embed import normalised
 from specrun.runtime.metrics import top_k
 from specrun.runtime.predict.corpus import Corpus, read_corpus, rows_corpus
 from specrun.runtime.predict.predictor import Predictor
+from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import TableSource
 
@@ -41,18 +42,19 @@ def search(
     corpus: str | os.PathLike[str] | None = None,
     top: int = 5,
     dimension: int | None = None,
+    tell: Tell = silent,
 ) -> list[Hit]:
     """The ``top`` texts nearest to ``query``, best first.
 
     They are the unique positives of the run's training and held-out rows, or those of ``corpus``
-    (see ``corpus.read_corpus``). Embeddings are kept in the cache, so a second search is quick.
+    (see ``corpus.read_corpus``). Embeddings are kept in the cache, so a second search is quick. ``tell`` hears how the encoding goes.
     InputError for a query, corpus, number or width that cannot be used.
     """
     _check(query, top)
     predictor = Predictor(folder)
     dimension = predictor.check_dimension(dimension)
     found = _corpus(predictor, corpus)
-    embeddings = normalised(_embeddings(predictor, found.texts), dimension)
+    embeddings = normalised(_embeddings(predictor, found.texts, tell), dimension)
     wanted = normalised(predictor.embed([query], side="query"), dimension)
     scores, indices = top_k(wanted, embeddings, top)
     return [
@@ -83,12 +85,12 @@ def _corpus(predictor: Predictor, path: str | os.PathLike[str] | None) -> Corpus
     return rows_corpus(ensure_rows(plan.data))
 
 
-def _embeddings(predictor: Predictor, texts: Sequence[str]) -> np.ndarray:
+def _embeddings(predictor: Predictor, texts: Sequence[str], tell: Tell) -> np.ndarray:
     """Embeddings float32 [N, whole width], from the cache or made now."""
     key = cache.digest_of({"encoder": predictor.trained.digest, "texts": list(texts)})
 
     def write(folder: Path) -> None:
-        found = predictor.embed(list(texts), side="positive")
+        found = predictor.embed(list(texts), side="positive", tell=tell)
         np.save(folder / _FILE, found, allow_pickle=False)
 
     return np.load(cache.make(_KIND, key, write) / _FILE, allow_pickle=False)

@@ -19,6 +19,7 @@ from specrun.spec.plan.training import (
     PrecisionPlan,
     Segment,
     Trace,
+    TrackerPlan,
     TrainPlan,
 )
 
@@ -80,6 +81,9 @@ class Plan:
     precision: Annotated[PrecisionPlan, Fact(doc="Number formats.")]
     evaluation: Annotated[EvaluationPlan | None, Fact(doc="Held-out metrics; null is none.")]
     checkpoint: Annotated[CheckpointPlan, Fact(doc="Saving.")]
+    tracking: Annotated[
+        tuple[TrackerPlan, ...], Fact(doc="Trackers besides metrics.jsonl.", klass="cosmetic")
+    ]
     hardware: Annotated[HardwarePlan, Fact(doc="Devices.")]
     cost: Annotated[CostPlan, Fact(doc="Estimated cost.", klass="cosmetic")]
     values: Annotated[

@@ -164,6 +164,24 @@ class CheckpointPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TensorBoardPlan:
+    kind: Annotated[Literal["tensorboard"], Fact(doc="Event files.")] = "tensorboard"
+    log_dir: Annotated[str, Fact(doc="Folder, relative to the working directory.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WandbPlan:
+    kind: Annotated[Literal["wandb"], Fact(doc="A run of Weights & Biases.")] = "wandb"
+    project: Annotated[str, Fact(doc="Project.")]
+    entity: Annotated[str | None, Fact(doc="Owner; null is the account's default.")]
+    mode: Annotated[Literal["offline", "online"], Fact(doc="Whether it sends.")]
+    tags: Annotated[tuple[str, ...], Fact(doc="Tags.")]
+
+
+TrackerPlan = TensorBoardPlan | WandbPlan
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrecisionPlan:
     compute: Annotated[
         Literal["float32", "bfloat16"], Fact(doc="Operands of products in the layers.")

@@ -31,6 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (there / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (there / "spec.yaml").write_text(SPEC)
     command(there, "compile", "spec.yaml")
+    (there / "run").mkdir()
+    (there / "run/plan.json").write_bytes((there / "plan.json").read_bytes())
     return there
 
 
@@ -68,6 +70,7 @@ def command(folder: Path, *arguments: str) -> list[str]:
         ("diff", "plan.json", "plan.json"),
         ("show", "plan.json", "--steps"),
         ("schema",),
+        ("report", "run"),
         ("init", "new.yaml"),
     ],
     ids=lambda a: a[0],

@@ -12,9 +12,12 @@ import functools
 import hashlib
 import json
 import re
+import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -278,6 +281,36 @@ def files(plan: Plan) -> object:
     return plan.output_dir, metrics, kept, shown
 
 
+def tracked(plan: Plan) -> object:
+    """What the packages of the trackers are told at the start of a run: arguments of the stand-ins below."""
+    from specrun.runtime.track import tracker
+
+    told: list[object] = []
+
+    def package(name: str, opening: str) -> types.ModuleType:
+        def opened(**arguments: Any) -> Any:
+            shown = {k: v for k, v in arguments.items() if k != "config"}
+            told.append((name, shown))
+            return MagicMock()
+
+        made = types.ModuleType(name)
+        setattr(made, opening, opened)
+        made.Settings = dict  # type: ignore[attr-defined]
+        return made
+
+    homes = [kind.home for kind in tracker.KINDS.values()]
+    with pytest.MonkeyPatch.context() as patch:
+        for home in homes:
+            patch.delitem(sys.modules, home, raising=False)
+        patch.setitem(sys.modules, "tensorboardX", package("tensorboardX", "SummaryWriter"))
+        patch.setitem(sys.modules, "wandb", package("wandb", "init"))
+        for settings in plan.tracking:
+            tracker.make_tracker(settings).start(plan, 0)
+        for home in homes:
+            sys.modules.pop(home, None)
+    return told
+
+
 def heading(plan: Plan) -> object:
     """The plan's own name."""
     return plan.name
@@ -359,6 +392,8 @@ STOPPING = (
     "evaluation={every_steps: 1, early_stopping: {patience: 9}}",
     "optimizer.learning_rate=1e-9",
 )
+TENSORBOARD = "tracking=[{kind: tensorboard}]"
+WANDB = "tracking=[{kind: wandb, project: one}]"
 GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
 
 
@@ -728,6 +763,23 @@ TABLE: tuple[Case, ...] = (
         files,
         ("checkpoint={every_steps: 2}",),
     ),
+    Case(
+        "tracking[]{tensorboard}.kind",
+        ("tracking=[{kind: wandb, project: p}]",),
+        tracked,
+        (TENSORBOARD,),
+    ),
+    Case(
+        "tracking[]{tensorboard}.log_dir",
+        ("tracking=[{kind: tensorboard, log_dir: boards}]",),
+        tracked,
+        (TENSORBOARD,),
+    ),
+    Case("tracking[]{wandb}.kind", (WANDB,), tracked, (TENSORBOARD,)),
+    Case("tracking[]{wandb}.project", (WANDB.replace("one", "two"),), tracked, (WANDB,)),
+    Case("tracking[]{wandb}.entity", (WANDB.replace("}]", ", entity: us}]"),), tracked, (WANDB,)),
+    Case("tracking[]{wandb}.mode", (WANDB.replace("}]", ", mode: online}]"),), tracked, (WANDB,)),
+    Case("tracking[]{wandb}.tags", (WANDB.replace("}]", ", tags: [a]}]"),), tracked, (WANDB,)),
     Case("hardware.platform", ("hardware.platform=gpu",), placement),
     Case("hardware.devices", ("hardware.devices=4",), placement),
     Case("hardware.max_memory_gb", ("hardware.max_memory_gb=1e-6",), refused),
@@ -894,9 +946,10 @@ def keys_of(kind: Any, path: str = "") -> Iterator[str]:
     """Every key that the spec's types know, with the kind of the union it stands in."""
     for field in fields_of(kind):
         at = f"{path}.{field.name}" if path else field.name
-        members = [
+        outer = [
             m for m in (get_args(field.type) or (field.type,)) if m not in (type(None), Ellipsis)
         ]
+        members = [m for o in outer for m in (get_args(o) or (o,))]
         sections = [m for m in members if dataclasses.is_dataclass(m)]
         if not sections or type(None) in get_args(field.type):
             yield at

@@ -28,8 +28,9 @@ def kinds(union: Any) -> set[str]:
         (experiment.Loss, training.LossPlan),
         (experiment.Optimizer, training.AdamWPlan),
         (experiment.Schedule, schedule.Schedule),
+        (experiment.Tracking, training.TrackerPlan),
     ],
-    ids=["model", "tokenizer", "data", "validation", "losses", "optimizer", "schedule"],
+    ids=["model", "tokenizer", "data", "validation", "losses", "optimizer", "schedule", "tracking"],
 )
 def test_spec_and_plan_have_the_same_kinds(of_the_spec: Any, of_the_plan: Any) -> None:
     assert kinds(of_the_spec) == kinds(of_the_plan)

@@ -69,6 +69,46 @@ def test_the_way_from_spec_to_explanation(folder: Path, capsys: pytest.CaptureFi
     assert "mrr@10" in capsys.readouterr().out
 
 
+def test_long_jobs_tell_how_they_go_unless_quiet(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no patience every job gets a line in a log; none under --quiet, nor from Python."""
+    import shutil
+
+    import specrun
+    from specrun.runtime import telling
+
+    monkeypatch.setattr(telling, "PATIENCE", 0.0)
+    monkeypatch.setattr(telling, "PAUSE", 0.0)
+
+    def forget() -> None:
+        for path in (folder / "cache", folder / "runs"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    evaluated = ["--set", "evaluation={metrics: [mrr@10]}"]
+    assert main(["compile", "spec.yaml", *evaluated]) == 0
+    said = capsys.readouterr().err
+    for job in ("reading data, bytes", "training the tokenizer, texts read", "tokenising, texts"):
+        assert job in said
+    forget()
+    assert main(["run", "plan.json"]) == 0
+    said = capsys.readouterr().err
+    for job in ("reading data, bytes", "tokenising, texts", "evaluating, texts"):
+        assert job in said
+    (folder / "texts.txt").write_text("one\ntwo\n")
+    assert main(["encode", "runs/tiny", "texts.txt"]) == 0
+    assert "encoding, texts 2/2" in capsys.readouterr().err
+    assert main(["encode", "runs/tiny", "texts.txt", "--quiet"]) == 0
+    forget()
+    assert main(["compile", "spec.yaml", "--quiet", *evaluated]) == 0
+    assert main(["run", "plan.json", "--quiet"]) == 0
+    forget()
+    specrun.run(specrun.compile("spec.yaml"))
+    assert capsys.readouterr() == ("", "")
+    assert main(["report", "runs/tiny"]) == 0
+    assert capsys.readouterr().out.strip() == "runs/tiny/report.html"
+
+
 def test_the_same_spec_gives_the_same_bytes(folder: Path) -> None:
     assert main(["compile", "spec.yaml", "-o", "a.json", "--quiet"]) == 0
     assert main(["compile", "spec.yaml", "-o", "b.json", "--quiet"]) == 0
@@ -172,9 +212,9 @@ def test_measure_writes_beside_the_plan_and_refuses_what_xla_says_is_too_large(
 
     assert main(["run", "a.json"]) == 0
     assert "by XLA" in capsys.readouterr().out
-    cost = json.loads((folder / "runs/tiny/result.json").read_text())["cost"]
-    assert cost["memory"]["xla_bytes"] == found["peak_bytes"]
-    assert cost["rate"]["steps_per_second"] > 0
+    result = json.loads((folder / "runs/tiny/result.json").read_text())
+    assert result["foretold"]["xla_bytes"] == found["peak_bytes"]
+    assert result["speed"]["steps_per_second"] > 0
 
     limit = found["peak_bytes"] / 2**30 / 0.9
     estimate = read_plan("a.json").cost.peak_bytes

@@ -322,6 +322,7 @@ def _base(model: ModelPlan, losses: tuple[InfoNCE, ...], segments: tuple[Segment
             early_stopping=None,
         ),
         checkpoint=CheckpointPlan(after=(total,), keep=2),
+        tracking=(),
         hardware=HardwarePlan(
             platform="cpu", devices=1, deterministic=True, max_memory_gb=None, memory_margin=0.1
         ),

@@ -9,7 +9,17 @@ import sys
 import pytest
 
 from specrun.runtime.loop.progress import Live, PlainLines, Reporter, Silent, make_reporter
+from specrun.runtime.loop.speed import Memory, Speed
 from tests.runtime.plans import make_plan
+
+SPEED = Speed(
+    steps_per_second=2.5,
+    rows_per_second=1280.0,
+    mean=2.25,
+    left=125.0,
+    memory=Memory(kind="device", bytes=3 << 29, peak_bytes=1 << 31),
+)
+TOLD = "2.5 steps/s  1,280 rows/s  left 2:05  device 1.5 GiB (peak 2.0 GiB)"
 
 
 class Terminal(io.StringIO):
@@ -25,7 +35,7 @@ class Gone(io.StringIO):
 def tell(reporter: Reporter) -> None:
     reporter.start(dataclasses.replace(make_plan(), name="tiny [/b]"), 1)
     for step in (2, 3, 4):
-        reporter.training(step, {"loss": 1 / step, "learning_rate": 1e-4})
+        reporter.training(step, {"loss": 1 / step, "learning_rate": 1e-4}, SPEED)
     reporter.evaluation(4, {"mrr@10": 0.5}, True)
     reporter.note("a note with [brackets]")
     reporter.close()
@@ -45,8 +55,8 @@ def test_plain_lines_hold_back_training_but_not_the_last_step(monkeypatch: pytes
     tell(PlainLines(pause=3600))
     assert stream.getvalue().splitlines() == [
         "tiny [/b]: 4 steps, from step 1",
-        "step 2/4  loss 0.5  learning_rate 0.0001",
-        "step 4/4  loss 0.25  learning_rate 0.0001",
+        f"step 2/4  loss 0.5  learning_rate 0.0001  {TOLD}",
+        f"step 4/4  loss 0.25  learning_rate 0.0001  {TOLD}",
         "step 4/4  mrr@10 0.5  (best)",
         "a note with [brackets]",
     ]
@@ -55,10 +65,18 @@ def test_plain_lines_hold_back_training_but_not_the_last_step(monkeypatch: pytes
 def test_a_terminal_gets_a_bar_and_lines(monkeypatch: pytest.MonkeyPatch):
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "200")
     tell(Live())
     shown = stream.getvalue()
-    for text in ("4/4", "tiny [/b]", "loss 0.25", "mrr@10 0.5", "(best)", "a note with [brackets]"):
+    for text in (
+        "4/4",
+        "tiny [/b]",
+        "loss 0.25",
+        "mrr@10 0.5",
+        "(best)",
+        "a note with [brackets]",
+        TOLD,
+    ):
         assert text in shown
 
 

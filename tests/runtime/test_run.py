@@ -98,16 +98,66 @@ def test_a_run_leaves_what_scripts_rely_on(work: Path, whole: RunResult):
     assert written["best"]["value"] >= written["metrics"]["mrr@10"]
     assert written["stopped_early"] is False
     assert written["device"]["platform"] == "cpu"
-    memory, rate = written["cost"]["memory"], written["cost"]["rate"]
-    assert memory["of"] == "process"
-    assert memory["peak_bytes"] > memory["estimate_bytes"] == plan.cost.peak_bytes > 0
-    assert rate["rows_per_second"] > rate["steps_per_second"] > 0
+    speed, foretold = written["speed"], written["foretold"]
+    assert speed["memory"] == "process"
+    assert speed["peak_bytes"] > foretold["estimate_bytes"] == plan.cost.peak_bytes > 0
+    assert speed["rows_per_second"] > speed["steps_per_second"] > 0
     assert written["times"]["total"] > 0
     manifest = read_manifest(whole.folder / "final")
     assert manifest
     assert manifest["parameters_sha256"] == written["parameters_sha256"]
     assert manifest["leaves"].keys() == {p.path for p in plan.model.parameters}
     assert read_plan(whole.folder / "plan.json") == plan
+
+
+def test_a_run_leaves_a_report_cards_and_its_worst_queries(work: Path, whole: RunResult):
+    report = (whole.folder / "report.html").read_text()
+    best = whole.best
+    assert best
+    assert f"<b>{best['value']:.4f}</b> mrr@10 after step {best['step']}" in report
+    assert f"finished: {whole.steps} steps" in report
+    worst = json.loads((whole.folder / "best/worst.json").read_text())
+    assert worst["step"] == best["step"]
+    ranks = [w["rank"] for w in worst["worst"]]
+    assert len(ranks) == 10
+    assert ranks == sorted(ranks, reverse=True)
+    assert max(ranks) <= worst["candidates"]
+    for name, step in (("best", best["step"]), ("final", whole.steps)):
+        card = (whole.folder / name / "README.md").read_text()
+        assert f"These are the {name} parameters, those after step {step} of" in card
+        assert plan_digest(made(work)) in card
+    assert f"| mrr@10 | {best['value']:.4f} |" in (whole.folder / "best/README.md").read_text()
+
+
+def test_rates_go_to_times_and_the_result(work: Path, whole: RunResult):
+    rows = [json.loads(line) for line in (whole.folder / "times.jsonl").read_text().splitlines()]
+    logged = [row["step"] for row in rows]
+    trained = (whole.folder / "metrics.jsonl").read_text().splitlines()
+    assert logged == [r["step"] for r in map(json.loads, trained) if r["kind"] == "training"]
+    assert all(row["steps_per_second"] > 0 and row["bytes"] > 1 << 20 for row in rows)
+    assert {row["memory"] for row in rows} == {"process"}
+    speed = json.loads((whole.folder / "result.json").read_text())["speed"]
+    assert speed["steps_per_second"] > 0
+    assert speed["rows_per_second"] <= 16 * speed["steps_per_second"] * 1.001
+    assert speed["peak_bytes"] >= max(row["bytes"] for row in rows[:1])
+
+
+def test_an_interrupted_run_leaves_a_report_too(work: Path, monkeypatch: pytest.MonkeyPatch):
+    plan = made(work)
+    interrupted(plan, 17, monkeypatch)
+    report = Path("run/report.html").read_text()
+    assert f"not finished: step 17 of {plan.train.total_steps}" in report
+    run(plan)
+    assert "finished: " in Path("run/report.html").read_text()
+
+
+def test_a_report_that_cannot_be_written_loses_no_run(
+    work: Path, whole: RunResult, capsys: pytest.CaptureFixture[str]
+):
+    Path("run/report.html").mkdir(parents=True)
+    found = run(made(work), quiet=False)
+    assert found.parameters_sha256 == whole.parameters_sha256
+    assert "report.html could not be written" in capsys.readouterr().err
 
 
 def test_metrics_jsonl_has_every_row_in_order_and_no_times(work: Path, whole: RunResult):

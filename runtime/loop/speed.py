@@ -1,0 +1,108 @@
+"""How fast a run goes and what memory it takes: for people and times.jsonl, never for metrics.jsonl."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STATUS = Path("/proc/self/statm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """``kind`` is ``device``, or ``process`` where the platform counts none: the resident set then."""
+
+    kind: str
+    bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Of this process alone. A row is a pair of query and positive; padding rows do not count.
+
+    ``steps_per_second`` is that since the last report, ``mean`` over all steps of this process, both
+    without the time of evaluations, checkpoints and the first compilation. ``left`` is in seconds,
+    with evaluations and checkpoints as they were so far.
+    """
+
+    steps_per_second: float
+    rows_per_second: float
+    mean: float
+    left: float
+    memory: Memory
+
+
+class Pace:
+    """Measures a process's steps. Time counts as training unless it is named otherwise by ``spent``."""
+
+    def __init__(self, step: int, total: int, clock: Callable[[], float] = time.monotonic):
+        self._first, self._total, self._clock = step, total, clock
+        self._begun: float | None = None
+        self._elsewhere = 0.0
+        self._last = (step, 0.0)
+
+    def begin(self) -> None:
+        """The first step was started, so it is compiled: the time counts from now."""
+        if self._begun is None:
+            self._begun = self._clock()
+
+    def spent(self, seconds: float) -> None:
+        """So many seconds went into something that is no training."""
+        if self._begun is not None:
+            self._elsewhere += seconds
+
+    def at(self, step: int, rows_per_step: float, memory: Memory) -> Speed:
+        """The speed when ``step`` steps are finished, and the start of the next interval."""
+        whole = 0.0 if self._begun is None else self._clock() - self._begun
+        training = whole - self._elsewhere
+        last_step, last_training = self._last
+        now = _rate(step - last_step, training - last_training)
+        mean = _rate(step - self._first, training)
+        self._last = (step, training)
+        each = whole / max(step - self._first, 1)
+        return Speed(
+            steps_per_second=now,
+            rows_per_second=now * rows_per_step,
+            mean=mean,
+            left=each * (self._total - step),
+            memory=memory,
+        )
+
+    def mean(self, step: int) -> float | None:
+        """Steps per second of this process; None when it made no step."""
+        if self._begun is None or step <= self._first:
+            return None
+        return _rate(step - self._first, self._clock() - self._begun - self._elsewhere)
+
+
+def memory_of(device: Any) -> Memory:
+    """Bytes in use and their peak: on the device where it counts them, else of this process."""
+    stats = device.memory_stats()
+    if stats and "bytes_in_use" in stats:
+        used = int(stats["bytes_in_use"])
+        return Memory(
+            kind="device", bytes=used, peak_bytes=int(stats.get("peak_bytes_in_use", used))
+        )
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    now = _resident(peak)
+    return Memory(kind="process", bytes=now, peak_bytes=max(now, peak))
+
+
+def _resident(peak: int) -> int:
+    """The resident set now; its peak where the system does not tell."""
+    try:
+        return int(STATUS.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return peak
+
+
+def _rate(count: int, seconds: float) -> float:
+    return count / seconds if seconds > 0 else 0.0

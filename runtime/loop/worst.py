@@ -1,0 +1,110 @@
+"""The held-out queries whose right answer ranks worst, and what was found instead."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from specrun.runtime.data.rows import Split
+from specrun.runtime.loop.embed import normalised
+from specrun.runtime.loop.evaluate import Measured
+
+SHOWN = 10
+"""Queries kept."""
+
+FOUND = 3
+"""Candidates named for each."""
+
+CHARACTERS = 600
+"""Of a text that are kept."""
+
+BLOCK = 2048
+
+
+def worst_of(measured: Measured, split: Split, step: int) -> str:
+    """The text of worst.json: after ``step`` steps, at the whole width, the worst ranks first.
+
+    A rank is 1 plus the number of candidates that score above the query's best right answer (or as
+    high with a larger number, as the metrics rank). ``found`` holds the best wrong candidates.
+    """
+    queries = normalised(measured.queries, measured.width)
+    candidates = normalised(measured.candidates, measured.width)
+    ranks = _ranks(queries, candidates, measured.pairs.relevant)
+    order = np.argsort(-ranks, kind="stable")[:SHOWN]
+    worst = [_one(int(i), int(ranks[i]), queries, candidates, measured, split) for i in order]
+    facts = {
+        "step": step,
+        "width": measured.width,
+        "queries": len(queries),
+        "candidates": len(candidates),
+        "worst": worst,
+    }
+    return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _ranks(
+    queries: np.ndarray, candidates: np.ndarray, relevant: tuple[tuple[int, ...], ...]
+) -> np.ndarray:
+    """The rank of each query's best right answer, blockwise. int64 [N]"""
+    found = np.ones(len(queries), np.int64)
+    for first in range(0, len(queries), BLOCK):
+        rows = queries[first : first + BLOCK]
+        own = [
+            _own(q, candidates, wanted) for q, wanted in zip(rows, relevant[first:], strict=False)
+        ]
+        best = np.array([c for c, _ in own])[:, None]
+        score = np.array([s for _, s in own], np.float32)[:, None]
+        for start in range(0, len(candidates), BLOCK):
+            scores = rows @ candidates[start : start + BLOCK].T  # [n, m]
+            numbers = np.arange(start, start + scores.shape[1])
+            ahead = (scores > score) | ((scores == score) & (numbers > best))
+            found[first : first + BLOCK] += np.count_nonzero(ahead & (numbers != best), axis=1)
+    return found
+
+
+def _own(
+    query: np.ndarray, candidates: np.ndarray, wanted: tuple[int, ...]
+) -> tuple[int, np.float32]:
+    """The best right answer of a query, and its score."""
+    scores = candidates[list(wanted)] @ query
+    return max(zip(wanted, scores, strict=True), key=lambda pair: (pair[1], pair[0]))
+
+
+def _one(
+    index: int,
+    rank: int,
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    measured: Measured,
+    split: Split,
+) -> dict[str, Any]:
+    pairs = measured.pairs
+    scores = candidates @ queries[index]
+    right = set(pairs.relevant[index])
+    order = len(scores) - 1 - np.argsort(-scores[::-1], kind="stable")
+    wrong = [int(c) for c in order[: FOUND + len(right)] if int(c) not in right][:FOUND]
+    row = int(pairs.queries[index])
+    best = max(pairs.relevant[index], key=lambda c: (scores[c], c))
+    return {
+        "query": _cut(split.queries[row]),
+        "place": split.places[row],
+        "rank": rank,
+        "expected": _candidate(best, scores, measured, split),
+        "found": [_candidate(c, scores, measured, split) for c in wrong],
+    }
+
+
+def _candidate(index: int, scores: np.ndarray, measured: Measured, split: Split) -> dict[str, Any]:
+    row = int(measured.pairs.candidates[index])
+    return {
+        "text": _cut(split.positives[row]),
+        "place": split.places[row],
+        "name": split.names[row],
+        "score": round(float(scores[index]), 4),
+    }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CHARACTERS else text[: CHARACTERS - 1] + "…"

@@ -1,0 +1,133 @@
+"""The model card beside saved parameters: README.md in Hugging Face's form, from the plan and the result alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from specrun.runtime.report.facts import inputs, plan_facts
+from specrun.spec.plan.file import identity, plan_digest
+from specrun.spec.plan.plan import Plan
+
+TAGS = ("specrun", "sentence-similarity", "feature-extraction")
+
+
+def model_card(plan: Plan, facts: Mapping[str, Any]) -> str:
+    """The text of README.md. It holds no time, so the same run gives the same card.
+
+    ``facts``: ``step`` steps finished; ``metrics`` by name; ``parameters``, the folder's name
+    (``best`` or ``final``); ``device`` with platform, kind and count.
+    """
+    parts = [
+        _front_matter(plan),
+        f"# {_text(plan.name)}",
+        _what(plan, facts),
+        _use(plan, facts),
+        _section("Training", _table(("", ""), plan_facts(plan))),
+        _section("Metrics", _metrics(facts)),
+        _section("Data", _inputs(plan)),
+        _section("Provenance", _table(("", ""), _provenance(plan, facts))),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(plan: Plan) -> str:
+    lines = ["---", "library_name: specrun", "pipeline_tag: sentence-similarity", "tags:"]
+    lines += [f"- {tag}" for tag in TAGS]
+    if plan.model.lora is not None:
+        lines.append("- lora")
+    if plan.model.weights is not None:
+        # A quoted JSON string is a YAML string too.
+        lines.append(f"base_model: {json.dumps(_base(plan), ensure_ascii=False)}")
+    return "\n".join([*lines, "---"])
+
+
+def _base(plan: Plan) -> str:
+    """The name that the spec gave, where it is one; else the name of the directory."""
+    given = next((v.value for v in plan.values if v.path == "model.name_or_path"), None)
+    assert plan.model.weights is not None
+    directory = Path(plan.model.weights.directory).name
+    named = isinstance(given, str) and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", given)
+    return str(given) if named else directory
+
+
+def _what(plan: Plan, facts: Mapping[str, Any]) -> str:
+    model = plan.model
+    start = f"fine-tuned from {_text(_base(plan))}" if model.weights else "trained from scratch"
+    widths = plan.matryoshka.dims if plan.matryoshka else (model.embedding_dim,)
+    width = f"{model.embedding_dim} numbers"
+    if len(widths) > 1 or widths[0] != model.embedding_dim:
+        width += f" (trained to be cut to {', '.join(map(str, sorted(widths, reverse=True)))})"
+    return (
+        f"A text encoder ({model.config.kind}), {start}. It maps a text to {width}; the nearer two "
+        f"texts are in meaning, the larger their cosine. These are the {facts['parameters']} "
+        f"parameters, those after step {facts['step']:,} of {plan.train.total_steps:,}."
+    )
+
+
+def _use(plan: Plan, facts: Mapping[str, Any]) -> str:
+    folder = json.dumps(plan.output_dir, ensure_ascii=False)
+    code = (
+        "```python\n"
+        "from specrun import Predictor\n"
+        f'vectors = Predictor({folder}, which="{facts["parameters"]}").encode_text(["a text", "another"])\n'
+        "```"
+    )
+    return _section("Use", code)
+
+
+def _metrics(facts: Mapping[str, Any]) -> str:
+    return _table(("metric", "value"), [(n, f"{v:.4f}") for n, v in facts["metrics"].items()])
+
+
+def _inputs(plan: Plan) -> str:
+    rows = [(i.role, Path(i.path).name, f"{i.bytes:,}", i.digest) for i in inputs(plan)]
+    return _table(("input", "name", "bytes", "digest"), rows)
+
+
+def _provenance(plan: Plan, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    device = facts["device"]
+    return [
+        ("plan", plan_digest(plan)),
+        ("identity", identity(plan)),
+        ("rows", plan.data.scan.rows_digest),
+        ("tokenizer", plan.tokenizer.digest),
+        ("specrun", plan.specrun_version),
+        *versions(),
+        ("device", f"{device['count']} × {device['kind']} ({device['platform']})"),
+    ]
+
+
+def versions() -> list[tuple[str, str]]:
+    """The libraries that shape numbers, as they are installed here."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found: list[tuple[str, str]] = []
+    for name in ("jax", "flax", "optax", "numpy", "tokenizers"):
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}" if body else ""
+
+
+def _table(head: tuple[str, ...], rows: Any) -> str:
+    lines = [_row(head), _row(("---",) * len(head)), *(_row(map(_text, row)) for row in rows)]
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _row(cells: Any) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _text(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no HTML, no new line."""
+    escaped = re.sub(r"([\\`*_\[\]<>|#~!&])", r"\\\1", " ".join(str(text).split()))
+    return escaped.replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")

@@ -1,0 +1,149 @@
+"""A plan in words, for the report and the model card: made of the plan alone, whatever its kinds are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from specrun.runtime.telling import size
+from specrun.spec.codec import to_plain
+from specrun.spec.plan.data import Input, TokenizerFile
+from specrun.spec.plan.plan import Plan
+
+Facts = list[tuple[str, str]]
+
+
+def plan_facts(plan: Plan) -> Facts:
+    """What the run does, a line each."""
+    return [
+        ("Length", f"{plan.train.total_steps:,} steps, seed {plan.seed}"),
+        ("Model", _model(plan)),
+        *([("Adapters", _adapters(plan))] if plan.model.lora else []),
+        ("Data", _data(plan)),
+        ("Tokenizer", _tokenizer(plan)),
+        ("Losses", losses(plan)),
+        *([("Matryoshka", _matryoshka(plan))] if plan.matryoshka else []),
+        ("Batches", _batches(plan)),
+        ("Optimizer", described(plan.optimizer)),
+        *[(f"Stage {s.stage}", stage(plan, i)) for i, s in enumerate(plan.segments)],
+        ("Evaluation", _evaluation(plan)),
+        ("Precision", described(plan.precision)),
+        ("Estimated cost", _cost(plan)),
+    ]
+
+
+def losses(plan: Plan) -> str:
+    """Every loss with its settings."""
+    return "; ".join(described(loss) for loss in plan.losses)
+
+
+def stage(plan: Plan, index: int) -> str:
+    """One segment in words."""
+    s = plan.segments[index]
+    weights = ", ".join(f"{name} × {weight:g}" for name, weight in s.loss_weights.items())
+    scale = f", rate × {s.learning_rate_scale:g}" if s.learning_rate_scale != 1 else ""
+    chosen = ""
+    if s.selection is not None:
+        low, high = s.selection.minimum, s.selection.maximum
+        ends = ("−∞" if low is None else f"{low:g}", "∞" if high is None else f"{high:g}")
+        chosen = f" with {s.selection.field} in [{ends[0]}, {ends[1]}]"
+    reset = ", optimizer reset" if s.reset_optimizer else ""
+    return (
+        f"steps {s.first_step:,} to {s.stop_step:,}, {s.rows:,} rows{chosen}; {weights}; "
+        f"{described(s.schedule)}{scale}{reset}"
+    )
+
+
+def described(part: Any) -> str:
+    """``kind (key value, ...)`` of any part of a plan; what is null or empty is left out."""
+    plain = to_plain(part)
+    head = plain.pop("kind", "")
+    if plain.get("name") == head:
+        del plain["name"]
+    body = ", ".join(f"{k.replace('_', ' ')} {_value(v)}" for k, v in plain.items() if _told(v))
+    return f"{head} ({body})" if head and body else head or body
+
+
+def inputs(plan: Plan) -> list[Input]:
+    """Every file that shaped the plan."""
+    weights = plan.model.weights.files if plan.model.weights else ()
+    return [*plan.data.scan.inputs, *weights]
+
+
+def _told(value: Any) -> bool:
+    return value is not None and value != [] and value != {}
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return ", ".join(_value(v) for v in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_value(v)}" for k, v in value.items() if _told(v))
+    return str(value)
+
+
+def _model(plan: Plan) -> str:
+    model = plan.model
+    return (
+        f"{model.config.kind}, {model.config.num_hidden_layers} layers, embedding {model.embedding_dim}; "
+        f"{model.total_parameters:,} parameters, {model.trainable_parameters:,} trained"
+    )
+
+
+def _adapters(plan: Plan) -> str:
+    lora = plan.model.lora
+    assert lora is not None
+    return f"LoRA, rank {lora.rank}, scale {lora.scale:g}, dropout {lora.dropout:g}, on {len(lora.matches)} linear layers"
+
+
+def _data(plan: Plan) -> str:
+    scan = plan.data.scan
+    left_out = scan.duplicates + scan.dropped_by_split + sum(b.count for b in scan.bad)
+    return (
+        f"{plan.data.source.kind}: {scan.rows_read:,} rows read, {scan.training_rows:,} trained on, "
+        f"{scan.validation_rows:,} held out, {left_out:,} left out"
+    )
+
+
+def _tokenizer(plan: Plan) -> str:
+    tokenizer = plan.tokenizer
+    how = "from a file" if isinstance(tokenizer.source, TokenizerFile) else "trained on the rows"
+    return (
+        f"{tokenizer.vocab_size:,} ids, {how}; at most {plan.data.max_query_length} query and "
+        f"{plan.data.max_positive_length} positive tokens"
+    )
+
+
+def _matryoshka(plan: Plan) -> str:
+    part = plan.matryoshka
+    assert part is not None
+    pairs = ", ".join(f"{d} × {w:g}" for d, w in zip(part.dims, part.weights, strict=True))
+    return f"{part.reduce} over widths {pairs}"
+
+
+def _batches(plan: Plan) -> str:
+    train = plan.train
+    more = f" × {train.accumulation_steps}" if train.accumulation_steps > 1 else ""
+    chunks = (
+        f", encoded {train.micro_batch_size} at a time"
+        if train.micro_batch_size != train.batch_size
+        else ""
+    )
+    padded = ", ".join("/".join(map(str, lengths)) for lengths in train.buckets)
+    return f"{train.batch_size} rows{more}{chunks}, padded to {padded}"
+
+
+def _evaluation(plan: Plan) -> str:
+    policy = plan.evaluation
+    if policy is None:
+        return "none"
+    stopping = policy.early_stopping
+    early = f"; stops after {stopping.patience} without improvement" if stopping else ""
+    return f"{len(policy.after)} times: {', '.join(policy.metrics)}; best by {policy.select_best}{early}"
+
+
+def _cost(plan: Plan) -> str:
+    return f"{size(plan.cost.peak_bytes)}, {plan.cost.total_flops:.3g} FLOP, by arithmetic"
