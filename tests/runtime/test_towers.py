@@ -145,17 +145,22 @@ def lively(params: Any) -> Any:
 @pytest.mark.parametrize(
     ("lora", "train"),
     [
-        (False, {}),
-        (True, {}),
-        (False, {"micro_batch_size": 2}),
-        (False, {"accumulation_steps": 2, "gradient_checkpointing": True}),
+        pytest.param(True, {}, id="LoRA"),  # which trains everything, adapters and all
+        pytest.param(False, {}, id="plain", marks=pytest.mark.slow),
+        pytest.param(False, {"micro_batch_size": 2}, id="chunked", marks=pytest.mark.slow),
+        pytest.param(
+            False,
+            {"accumulation_steps": 2, "gradient_checkpointing": True},
+            id="accumulated",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["plain", "LoRA", "chunked", "accumulated"],
 )
 def test_the_shared_gradient_is_the_sum_of_the_towers(lora: bool, train: dict[str, Any]):
     """Dropout is on: a row's keys depend on its side, and not on the towers."""
     losses = (make_infonce(train_temperature=True),)
-    shared = make_model(make_config(), lora=make_lora() if lora else None, losses=losses)
+    config = make_config(attention_probs_dropout_prob=0.0)
+    shared = make_model(config, lora=make_lora() if lora else None, losses=losses)
     params = lively(initial_parameters(shared, 7))
     loss, whole = gradient(plan_of(shared, train=train), params)
     again, parts = gradient(plan_of(separate(shared), train=train), twice(params))
