@@ -13,9 +13,11 @@ import pytest
 from specrun.runtime import trees
 from specrun.runtime.adapters import lora as adapters
 from specrun.runtime.adapters.peft import read_adapter, write_adapter
+from specrun.runtime.losses import table as losses
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
 from specrun.runtime.models.towers import tower
 from specrun.runtime.program.control import control_at
+from specrun.runtime.program.gradients import Objective, loss_and_gradient, step_key
 from specrun.runtime.program.program import build_program
 from specrun.spec.plan.model import SIDES, ModelPlan
 from specrun.spec.plan.plan import Plan
@@ -113,10 +115,9 @@ def test_a_tower_is_a_plan_of_its_own():
 
 
 def plan_of(model: ModelPlan, **changes: Any) -> Plan:
-    losses = (make_infonce(train_temperature=True),)
     return make_plan(
         model=model,
-        losses=losses,
+        losses=(make_infonce(train_temperature=True),),
         matryoshka=MatryoshkaPlan(dims=(16, 8), weights=(1.0, 0.5), reduce="sum"),
         optimizer={"max_grad_norm": 0.0},
         **changes,
@@ -124,15 +125,21 @@ def plan_of(model: ModelPlan, **changes: Any) -> Plan:
 
 
 def gradient(plan: Plan, params: Any) -> tuple[float, dict[str, np.ndarray]]:
-    """Loss and gradient of the first step from ``params``: AdamW's first moment is (1 − β₁) times it."""
-    program = build_program(plan)
-    state = program.init(plan.seed)
-    own = {"losses": state["frozen"]["losses"]}
-    state = program.enter(0, {**state, "frozen": {**jax.tree.map(jax.numpy.array, params), **own}})
-    state, metrics = program.step(state, make_batch(plan), control_at(plan, 0))
-    share = 1.0 - plan.optimizer.beta1
-    moments = trees.flatten(state["optimizer"]["first"])
-    return float(metrics["loss"]), {p: np.asarray(x) / share for p, x in moments.items()}
+    """Loss and gradient of the first step from ``params``."""
+    encoder = build_encoder(plan.model, remat=plan.train.gradient_checkpointing)
+
+    def encode(parameters: Any, *rows: Any, side: Any) -> Any:
+        own = {name: part for name, part in parameters.items() if name != "losses"}
+        return encoder.encode(own, *rows, side=side)
+
+    chunks = plan.train.batch_size // plan.train.micro_batch_size
+    objective = Objective(encode, losses.terms(plan), chunks)
+    batch, weights = make_batch(plan), control_at(plan, 0)["loss_weights"]
+    key = step_key(plan.seed, np.uint32(0), np.int32(0))
+    value, slopes = jax.jit(lambda p: loss_and_gradient(objective, p, {}, batch, weights, key))(
+        {**params, **trees.unflatten(losses.initial_parameters(plan))}
+    )
+    return float(value.loss), {p: np.asarray(x) for p, x in trees.flatten(slopes).items()}
 
 
 def lively(params: Any) -> Any:
@@ -145,17 +152,22 @@ def lively(params: Any) -> Any:
 @pytest.mark.parametrize(
     ("lora", "train"),
     [
-        (False, {}),
-        (True, {}),
-        (False, {"micro_batch_size": 2}),
-        (False, {"accumulation_steps": 2, "gradient_checkpointing": True}),
+        pytest.param(True, {}, id="LoRA"),  # which trains everything, adapters and all
+        pytest.param(False, {}, id="plain", marks=pytest.mark.slow),
+        pytest.param(False, {"micro_batch_size": 2}, id="chunked", marks=pytest.mark.slow),
+        pytest.param(
+            False,
+            {"accumulation_steps": 2, "gradient_checkpointing": True},
+            id="accumulated",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["plain", "LoRA", "chunked", "accumulated"],
 )
 def test_the_shared_gradient_is_the_sum_of_the_towers(lora: bool, train: dict[str, Any]):
     """Dropout is on: a row's keys depend on its side, and not on the towers."""
-    losses = (make_infonce(train_temperature=True),)
-    shared = make_model(make_config(), lora=make_lora() if lora else None, losses=losses)
+    terms = (make_infonce(train_temperature=True),)
+    config = make_config(num_hidden_layers=1, attention_probs_dropout_prob=0.0)
+    shared = make_model(config, lora=make_lora(config) if lora else None, losses=terms)
     params = lively(initial_parameters(shared, 7))
     loss, whole = gradient(plan_of(shared, train=train), params)
     again, parts = gradient(plan_of(separate(shared), train=train), twice(params))
@@ -172,10 +184,9 @@ def test_the_shared_gradient_is_the_sum_of_the_towers(lora: bool, train: dict[st
 
 
 def test_a_frozen_tower_stays_as_it_is():
-    losses = (make_infonce(),)
-    model = separate(make_model(losses=losses))
+    model = separate(make_model(make_config(num_hidden_layers=0)))
     trained = tuple(p.path for p in model.parameters if p.path.startswith("query."))
-    plan = make_plan(model=model, losses=losses, segments=(make_segment(model, trained=trained),))
+    plan = make_plan(model=model, segments=(make_segment(model, trained=trained),))
     program = build_program(plan)
     start = program.init(plan.seed)
     before = jax.tree.map(np.array, start["frozen"])
