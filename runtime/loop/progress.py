@@ -114,7 +114,7 @@ class Live(Silent):
 
     def training(self, step: int, values: Mapping[str, float], speed: Speed) -> None:
         super().training(step, values, speed)
-        text = f"{_values(values)}  {_speed(speed)}"
+        text = f"{_speed(speed)}  {_values(values)}"  # the end is cut on a narrow terminal
         self._bar.update(self._task, completed=step, values=text)
 
     def evaluation(self, step: int, values: Mapping[str, float], best: bool) -> None:
