@@ -94,12 +94,14 @@ class Live(Silent):
         super().__init__(on_progress)
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.table import Column
 
+        rest: dict[str, Any] = {"ratio": 1, "no_wrap": True, "overflow": "ellipsis"}
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[values]}", markup=False),
+            TextColumn("{task.fields[values]}", markup=False, table_column=Column(**rest)),
             console=Console(stderr=True),
             expand=True,
         )
@@ -114,7 +116,7 @@ class Live(Silent):
 
     def training(self, step: int, values: Mapping[str, float], speed: Speed) -> None:
         super().training(step, values, speed)
-        text = f"{_values(values)}  {_speed(speed)}"
+        text = f"{_speed(speed)}  {_values(values)}"  # the end is cut on a narrow terminal
         self._bar.update(self._task, completed=step, values=text)
 
     def evaluation(self, step: int, values: Mapping[str, float], best: bool) -> None:
