@@ -872,7 +872,12 @@ class WandbTracking:
 
     kind: Annotated[Literal["wandb"], Fact(doc="A run of Weights & Biases.")] = "wandb"
     project: Annotated[
-        str, Fact(doc="Project that the run belongs to.", pattern=r"^[^/\\#?%:]{1,128}$")
+        str,
+        Fact(
+            doc="Project that the run belongs to.",
+            pattern=r"^[^/\\#?%:]{1,128}$",
+            examples=("search",),
+        ),
     ]
     entity: Annotated[
         str | None, Fact(doc="User or team that owns the project; null is the account's default.")

@@ -16,12 +16,9 @@ pytestmark = pytest.mark.parity
 NOT_USERS = {"model", "self", "kwargs", "modality", "do_not_call"}
 """Parameters that code passes and no one writes into a configuration."""
 
-PENDING_WORDS = {"project"}
-"""Words of ``tracking``, which another part of the same release adds."""
-
 
 def unknown(names: set[str]) -> set[str]:
-    own = set(homes_of(Experiment)) | PENDING_WORDS | NOT_USERS
+    own = set(homes_of(Experiment)) | NOT_USERS
     return {n for n in names - own if known_here(n, ()) is None}
 
 
