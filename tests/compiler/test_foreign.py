@@ -168,9 +168,6 @@ GUIDE_KEYS = {
 """Every key, nested key and argument that the guides document."""
 
 
-"""Words of ``tracking``, which another part of the same release adds."""
-
-
 @pytest.mark.parametrize(
     ("guide", "key"), [(g, k) for g, keys in GUIDE_KEYS.items() for k in keys.split()]
 )
