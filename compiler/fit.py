@@ -124,7 +124,7 @@ def _hint(work: Work, batching: Batching, limit: int, scale: float) -> str:
         )
     if not lines:
         fixed = cost_of(
-            work, replace(batching, rows=1, micro=1, evaluated=min(1, batching.evaluated))
+            work, replace(batching, rows=1, micro=1, tile=1, evaluated=min(1, batching.evaluated))
         )
         lines.append(
             f"no batch is small enough: one row alone needs {gb(peak_of(fixed) * scale)}; "
@@ -214,7 +214,9 @@ def _harsh(base: _Base) -> Iterator[Change]:
         if b.micro < b.rows and micro != b.micro:
             text += f" and train.micro_batch_size: {micro}"
         told = f"{rows - 1} in-batch negatives instead of {b.rows - 1}{meaning}"
-        return base.judge(replace(b, rows=rows, micro=micro, passes=passes), text, told)
+        return base.judge(
+            replace(b, rows=rows, micro=micro, passes=passes, tile=min(b.tile, rows)), text, told
+        )
 
     def accumulated(rows: int) -> Change | None:
         return smaller(rows, b.passes * (b.rows // rows), "")

@@ -30,6 +30,7 @@ from specrun.runtime.program.program import Program, build_program
 from specrun.runtime.program.settings import executable_settings
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.file import plan_digest
+from specrun.spec.plan.model import SIDES, Side
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import Trace
 
@@ -176,13 +177,16 @@ def _encodings(plan: Plan, program: Program) -> list[Figures]:
     state = states.abstract_state(plan, mesh, 0)
     rows = plan.evaluation.batch_size
     where = meshes.first_axis(mesh, rows)
-    limits = {plan.data.max_query_length, plan.data.max_positive_length}
+    limits = (plan.data.max_query_length, plan.data.max_positive_length)
+    sides: dict[int, Side] = {
+        padded_length(limit, limit): side for limit, side in zip(limits, SIDES, strict=True)
+    }
     waiting = _waiting(plan, mesh)
     found: list[Figures] = []
-    for length in sorted({padded_length(limit, limit) for limit in limits}):
+    for length, side in sorted(sides.items()):
         ids = jax.ShapeDtypeStruct((rows, length), jnp.int32, sharding=where)
         mask = jax.ShapeDtypeStruct((rows, length), jnp.bool_, sharding=where)
-        traced = program.encode.trace(state, ids, mask)
+        traced = program.encode.trace(state, ids, mask, side)
         shape = {"rows": rows, "length": length}
         longest = length == max(limits)
         estimate = {"peak_bytes": plan.cost.evaluation_bytes} if longest else {}
@@ -210,7 +214,20 @@ def abstract_batch(plan: Plan, trace: Trace) -> Batch:
         positive_mask=leaf(jnp.bool_, trace.positive_length),
         weight=leaf(jnp.float32),
         row=leaf(jnp.uint32),
+        **_negatives(plan, trace, leaf),
+        label=leaf(jnp.int32) if plan.data.scan.labels else None,
     )
+
+
+def _negatives(plan: Plan, trace: Trace, leaf: Any) -> dict[str, Any]:
+    count = plan.data.scan.negatives
+    if not count:
+        return {}
+    return {
+        "negative_ids": leaf(jnp.int32, count, trace.positive_length),
+        "negative_mask": leaf(jnp.bool_, count, trace.positive_length),
+        "negative_weight": leaf(jnp.float32, count),
+    }
 
 
 def _figures(

@@ -23,12 +23,9 @@ _ARITHMETIC = {
     "integer_pow",
     "square",
 }
-_LOGIC = {"eq", "ne", "lt", "le", "gt", "ge", "and", "or", "xor", "not"}
+_LOGIC = {"eq", "ne", "lt", "le", "gt", "ge", "and", "or", "xor", "not", "shift_right_logical"}
 _ELEMENTWISE = frozenset(_ARITHMETIC | _LOGIC | {"select_n", "convert_element_type"})
 """Primitives that XLA counts as one operation for each number they make."""
-
-_PER_RANDOM_WORD = 56
-"""What XLA counts for 32 random bits of Threefry on a CPU, where its rounds are themselves a loop."""
 
 _REDUCTIONS = frozenset({"reduce_sum", "reduce_max", "reduce_min", "argmax", "cumsum"})
 
@@ -83,8 +80,6 @@ def _own(equation: Any) -> int:
         return math.prod(made.shape)
     if name in _REDUCTIONS:
         return math.prod(equation.invars[0].aval.shape)
-    if name == "random_bits":
-        return _PER_RANDOM_WORD * math.prod(made.shape) * made.dtype.itemsize // 4
     return 0
 
 

@@ -1,28 +1,34 @@
-"""Training step and encoding of MiniLM against sentence-transformers on torch, in turn, in one process.
+"""Training step and encoding of MiniLM against sentence-transformers on torch, in turn, in one run.
 
     python -m tests.benchmarks.bench_torch [--lengths 64,128,256] [--precision float32,bfloat16] [--repeats 9]
 
-Needs the environment of ``make parity``. Both sides take the same weights, batch (32 rows, every token
-valid), InfoNCE at temperature 0.05 with dropout as configured, clipping and AdamW (torch's fused one).
-Prints a line of JSON per case: seconds of each side (median), the ratio ours / theirs as the median of
-the ratios of neighbouring repeats, and its spread. A ratio below 1 is faster than torch.
+Needs the environment of ``make parity``. Each side is a process of its own, so that neither changes the
+other's allocator or threads; they are asked in turn, with a pause in which threads that spin go to sleep.
+Both take the same weights, batch (32 rows, every token valid), InfoNCE at temperature 0.05 with dropout as
+configured, clipping and AdamW (torch's fused one). Prints a line of JSON per case: seconds of each side
+(median), the ratio ours / theirs as the median of the ratios of neighbours, its spread, and the peak
+memory of both processes. A ratio below 1 is faster than torch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 ROWS = 32
+PAUSE = 0.3
 SPEC = """\
 version: 1
 output_dir: run
@@ -51,23 +57,30 @@ def measure(root: Path, length: int, precision: str, repeats: int, train: str) -
     assert spec is not None
     assert spec.origin is not None
     model = Path(spec.origin).parent / "model"
-    ours = _ours(root, model, length, precision, train)
-    theirs = _theirs(model, root, length, precision)
+    (root / "rows.jsonl").write_text(_rows(length))
+    sides = [Side(make, root, model, length, precision, train) for make in (_ours, _theirs)]
     for name in ("train", "encode"):
-        found = compare(ours[name], theirs[name], repeats)
-        print(
-            json.dumps({"case": name, "length": length, "precision": precision, **found}),
-            flush=True,
-        )
+        found = compare(*(partial(side.ask, name) for side in sides), repeats=repeats)
+        peaks = {
+            f"{n}_peak_mb": s.ask("peak") for n, s in zip(("ours", "torch"), sides, strict=True)
+        }
+        case = {"case": name, "length": length, "precision": precision}
+        print(json.dumps(case | found | peaks), flush=True)
+    for side in sides:
+        side.close()
 
 
-def compare(ours: Callable[[], None], theirs: Callable[[], None], repeats: int) -> dict[str, float]:
+def compare(
+    ours: Callable[[], float], theirs: Callable[[], float], repeats: int
+) -> dict[str, float]:
     """Seconds and ratios of two actions done in turn, after one round that is not counted."""
     pairs: list[tuple[float, float]] = []
     for i in range(repeats + 1):
-        first, second = (ours, theirs) if i % 2 else (theirs, ours)
-        a, b = _seconds(first), _seconds(second)
-        pairs.append((a, b) if i % 2 else (b, a))
+        if i % 2:
+            a, b = ours(), theirs()
+        else:
+            b, a = theirs(), ours()
+        pairs.append((a, b))
     ratios = sorted(a / b for a, b in pairs[1:])
     return {
         "ours_s": round(statistics.median(a for a, _ in pairs[1:]), 4),
@@ -75,19 +88,48 @@ def compare(ours: Callable[[], None], theirs: Callable[[], None], repeats: int) 
         "ratio": round(statistics.median(ratios), 3),
         "ratio_low": round(ratios[0], 3),
         "ratio_high": round(ratios[-1], 3),
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
 
 
-def _seconds(action: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+class Side:
+    """A process that does the named actions of ``make(*arguments)`` and says how long each took."""
+
+    def __init__(self, make: Callable[..., dict[str, Callable[[], None]]], *arguments: Any):
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, make, arguments), daemon=True)
+        self._process.start()
+
+    def ask(self, name: str) -> float:
+        """Seconds of an action; of ``peak``, the megabytes that the process took at most."""
+        time.sleep(PAUSE)
+        self._pipe.send(name)
+        return self._pipe.recv()
+
+    def close(self) -> None:
+        self._pipe.send("")
+        self._process.join()
+
+
+def _serve(
+    pipe: Connection, make: Callable[..., dict[str, Callable[[], None]]], arguments: tuple[Any, ...]
+) -> None:
+    actions = make(*arguments)
+    while name := pipe.recv():
+        if name == "peak":
+            pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+            continue
+        start = time.perf_counter()
+        actions[name]()
+        pipe.send(time.perf_counter() - start)
 
 
 def _ours(
     root: Path, model: Path, length: int, precision: str, train: str
 ) -> dict[str, Callable[[], None]]:
+    from specrun.runtime.allocator import keep_freed_memory
+
+    keep_freed_memory()  # as the command ``specrun run`` does
     import jax
 
     from specrun.api import compile
@@ -98,7 +140,6 @@ def _ours(
     from specrun.runtime.program.program import build_program
 
     os.environ["SPECRUN_CACHE"] = str(root / "cache")
-    (root / "rows.jsonl").write_text(_rows(length))
     spec = SPEC.format(
         model=model, rows=root / "rows.jsonl", length=length, precision=precision, train=train
     )
@@ -121,7 +162,10 @@ def _ours(
     return {"train": step, "encode": encode}
 
 
-def _theirs(model: Path, root: Path, length: int, precision: str) -> dict[str, Callable[[], None]]:
+def _theirs(
+    root: Path, model: Path, length: int, precision: str, train: str
+) -> dict[str, Callable[[], None]]:
+    del train
     import torch
     from sentence_transformers import SentenceTransformer, losses
 

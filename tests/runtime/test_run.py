@@ -364,7 +364,7 @@ def test_nan_stops_the_run_and_is_never_saved(work: Path):
     with pytest.raises(RunError) as error:
         run(plan, quiet=True)
     said = re.fullmatch(
-        r"(loss|grad_norm) became (nan|inf) at step (\d+); the last good checkpoint is that of step 15\..*",
+        r"(loss|grad_norm|temperature\.\w+) became (nan|inf) at step (\d+); the last good checkpoint is that of step 15\..*",
         str(error.value),
     )
     assert said
