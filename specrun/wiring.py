@@ -34,6 +34,11 @@ class RuntimeFacts:
             config_input=found.config_input,
         )
 
+    def slow_bfloat16(self, platform: str) -> str:
+        from specrun.runtime.machine import slow_bfloat16
+
+        return slow_bfloat16(platform)
+
     def table(self, config: EncoderConfig) -> tuple[TableRow, ...]:
         from specrun.runtime.models.tables import rows
 

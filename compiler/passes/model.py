@@ -32,6 +32,7 @@ DECAYED = ("kernel", "embedding", "lora_a", "lora_b")
 def configure_model(draft: Draft, context: Context) -> Draft:
     """The encoder's complete configuration, and its parameters row by row."""
     model = draft.spec.model
+    _check_precision(draft, context)
     match model:
         case TextEncoderModel():
             config: EncoderConfig | None = _text_encoder(model, _vocab_size(draft))
@@ -45,6 +46,16 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     _check_dims(draft, config, context)
     rows = _in_towers(context.facts.table(config), model.towers)
     return replace(draft, config=config, rows=rows)
+
+
+def _check_precision(draft: Draft, context: Context) -> None:
+    if draft.spec.precision.compute != "bfloat16":
+        return
+    why = context.facts.slow_bfloat16(draft.spec.hardware.platform)
+    if why:
+        message = f"bfloat16 would be slower than float32 here: {why}"
+        hint = "write float32, or run the plan on a machine with a GPU"
+        context.report.warning("precision.compute", "slow-bfloat16", message, hint=hint)
 
 
 def match_adapters(draft: Draft, context: Context) -> Draft:

@@ -70,6 +70,9 @@ class FakeFacts:
             config_input=Input(role="config", path=str(directory), digest="sha256:0", bytes=1),
         )
 
+    def slow_bfloat16(self, platform: str) -> str:
+        return "" if platform == "gpu" else "it is widened"
+
     def table(self, config: EncoderConfig) -> tuple[TableRow, ...]:
         return tuple(rows(config))
 

@@ -26,12 +26,14 @@ from specrun.spec.experiment import (
     Evaluation,
     Experiment,
     FractionValidation,
+    Hardware,
     InfoNCELoss,
     JsonlData,
     LinearSchedule,
     Lora,
     Matryoshka,
     MaxLength,
+    Precision,
     PythonSourceData,
     Select,
     Stage,
@@ -485,3 +487,15 @@ def test_the_texts_for_people_name_what_matters() -> None:
     assert "losses[0].temperature: 0.05" in diff(plan, other)
     with pytest.raises(InputError, match=r"no 'train\.batchsize'"):
         explain(plan, "train.batchsize")
+
+
+def test_bfloat16_is_warned_of_where_it_would_be_slower() -> None:
+    for compute, platform, expected in (
+        ("bfloat16", "cpu", 1),
+        ("bfloat16", "auto", 1),
+        ("bfloat16", "gpu", 0),
+        ("float32", "cpu", 0),
+    ):
+        parts = {"precision": Precision(compute=compute), "hardware": Hardware(platform=platform)}
+        _, report = draft_of(spec(**parts))
+        assert [code for _, _, code in report.found].count("slow-bfloat16") == expected

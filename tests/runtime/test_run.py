@@ -367,7 +367,7 @@ def test_nan_stops_the_run_and_is_never_saved(work: Path):
         r"(loss|grad_norm|temperature\.\w+) became (nan|inf) at step (\d+); the last good checkpoint is that of step 15\..*",
         str(error.value),
     )
-    assert said
+    assert said, error.value
     step = int(said[3])
     assert second.first_step + 1 < step < second.first_step + 5
     saved = sorted(int(p.name) for p in Path("run/checkpoints").iterdir())
