@@ -8,7 +8,7 @@ import sys
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 """Parameters of glibc's mallopt."""
 
-_KEPT_BYTES = 2**31 - 1
+_NEVER = -1
 _GROWTH_BYTES = 64 << 20
 
 
@@ -27,7 +27,7 @@ def keep_freed_memory() -> bool:
     settings = (
         (_ARENA_MAX, 1),  # other arenas are too small for such a block, and map it all the same
         (_MMAP_MAX, 0),
-        (_TRIM_THRESHOLD, _KEPT_BYTES),
+        (_TRIM_THRESHOLD, _NEVER),
         (_TOP_PAD, _GROWTH_BYTES),
     )
     done = [mallopt(name, value) for name, value in settings]

@@ -99,6 +99,7 @@ def _looped(plan: Plan, program: Program, batches: Batches, root: Path) -> tuple
         program=program,
         batches=batches,
         evaluator=None,
+        held_out=ensure_rows(plan.data).validation,
         checkpoints=Checkpoints(folder.checkpoints, 1),
         best=BestFolder(folder),
         metrics=Lines(folder.metrics),
