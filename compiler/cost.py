@@ -8,46 +8,46 @@ is fitted: ``tests/runtime/test_aot.py`` and ``tests/slow/test_cost.py`` compare
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from specrun.spec.plan.model import SIDES, EncoderConfig, Group, Parameter, tower_of
+from specrun.spec.plan.model import EncoderConfig, Group, Parameter, Side, tower_of
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import CostPlan, Trace, TraceCost
 
 FLOAT = 4
 ADAM_MOMENTS = 2
-NUMBER_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2}
-"""Bytes of an activation by ``precision.compute``; weights and what the optimizer keeps are float32."""
+NUMBER_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 4}
+"""Bytes of an activation by ``precision.compute``. Under bfloat16 too: norms and scores are float32 there, and a CPU
+widens the rest, so this is an upper bound."""
 
 PRODUCTS: Mapping[str, int] = {
-    "swiglu": 5,
+    "swiglu": 3,
     "gelu_new": 5,
     "gelu_pytorch_tanh": 5,
-    "gelu": 3,
-    "gelu_python": 3,
+    "gelu": 1,
+    "gelu_python": 1,
     "silu": 3,
     "swish": 3,
     "relu": 0,
 }
 """Numbers of the feed-forward's width kept besides the input of its last layer; ReLU keeps a mask."""
 
-SCORES_KEPT = 3
-"""Score matrices [B, B] alive for each width: the scores, their exponentials, and the slope."""
+SCORES_OF_A_WIDTH = 2
+"""Score matrices [B, B] alive for each width of each loss, and one more in all: scores, exponentials, slopes."""
 
 # Shares of a layer's residuals in flight beside those kept, fitted to XLA's figures on a CPU.
 FORWARD = 0.4
-FROZEN = 0.75
+FROZEN = 1.0
 LOOP = 1.0
 UNROLLED = 0.6
 NO_LOOP = 0.4
 AGAIN = 1.6
 AGAIN_UNROLLED = 1.1
 
-# Shares of the embedded tokens [B, S, D]: in flight, and for the random bits of their dropout.
-ENDS = 1.4
-RANDOM_BITS = 2.0
-RANDOM_BITS_CHUNKED = 3.0
+ENDS = 1.5
+ENDS_WITHOUT_POSITIONS = 0.2
+"""Shares of the embedded tokens [B, S, D] in flight beside those kept: a learned table has a gradient of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +65,20 @@ class Batching:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Text:
+    """Texts of a row that one encoder takes at one padded length: ``tower`` is None where all share one."""
+
+    tower: Side | None
+    count: int
+    length: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
-    """One training trace: padded lengths of the texts of a row, losses, the paths that train, how often it runs."""
+    """One training trace: the texts of a row, losses, the paths that train, how often it runs."""
 
     name: str
-    lengths: tuple[int, ...]
+    texts: tuple[Text, ...]
     losses: int
     trained: frozenset[str]
     steps: int
@@ -77,7 +86,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """The network and the traces that a cost is counted of; ``candidates`` of each row are in the scores."""
+    """The network and the traces that a cost is counted of."""
 
     config: EncoderConfig
     groups: tuple[Group, ...]
@@ -89,15 +98,35 @@ class Work:
     steps: tuple[Step, ...]
     longest: int
 
+    def layers(self, tower: Side | None) -> list[tuple[str, Group]]:
+        """The groups of one tower, each with how the paths of its parameters begin."""
+        begin = "" if tower is None else f"{tower}."
+        groups = [group for group in self.groups if group.tower == tower]
+        return [(f"{begin}groups.{number}.", group) for number, group in enumerate(groups)]
+
+
+NO_COST = CostPlan(
+    weight_bytes=0,
+    gradient_bytes=0,
+    optimizer_bytes=0,
+    activation_bytes=0,
+    loss_bytes=0,
+    peak_bytes=0,
+    evaluation_bytes=0,
+    flops_per_step=0,
+    total_flops=0,
+    traces=(),
+)
+"""Stands in a plan whose cost is not counted yet."""
+
 
 def work_of(plan: Plan) -> tuple[Work, Batching]:
     """What the cost of a finished plan is counted of."""
     model, train = plan.model, plan.train
-    explicit = {loss.negatives for loss in plan.losses} - {"in_batch"}
     steps = tuple(
         Step(
             name=trace.name,
-            lengths=text_lengths(trace, plan.data.scan.negatives * bool(explicit)),
+            texts=_texts(plan, trace),
             losses=len(trace.losses),
             trained=frozenset(plan.segments[trace.segments[0]].trained),
             steps=trace.steps,
@@ -110,7 +139,7 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         parameters=model.parameters,
         adapter_dropout=model.lora.dropout if model.lora else 0.0,
         dims=plan.matryoshka.dims if plan.matryoshka else (model.embedding_dim,),
-        candidates=1 + plan.data.scan.negatives * ("all" in explicit),
+        candidates=1 + plan.data.scan.negatives * any(x.negatives == "all" for x in plan.losses),
         number_bytes=NUMBER_BYTES[plan.precision.compute],
         steps=steps,
         longest=max(plan.data.max_query_length, plan.data.max_positive_length),
@@ -128,9 +157,19 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
     return work, batching
 
 
-def text_lengths(trace: Trace, negatives: int) -> tuple[int, ...]:
-    """Padded lengths of the texts of a row: the query, the positive, and negatives as long as it."""
-    return (trace.query_length, *[trace.positive_length] * (1 + negatives))
+def _texts(plan: Plan, trace: Trace) -> tuple[Text, ...]:
+    """Queries and positives; negatives are embedded as positives are, in one more pass of the encoder."""
+    separate = plan.model.towers == "separate"
+    query: Side | None = "query" if separate else None
+    positive: Side | None = "positive" if separate else None
+    found = [
+        Text(tower=query, count=1, length=trace.query_length),
+        Text(tower=positive, count=1, length=trace.positive_length),
+    ]
+    if plan.data.scan.negatives:
+        count = plan.data.scan.negatives
+        found.append(Text(tower=positive, count=count, length=trace.positive_length))
+    return tuple(found)
 
 
 def cost_of(work: Work, batching: Batching) -> CostPlan:
@@ -150,31 +189,6 @@ def cost_of(work: Work, batching: Batching) -> CostPlan:
             for step, p, count in found
         ),
     )
-
-
-def _texts(work: Work, step: Step) -> list[tuple[int, Work, Step]]:
-    """Every text of a row: its length, and the network that embeds it with what of it trains.
-
-    Separate towers are two networks, whose parameters are named by their side.
-    """
-    if all(tower_of(p.path)[0] is None for p in work.parameters if "losses." not in p.path):
-        return [(length, work, step) for length in step.lengths]
-    own = {side: _tower(work, step, side) for side in SIDES}
-    sides = ("query", *["positive"] * (len(step.lengths) - 1))
-    return [(n, *own[side]) for n, side in zip(step.lengths, sides, strict=True)]
-
-
-def _tower(work: Work, step: Step, side: str) -> tuple[Work, Step]:
-    def inside(path: str) -> str | None:
-        tower, rest = tower_of(path)
-        return rest if tower == side else None
-
-    parameters = tuple(
-        replace(p, path=path) for p in work.parameters if (path := inside(p.path)) is not None
-    )
-    trained = frozenset(path for p in step.trained if (path := inside(p)) is not None)
-    groups = tuple(group for group in work.groups if group.tower == side)
-    return replace(work, parameters=parameters, groups=groups), replace(step, trained=trained)
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------------
@@ -202,11 +216,9 @@ def _evaluation_bytes(work: Work, batching: Batching) -> int:
     step = work.steps[0]
     trained = max(sum(p.size for p in work.parameters if p.path in s.trained) for s in work.steps)
     tokens = -(-batching.evaluated // batching.devices) * work.longest
-    layer = [
-        _residuals(own, trained, n, work.longest)
-        for _, own, trained in _texts(work, step)
-        for n in range(len(own.groups))
-    ]
+    towers: set[Side | None] = {text.tower for text in step.texts}
+    found = [prefix for tower in towers for prefix, _ in work.layers(tower)]
+    layer = [_residuals(work, step, prefix, work.longest) for prefix in found]
     width = work.number_bytes * work.config.hidden_size
     each = max([width, *(FORWARD * x for x in layer)])
     weights = sum(p.size for p in work.parameters) + ADAM_MOMENTS * trained
@@ -216,7 +228,7 @@ def _evaluation_bytes(work: Work, batching: Batching) -> int:
 def _batch_bytes(step: Step, batching: Batching) -> int:
     """Ids of four bytes and masks of one, the weight and the number of each row."""
     rows = batching.passes * batching.rows // batching.devices
-    return rows * (5 * sum(step.lengths) + 8)
+    return rows * (5 * sum(t.count * t.length for t in step.texts) + 8)
 
 
 def _activations(work: Work, step: Step, batching: Batching) -> tuple[int, int]:
@@ -226,54 +238,52 @@ def _activations(work: Work, step: Step, batching: Batching) -> tuple[int, int]:
     chunks all texts stay until the losses have seen them.
     """
     rows = batching.micro // batching.devices
-    sides = [
-        _encoding(own, trained, batching, rows, length)
-        for length, own, trained in _texts(work, step)
-    ]
     chunked = batching.micro < batching.rows
+    sides = [
+        _encoding(work, step, batching, rows if chunked else rows * text.count, text)
+        for text in step.texts
+    ]
     kept = max(side.kept for side in sides) if chunked else sum(side.kept for side in sides)
     working = max(side.working for side in sides)
-    held = max(side.held for side in sides)
     loss = _loss_bytes(work, step, batching)
     if chunked:
         return (kept + working, 0) if kept + working > loss else (0, loss)
-    return kept + max(held, working - loss), loss
+    return kept + max(0, working - loss), loss
 
 
 def _loss_bytes(work: Work, step: Step, batching: Batching) -> int:
     """Score matrices of every loss at every width, and the embeddings, normalised ones and slopes."""
     rows = batching.rows
-    matrices = len(work.dims) * step.losses if batching.tile >= rows else 1  # tiles take turns
-    tile = min(batching.tile, rows) // batching.devices
-    scores = SCORES_KEPT * matrices * tile * rows * work.candidates
+    tiled = batching.tile < rows
+    kept = 1 + SCORES_OF_A_WIDTH * (1 if tiled else len(work.dims) * step.losses)
+    scores = kept * (min(batching.tile, rows) // batching.devices) * rows * work.candidates
     width = work.config.projection_dim or work.config.hidden_size
-    embeddings = len(step.lengths) * rows * (2 * width + 2 * step.losses * sum(work.dims))
+    embeddings = (
+        sum(t.count for t in step.texts) * rows * (2 * width + 2 * step.losses * sum(work.dims))
+    )
     return FLOAT * (scores + embeddings)
 
 
 class _Encoding(NamedTuple):
-    """Bytes of the texts of one side: kept for the backward pass, in flight in it, and held beside the losses."""
+    """Bytes of the texts of one side: kept for the backward pass, and in flight in it."""
 
     kept: int
     working: int
-    held: int
 
 
-def _encoding(work: Work, step: Step, batching: Batching, rows: int, length: int) -> _Encoding:
+def _encoding(work: Work, step: Step, batching: Batching, rows: int, text: Text) -> _Encoding:
     """A group of layers keeps something when it, or anything before it, trains."""
-    tokens = rows * length
+    tokens = rows * text.length
     numbers = tokens * work.number_bytes * work.config.hidden_size
-    chunked = batching.micro < batching.rows
-    dropped = work.config.hidden_dropout_prob > 0
-    bits = round(numbers * (RANDOM_BITS_CHUNKED if chunked else RANDOM_BITS)) if dropped else 0
-    kept, working = numbers, round(ENDS * numbers) + bits
-    flowing = _trains_below(work, step)
-    for number, group in enumerate(work.groups):
-        flowing = flowing or any(p.startswith(f"groups.{number}.") for p in step.trained)
-        each = tokens * _residuals(work, step, number, length)
+    positions = getattr(work.config, "position_embedding", "learned") == "learned"
+    kept, working = numbers, round((ENDS if positions else ENDS_WITHOUT_POSITIONS) * numbers)
+    flowing = _trains_below(work, step, text.tower)
+    for prefix, group in work.layers(text.tower):
+        flowing = flowing or any(p.startswith(prefix) for p in step.trained)
+        each = tokens * _residuals(work, step, prefix, text.length)
         kept += group.count * (numbers if batching.checkpointing else each) if flowing else 0
         working = max(working, round(each * _share(batching, group.count, flowing)))
-    return _Encoding(kept, working, 0 if work.groups else bits)
+    return _Encoding(kept, working)
 
 
 def _share(batching: Batching, count: int, flowing: bool) -> float:
@@ -288,7 +298,7 @@ def _share(batching: Batching, count: int, flowing: bool) -> float:
     return LOOP if unroll == count else LOOP + UNROLLED * (unroll - 1)
 
 
-def _residuals(work: Work, step: Step, number: int, length: int) -> int:
+def _residuals(work: Work, step: Step, prefix: str, length: int) -> int:
     """Bytes that one token leaves behind in one layer of a group."""
     config = work.config
     width, inner, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads
@@ -297,13 +307,12 @@ def _residuals(work: Work, step: Step, number: int, length: int) -> int:
     masks = 2 * width if config.hidden_dropout_prob > 0 else 0
     masks += 0 if products else 2 * inner
     masks += heads * length if config.attention_probs_dropout_prob > 0 else 0
-    inputs, dropped = _saved_inputs(work, step, number)
+    inputs, dropped = _saved_inputs(work, step, prefix)
     return work.number_bytes * (floats + inputs) + masks + dropped
 
 
-def _saved_inputs(work: Work, step: Step, number: int) -> tuple[int, int]:
+def _saved_inputs(work: Work, step: Step, prefix: str) -> tuple[int, int]:
     """(numbers, bytes of dropout masks) per token kept because a layer's own parameters train."""
-    prefix = f"groups.{number}."
     inputs: dict[str, int] = {}
     dropped = 0
     for p in work.parameters:
@@ -336,48 +345,49 @@ def _shared_input(module: str) -> str:
 
 def flops(work: Work, step: Step, batching: Batching) -> int:
     """Operations of an optimizer step over all devices: 2 for each multiply-add, 1 for other arithmetic."""
-    encoding = sum(
-        _text_flops(own, trained, batching, length) for length, own, trained in _texts(work, step)
-    )
+    rows = batching.rows
+    chunked = batching.micro < batching.rows
+    encoding = 0
+    for text in step.texts:
+        encoding += _encoding_flops(work, step, batching, rows * text.count, text, chunked)
     return batching.passes * (encoding + _loss_flops(work, step, batching))
 
 
-def _text_flops(work: Work, step: Step, batching: Batching, length: int) -> int:
-    """Encoding one text of every row, forward and backward."""
-    rows = batching.rows
-    chunked = batching.micro < batching.rows
-    ends = _ends_flops(work.config, rows, length)
-    layer = _layer_flops(work.config, rows, length)
-    below = _trains_below(work, step)
-    encoding = ends * (3 + chunked) if below else ends * (1 + chunked)
-    flowing = below
-    for number, group in enumerate(work.groups):
-        roles = {p.role for p in work.parameters if _trains_in(p, number, step)}
+def _encoding_flops(
+    work: Work, step: Step, batching: Batching, rows: int, text: Text, chunked: bool
+) -> int:
+    """All passes of one side through its encoder, those that compute again included."""
+    flowing = _trains_below(work, step, text.tower)
+    count = _ends_flops(work.config, rows, text.length) * ((3 if flowing else 1) + chunked)
+    layer = _layer_flops(work.config, rows, text.length)
+    for prefix, group in work.layers(text.tower):
+        roles = {
+            p.role for p in work.parameters if p.path in step.trained and p.path.startswith(prefix)
+        }
         flowing = flowing or bool(roles)
         backward = (1 + batching.checkpointing + ("kernel" in roles)) if flowing else 0
-        encoding += group.count * layer * (1 + chunked + backward)
         again = 3 + batching.checkpointing + chunked
-        encoding += group.count * again * _adapter_flops(work, number, rows * length)
-    return encoding
+        adapters = again * _adapter_flops(work, prefix, rows * text.length)
+        count += group.count * (layer * (1 + chunked + backward) + adapters)
+    return count
 
 
-def _adapter_flops(work: Work, group: int, tokens: int) -> int:
-    """One forward pass through the adapters of one layer, their dropout included."""
+def _trains_below(work: Work, step: Step, tower: Side | None) -> bool:
+    """Whether anything before the layers trains, so that every layer hands a slope down."""
+    return any(
+        "embeddings." in p.path and p.path in step.trained and tower_of(p.path)[0] == tower
+        for p in work.parameters
+    )
+
+
+def _adapter_flops(work: Work, prefix: str, tokens: int) -> int:
+    """One forward pass through the adapters of one layer."""
     products = sum(
         2 * p.shape[-1] * p.shape[-2]
         for p in work.parameters
-        if p.path.startswith(f"groups.{group}.") and p.role in ("lora_a", "lora_b")
+        if p.path.startswith(prefix) and p.role in ("lora_a", "lora_b")
     )
     return tokens * products
-
-
-def _trains_below(work: Work, step: Step) -> bool:
-    """Whether anything before the layers trains, so that every layer hands a slope down."""
-    return any("embeddings." in p.path and p.path in step.trained for p in work.parameters)
-
-
-def _trains_in(parameter: Parameter, group: int, step: Step) -> bool:
-    return parameter.path.startswith(f"groups.{group}.") and parameter.path in step.trained
 
 
 def _layer_flops(config: EncoderConfig, rows: int, length: int) -> int:
@@ -393,13 +403,12 @@ def _layer_flops(config: EncoderConfig, rows: int, length: int) -> int:
 def _ends_flops(config: EncoderConfig, rows: int, length: int) -> int:
     """Embedding, pooling and head, forward."""
     width = config.hidden_size
-    dropout = 12 * width if config.hidden_dropout_prob > 0 else 0
+    dropout = 8 * width if config.hidden_dropout_prob > 0 else 0
     return rows * (length * (3 * width + dropout) + 2 * width * (config.projection_dim or 0))
 
 
 def _loss_flops(work: Work, step: Step, batching: Batching) -> int:
     """Three products of all rows with all rows at each width, and the softmax in both directions."""
     rows = batching.rows
-    again = 4 / 3 if batching.tile < rows else 1
-    each = sum(round(6 * again * dim) + 30 for dim in work.dims)
+    each = sum(6 * dim + 30 for dim in work.dims)
     return step.losses * rows * rows * work.candidates * each

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from specrun.compiler.cost import NUMBER_BYTES, Batching, Step, Work, cost_of, text_lengths
+from specrun.compiler.cost import NO_COST, cost_of, work_of
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.fit import CODE, PATH, misfit
-from specrun.compiler.negatives import negatives_of
+from specrun.compiler.passes.lower import lower
 from specrun.compiler.passes.model import embedding_dim
-from specrun.compiler.passes.steps import score_tile_rows, unroll
-from specrun.spec.plan.model import EncoderConfig
 from specrun.spec.plan.training import CheckpointPlan, EarlyStoppingPlan, EvaluationPlan
 
 
@@ -46,52 +44,13 @@ def plan_checkpoints(draft: Draft, context: Context) -> Draft:
 
 def estimate_cost(draft: Draft, context: Context) -> Draft:
     """Bytes and floating-point operations by arithmetic; more bytes than the spec allows are an error."""
-    work, batching = _work(draft)
+    work, batching = work_of(lower(replace(draft, cost=NO_COST), (), ()))
     hardware = draft.spec.hardware
     if hardware.max_memory_gb is not None:
         found = misfit(work, batching, hardware.max_memory_gb, hardware.memory_margin)
         if found is not None:
             context.report.error(PATH, CODE, found[0], hint=found[1])
     return replace(draft, cost=cost_of(work, batching))
-
-
-def _work(draft: Draft) -> tuple[Work, Batching]:
-    spec, train = draft.spec, draft.spec.train
-    config: EncoderConfig = draft.need("config")
-    negatives = draft.need("scan").negatives
-    kinds = {negatives_of(loss, spec.data) for loss in spec.losses} - {"in_batch"}
-    steps = tuple(
-        Step(
-            name=trace.name,
-            lengths=text_lengths(trace, negatives * bool(kinds)),
-            losses=len(trace.losses),
-            trained=frozenset(draft.segments[trace.segments[0]].trained),
-            steps=trace.steps,
-        )
-        for trace in draft.traces
-    )
-    work = Work(
-        config=config,
-        groups=draft.groups,
-        parameters=draft.parameters,
-        adapter_dropout=spec.lora.dropout if spec.lora else 0.0,
-        dims=spec.matryoshka.dims if spec.matryoshka else (embedding_dim(config),),
-        candidates=1 + negatives * ("all" in kinds),
-        number_bytes=NUMBER_BYTES[spec.precision.compute],
-        steps=steps,
-        longest=max(spec.data.max_length.query, spec.data.max_length.positive),
-    )
-    batching = Batching(
-        rows=train.batch_size,
-        micro=train.micro_batch_size or train.batch_size,
-        tile=score_tile_rows(train, train.batch_size * work.candidates),
-        passes=train.accumulation_steps,
-        checkpointing=train.gradient_checkpointing,
-        unroll=unroll(draft),
-        evaluated=spec.evaluation.batch_size if spec.evaluation else 0,
-        devices=spec.hardware.devices,
-    )
-    return work, batching
 
 
 def _moments(draft: Draft, every: int | None) -> tuple[int, ...]:

@@ -162,5 +162,5 @@ def _flops(plan: Plan) -> float:
 def test_the_estimate_is_near_what_xla_says_here(name: str) -> None:
     """The quick cases; ``tests/slow/test_cost.py`` compiles them all, ``tests/compiler/test_cost.py`` reads records."""
     [figures] = aot.measure(plan_of(CASES[name])).functions
-    assert 0.9 <= figures.ratio["peak_bytes"] <= 1.2
+    assert 0.9 <= figures.ratio["peak_bytes"] <= 1.25
     assert 0.8 <= figures.ratio["flops"] <= 1.25
