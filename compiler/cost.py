@@ -408,7 +408,8 @@ def _ends_flops(config: EncoderConfig, rows: int, length: int) -> int:
 
 
 def _loss_flops(work: Work, step: Step, batching: Batching) -> int:
-    """Three products of all rows with all rows at each width, and the softmax in both directions."""
+    """Three products of all rows with all rows at each width, four in tiles, and the softmax in both directions."""
     rows = batching.rows
-    each = sum(6 * dim + 30 for dim in work.dims)
+    products = 8 if batching.tile < rows else 6
+    each = sum(products * dim + 30 for dim in work.dims)
     return step.losses * rows * rows * work.candidates * each

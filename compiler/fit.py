@@ -174,11 +174,11 @@ class _Base:
 
 
 def _gentle(base: _Base) -> Iterator[Change]:
-    """Settings of class throughput: a rolled loop, layers computed again, encoding in chunks, or both."""
+    """Settings of class throughput: scores in tiles, a rolled loop, layers computed again, encoding in chunks, or both."""
     b = base.batching
     rolled = replace(b, unroll=1)
     recomputed = replace(rolled, checkpointing=True)
-    found: list[Change | None] = []
+    found = [_tiles(base, b)]
     words = "train.unroll: 1 and " if b.unroll > 1 else ""
     if b.unroll > 1:
         found.append(base.judge(rolled, "train.unroll: 1"))
@@ -188,6 +188,16 @@ def _gentle(base: _Base) -> Iterator[Change]:
     if base.work.groups and not b.checkpointing and not any(found):
         found.append(_chunks(base, recomputed, f"{words}train.gradient_checkpointing: true and "))
     yield from (change for change in found if change)
+
+
+def _tiles(base: _Base, batching: Batching) -> Change | None:
+    """The largest tile of scores that fits, by halves."""
+
+    def fits(tile: int) -> Change | None:
+        return base.judge(replace(batching, tile=tile), f"train.score_tile_rows: {tile}")
+
+    halves = (batching.tile >> i for i in range(1, batching.tile.bit_length()))
+    return _first(fits, halves)
 
 
 def _chunks(base: _Base, batching: Batching, words: str) -> Change | None:

@@ -10,7 +10,7 @@ from specrun.compiler.fit import GB, allowed, changes, measured_misfit, misfit, 
 from specrun.compiler.front import load
 from specrun.spec.diagnostics import Diagnostic
 from specrun.spec.plan.plan import Plan
-from tests.compiler.costs import BAG, CASES, SIX, SPEC, Case, Facts, plan_of, recorded
+from tests.compiler.costs import BAG, CASES, DRY, SIX, SPEC, Case, Facts, plan_of, recorded, rows
 
 LEAST, MOST = 0.90, 1.25
 """The estimate over XLA's peak: never far below, which would let through what does not fit."""
@@ -115,6 +115,18 @@ def test_every_change_proposed_fits_when_it_is_made(
         assert not left, change.text
         assert better is not None
         assert peak_of(better.cost) <= allowed(gigabytes, 0.1)
+
+
+def test_a_loss_that_is_most_of_the_memory_is_put_into_tiles() -> None:
+    settings = (*BAG, *DRY, *rows(4096), "train.score_tile_rows=4096")
+    cost = plan_of(Case(settings)).cost
+    assert cost.loss_bytes > cost.peak_bytes / 2
+    _, [error] = found(*settings, f"hardware.max_memory_gb={0.6 * cost.peak_bytes / GB / 0.9}")
+    assert error.hint.startswith("it fits with train.score_tile_rows: ")
+    tile = error.hint.split(": ")[1].split(" ")[0]
+    better = plan_of(Case((*settings[:-1], f"train.score_tile_rows={tile}"))).cost
+    assert better.peak_bytes <= 0.6 * cost.peak_bytes
+    assert better.flops_per_step > cost.flops_per_step
 
 
 def test_evaluation_alone_is_mended_by_its_own_key() -> None:
