@@ -38,7 +38,8 @@ class Lines:
         self.path = path
         self._hash = hashlib.sha256(_verified(path, position))
         self._bytes = position["bytes"]
-        self._file = path.open("ab")
+        # Unbuffered: a line that could not be written must not come back when the file is closed.
+        self._file = path.open("ab", buffering=0)
         self._file.truncate(self._bytes)
 
     @classmethod
@@ -51,14 +52,14 @@ class Lines:
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row and hand it to the system, so that a killed process loses none."""
         line = json_line(row)
-        self._file.write(line)
-        self._file.flush()
+        rest = memoryview(line)
+        while rest:
+            rest = rest[self._file.write(rest) :]
         self._hash.update(line)
         self._bytes += len(line)
 
     def settle(self) -> Position:
         """Bring everything onto the disk; the position reached."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         return Position(bytes=self._bytes, sha256=self._hash.hexdigest())
 

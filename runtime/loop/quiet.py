@@ -14,16 +14,20 @@ from typing import Any
 LOGGER = "absl"
 """Orbax logs through it."""
 
+ASYNCIO = "asyncio"
+"""Reports what Orbax's coroutines raised after the first of them had failed."""
+
 
 @contextmanager
 def quiet_writers() -> Iterator[None]:
     """While entered, nothing is printed about failed reads and writes that reach the run as exceptions anyway.
 
-    Orbax logs each with a traceback, and leaves unfinished coroutines to the garbage collector, which
-    reports them. TensorStore's threads, answering a loop that a failure has ended, print "Event loop
+    Orbax logs each with a traceback, and leaves unfinished coroutines, and the failures of all but the
+    first, to the garbage collector, which reports them. TensorStore's threads, answering a loop that a failure has ended, print "Event loop
     is closed".
     """
-    logger, hook, unraisable = logging.getLogger(LOGGER), sys.excepthook, sys.unraisablehook
+    logger, asyncio = logging.getLogger(LOGGER), logging.getLogger(ASYNCIO)
+    hook, unraisable = sys.excepthook, sys.unraisablehook
 
     def on_exception(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
@@ -36,17 +40,23 @@ def quiet_writers() -> Iterator[None]:
             unraisable(found)
 
     logger.addFilter(_is_not_orbax)
+    asyncio.addFilter(_is_retrieved)
     sys.excepthook, sys.unraisablehook = on_exception, on_unraisable
     try:
         yield
     finally:
         gc.collect()  # what Orbax left is reported now, not after the hooks are gone
         logger.removeFilter(_is_not_orbax)
+        asyncio.removeFilter(_is_retrieved)
         sys.excepthook, sys.unraisablehook = hook, unraisable
 
 
 def _is_not_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in record.pathname
+
+
+def _is_retrieved(record: logging.LogRecord) -> bool:
+    return "exception was never retrieved" not in record.getMessage()
 
 
 def _is_closed_loop(error: BaseException | None) -> bool:

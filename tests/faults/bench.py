@@ -69,6 +69,7 @@ class Bench:
         """Run the plan in ``folder``: (exit code, or minus the signal that killed it; what it said)."""
         folder.mkdir(exist_ok=True)
         errors = folder / "errors.txt"
+        errors.unlink(missing_ok=True)
         request = {
             "folder": str(folder),
             "plan": str(self.root / "plan.json"),

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 from specrun.runtime.loop.run import run
@@ -49,22 +51,24 @@ def _wait(pid: int, kill_after: float | None) -> int:
 
 
 def _child(request: dict[str, Any]) -> None:
-    code = 99
-    with open(request["errors"], "w", encoding="utf-8") as errors:
-        try:
-            os.chdir(request["folder"])
-            if request.get("sabotage"):
-                SABOTAGE[request["sabotage"]]()
-            run(read_plan(request["plan"]), quiet=True)
-            code = 0
-        except SpecrunError as error:
-            code = error.exit_code
-            errors.write(f"{type(error).__name__}: {error}")
-        except KeyboardInterrupt:
-            code = 130
-        except BaseException:
-            errors.write(traceback.format_exc())
-    os._exit(code)
+    code, said = 99, ""
+    try:
+        os.chdir(request["folder"])
+        if request.get("sabotage"):
+            SABOTAGE[request["sabotage"]]()
+        run(read_plan(request["plan"]), quiet=True)
+        code = 0
+    except SpecrunError as error:
+        code, said = error.exit_code, f"{type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        said = traceback.format_exc()
+    finally:
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)[1]  # the "full disk" has an end here
+        resource.setrlimit(resource.RLIMIT_FSIZE, (unlimited, unlimited))
+        Path(request["errors"]).write_text(said, encoding="utf-8")
+        os._exit(code)
 
 
 if __name__ == "__main__":

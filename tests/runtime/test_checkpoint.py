@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import shutil
 from collections.abc import Iterator
@@ -267,3 +268,12 @@ def test_restored_arrays_survive_donation(two: Path):
     step = jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)
     expected = jax.tree.map(lambda x: np.asarray(x) + 1, state_of(4))
     assert same(jax.tree.map(np.asarray, step(found.state)), expected)
+
+
+def test_failures_of_background_writers_are_not_told_twice(caplog: pytest.LogCaptureFixture):
+    logger = logging.getLogger("asyncio")
+    with quiet_writers():
+        logger.error("%s exception was never retrieved", "_GatheringFuture")
+        logger.error("something else")
+    logger.error("Task exception was never retrieved")
+    assert caplog.messages == ["something else", "Task exception was never retrieved"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,30 @@ def test_a_row_that_is_not_json_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         lines.append({"loss": float("nan")})
     lines.close()
+
+
+def test_a_line_that_could_not_be_written_does_not_fail_again_when_the_file_is_closed(
+    tmp_path: Path,
+):
+    lines = Lines(tmp_path / "a")
+    lines.append({"step": 1})
+    position = lines.settle()
+    with no_file_beyond(20):
+        with pytest.raises(OSError, match="File too large"):
+            lines.append({"step": 2, "loss": 0.25})
+        lines.close()
+    lines = Lines(tmp_path / "a", position)
+    lines.append({"step": 2, "loss": 0.25})
+    lines.close()
+    assert (tmp_path / "a").read_text() == '{"step": 1}\n{"step": 2, "loss": 0.25}\n'
+
+
+@contextmanager
+def no_file_beyond(count: int) -> Iterator[None]:
+    """Writes beyond ``count`` bytes of a file fail, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
