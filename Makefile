@@ -4,20 +4,23 @@
 #   make lint     format, lint, types, contracts   make clean    remove what these made
 #   make test-slow, test-wheel, test-editor        what takes minutes; the installed wheel; the language server
 #   make test-browser                              the report in headless Chromium
+#   make test-newest NEWEST=python3.13             test-wheel on a newer Python with the newest jax that it takes
 
 PYTHON ?= python3
 VENV ?= .venv
 PARITY ?= .venv-parity
 WHEEL ?= .venv-wheel
+NEWEST ?= python3.13
 TOOLS ?= .tools
-PIP = -m pip --disable-pip-version-check install --quiet -c constraints.txt
+CONSTRAINTS ?= constraints.txt
+PIP = -m pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS)
 # pip compiles what it installs, but not a checkout: without bytecode every command pays 40 ms for it.
 COMPILE = $(VENV)/bin/python -m compileall -q spec compiler runtime specrun/*.py
 DEMO = configs/examples/stdlib-search.yaml
 QUERY ?= wrap a long text into lines of a given width
 TORCH = torch==2.13.0
 
-.PHONY: demo test test-slow test-wheel test-editor test-browser parity lint clean setup
+.PHONY: demo test test-slow test-wheel test-newest test-editor test-browser parity lint clean setup
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/specrun compile $(DEMO) -o runs/stdlib-search.plan.json
@@ -40,8 +43,11 @@ test-browser: $(VENV)/.test
 
 test-wheel: $(VENV)/.test
 	rm -rf dist $(WHEEL) && $(VENV)/bin/python -m build --outdir dist . > /dev/null
-	$(PYTHON) -m venv $(WHEEL) && $(WHEEL)/bin/python $(PIP) "$$(ls dist/*.whl)[test]"
+	$(PYTHON) -m venv $(WHEEL) && $(WHEEL)/bin/python $(PIP) "$$(ls dist/*.whl)[unit]"
 	./tests/from_another_folder $(WHEEL)
+
+test-newest: $(VENV)/.test
+	$(MAKE) test-wheel WHEEL=.venv-newest PYTHON=$(NEWEST) CONSTRAINTS=constraints-newest.txt
 
 parity: $(PARITY)/.ready
 	$(PARITY)/bin/python -m pytest -m parity tests
@@ -55,7 +61,7 @@ lint: $(VENV)/.test
 setup: $(VENV)/.test
 
 clean:
-	rm -rf $(VENV) $(PARITY) $(WHEEL) $(TOOLS) build dist *.egg-info runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PARITY) $(WHEEL) .venv-newest $(TOOLS) build dist *.egg-info runs .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

@@ -144,6 +144,10 @@ CASES: dict[str, Case] = {
     "relu": Case(BERT, bert=TINY | {"hidden_act": "relu"}),
     "gelu_new": Case(BERT, bert=TINY | {"hidden_act": "gelu_new"}),
     "silu": Case(BERT, bert=TINY | {"hidden_act": "silu"}),
+    "bf16-l2": Case(("precision.compute=bfloat16",)),
+    "bf16-l6": Case((*SIX, "precision.compute=bfloat16")),
+    "towers": Case(("model.towers=separate",)),
+    "l0-b1024-tiles": Case((*BAG, *rows(1024), "train.score_tile_rows=128")),
 }
 
 
