@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from specrun.spec.experiment import Data, Loss, PythonSourceData
+from specrun.spec.words.data import Data, PythonSourceData
+from specrun.spec.words.losses import Loss
 
 Negatives = Literal["in_batch", "own", "all"]
 

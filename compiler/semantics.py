@@ -8,17 +8,12 @@ from typing import assert_never
 from specrun.compiler.effects import keys_without_effect, level_of, no_effect
 from specrun.compiler.negatives import has_explicit, negatives_of
 from specrun.compiler.reporter import Reporter
-from specrun.spec.experiment import (
-    BertModel,
-    CosineSchedule,
-    CosineWithRestartsSchedule,
-    Experiment,
-    Loss,
-    RobertaModel,
-    Stage,
-    TableData,
-    TextEncoderModel,
-)
+from specrun.spec.experiment import Experiment
+from specrun.spec.words.curriculum import Stage
+from specrun.spec.words.data import TableData
+from specrun.spec.words.losses import Loss
+from specrun.spec.words.model import BertModel, RobertaModel, TextEncoderModel
+from specrun.spec.words.optimizer import CosineSchedule, CosineWithRestartsSchedule
 
 FEW_NEGATIVES = 8
 

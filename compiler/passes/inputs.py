@@ -9,20 +9,6 @@ from typing import assert_never
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.locate import locate, locate_model, locate_root
 from specrun.spec.diagnostics import InputError
-from specrun.spec.experiment import (
-    CsvData,
-    FileTokenizer,
-    FileValidation,
-    FractionValidation,
-    HuggingFaceData,
-    JsonlData,
-    ParquetData,
-    PretrainedModel,
-    PythonSourceData,
-    SplitValidation,
-    TrainTokenizer,
-    TsvData,
-)
 from specrun.spec.plan.data import (
     CsvSource,
     HeldOut,
@@ -41,6 +27,19 @@ from specrun.spec.plan.data import (
     TrainedTokenizer,
     TsvSource,
 )
+from specrun.spec.words.data import (
+    CsvData,
+    FileValidation,
+    FractionValidation,
+    HuggingFaceData,
+    JsonlData,
+    ParquetData,
+    PythonSourceData,
+    SplitValidation,
+    TsvData,
+)
+from specrun.spec.words.model import PretrainedModel
+from specrun.spec.words.tokenizer import FileTokenizer, TrainTokenizer
 
 TableData = JsonlData | CsvData | TsvData | ParquetData | HuggingFaceData
 

@@ -9,7 +9,6 @@ from specrun.compiler.negatives import negatives_of
 from specrun.compiler.passes.model import counts, embedding_dim, scale_of
 from specrun.compiler.passes.steps import score_tile_rows, unroll
 from specrun.spec.codec import from_plain, to_plain
-from specrun.spec.experiment import TensorBoardTracking, Tracking, WandbTracking
 from specrun.spec.plan.data import DataPlan
 from specrun.spec.plan.model import LoraPlan, ModelPlan, ModuleCount
 from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
@@ -24,6 +23,7 @@ from specrun.spec.plan.training import (
     TrainPlan,
     WandbPlan,
 )
+from specrun.spec.words.tracking import TensorBoardTracking, Tracking, WandbTracking
 
 
 def lower(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]) -> Plan:

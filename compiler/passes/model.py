@@ -10,7 +10,6 @@ from fnmatch import fnmatchcase
 from typing import Literal, cast
 
 from specrun.compiler.draft import Context, Draft, StageDraft
-from specrun.spec.experiment import BertModel, PretrainedModel, RobertaModel, TextEncoderModel
 from specrun.spec.plan.model import (
     SIDES,
     AdapterMatch,
@@ -25,6 +24,7 @@ from specrun.spec.plan.model import (
     inside_layer,
     tower_of,
 )
+from specrun.spec.words.model import BertModel, PretrainedModel, RobertaModel, TextEncoderModel
 
 DECAYED = ("kernel", "embedding", "lora_a", "lora_b")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from specrun.compiler.draft import Context, Draft, StageDraft
-from specrun.spec.experiment import Select
+from specrun.spec.words.curriculum import Select
 
 if TYPE_CHECKING:
     from specrun.spec.plan.training import Selection

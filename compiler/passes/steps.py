@@ -7,14 +7,6 @@ from dataclasses import replace
 
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.facts import StageLayout, StageRequest
-from specrun.spec.experiment import (
-    ConstantSchedule,
-    ConstantWithWarmupSchedule,
-    CosineSchedule,
-    CosineWithRestartsSchedule,
-    LinearSchedule,
-    Train,
-)
 from specrun.spec.plan.schedule import (
     Constant,
     ConstantWithWarmup,
@@ -24,6 +16,14 @@ from specrun.spec.plan.schedule import (
     Schedule,
 )
 from specrun.spec.plan.training import Segment, Trace
+from specrun.spec.words.optimizer import (
+    ConstantSchedule,
+    ConstantWithWarmupSchedule,
+    CosineSchedule,
+    CosineWithRestartsSchedule,
+    LinearSchedule,
+)
+from specrun.spec.words.train import Train
 
 LENGTH_MULTIPLE = 8
 WHOLE_SCORES = 64 << 20

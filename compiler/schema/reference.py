@@ -27,7 +27,7 @@ from specrun.spec.shapes import (
 _HEAD = """\
 # The spec, key by key
 
-Made from `spec/experiment.py` by `python -m specrun.compiler.schema --write`, and printed by `specrun schema --markdown`; do not
+Made from `spec/experiment.py` and `spec/words/` by `python -m specrun.compiler.schema --write`, and printed by `specrun schema --markdown`; do not
 edit it. Beside it lie the JSON Schemas: `experiment.schema.json` for editors, `experiment.strict.schema.json` for the
 merged spec, `plan.schema.json` for plan.json.
 

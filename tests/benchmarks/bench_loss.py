@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from specrun.compiler.passes.steps import score_tile_rows
 from specrun.runtime.losses.algebra import Outputs
 from specrun.runtime.losses.infonce import infonce
-from specrun.spec.experiment import Train
+from specrun.spec.words.train import Train
 from tests.runtime.plans import make_infonce
 
 WIDTH = 768

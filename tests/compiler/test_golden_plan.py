@@ -18,22 +18,15 @@ from specrun.compiler.summary import summary
 from specrun.compiler.timeline import timeline
 from specrun.compiler.values import values
 from specrun.spec.codec import canonical, to_plain
-from specrun.spec.experiment import (
-    CosineSchedule,
-    Curriculum,
-    Evaluation,
-    Experiment,
-    FractionValidation,
-    InfoNCELoss,
-    JsonlData,
-    Lora,
-    Matryoshka,
-    Select,
-    Stage,
-    TextEncoderModel,
-    Train,
-    TrainTokenizer,
-)
+from specrun.spec.experiment import Experiment
+from specrun.spec.words.curriculum import Curriculum, Select, Stage
+from specrun.spec.words.data import FractionValidation, JsonlData
+from specrun.spec.words.evaluation import Evaluation
+from specrun.spec.words.losses import InfoNCELoss, Lora, Matryoshka
+from specrun.spec.words.model import TextEncoderModel
+from specrun.spec.words.optimizer import CosineSchedule
+from specrun.spec.words.tokenizer import TrainTokenizer
+from specrun.spec.words.train import Train
 from tests.compiler.fakes import FakeFacts, ListReport
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "plans"

@@ -17,33 +17,18 @@ from specrun.compiler.summary import summary
 from specrun.compiler.timeline import timeline
 from specrun.compiler.values import values
 from specrun.spec.diagnostics import InputError
-from specrun.spec.experiment import (
-    AdamW,
-    BertModel,
-    Checkpoint,
-    CosineSchedule,
-    Curriculum,
-    Evaluation,
-    Experiment,
-    FractionValidation,
-    Hardware,
-    InfoNCELoss,
-    JsonlData,
-    LinearSchedule,
-    Lora,
-    Matryoshka,
-    MaxLength,
-    Precision,
-    PythonSourceData,
-    Select,
-    Stage,
-    TextEncoderModel,
-    Train,
-    TrainTokenizer,
-)
+from specrun.spec.experiment import Experiment
 from specrun.spec.plan.file import identity, parse_plan, plan_digest, plan_text
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.schedule import learning_rate
+from specrun.spec.words.curriculum import Curriculum, Select, Stage
+from specrun.spec.words.data import FractionValidation, JsonlData, MaxLength, PythonSourceData
+from specrun.spec.words.evaluation import Evaluation
+from specrun.spec.words.losses import InfoNCELoss, Lora, Matryoshka
+from specrun.spec.words.model import BertModel, TextEncoderModel
+from specrun.spec.words.optimizer import AdamW, CosineSchedule, LinearSchedule
+from specrun.spec.words.tokenizer import TrainTokenizer
+from specrun.spec.words.train import Checkpoint, Hardware, Precision, Train
 from tests.compiler.fakes import FakeFacts, ListReport
 
 

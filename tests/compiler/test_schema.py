@@ -17,11 +17,12 @@ from specrun.compiler.schema.constraints import strict_schema
 from specrun.compiler.schema.editor import editor_schema
 from specrun.compiler.schema.emit import EDITOR_FILE, PLAN_FILE, STRICT_FILE, emit, stale
 from specrun.spec.annotations import fields_of
-from specrun.spec.experiment import Experiment, InfoNCELoss
+from specrun.spec.experiment import Experiment
 from specrun.spec.files import preset_names
 from specrun.spec.shapes import Kinds, ListOf, shape_of, without_null
 from specrun.spec.source import read_text
 from specrun.spec.tree import Texts, plain
+from specrun.spec.words.losses import InfoNCELoss
 
 EDITOR: dict[str, Any] = editor_schema(Experiment, "specrun experiment")
 STRICT: dict[str, Any] = strict_schema(Experiment, "specrun")

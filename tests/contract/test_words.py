@@ -7,9 +7,14 @@ from typing import Any, get_args
 import pytest
 
 from specrun.runtime.losses import table as losses
-from specrun.spec import experiment
 from specrun.spec.annotations import fields_of
 from specrun.spec.plan import data, model, schedule, training
+from specrun.spec.words import data as words_data
+from specrun.spec.words import losses as words_losses
+from specrun.spec.words import model as words_model
+from specrun.spec.words import optimizer as words_optimizer
+from specrun.spec.words import tokenizer as words_tokenizer
+from specrun.spec.words import tracking as words_tracking
 
 
 def kinds(union: Any) -> set[str]:
@@ -21,14 +26,14 @@ def kinds(union: Any) -> set[str]:
 @pytest.mark.parametrize(
     ("of_the_spec", "of_the_plan"),
     [
-        (experiment.Model, model.EncoderConfig),
-        (experiment.Tokenizer, data.TokenizerSource),
-        (experiment.Data, data.Source),
-        (experiment.DatasetValidation, data.HeldOut),
-        (experiment.Loss, training.LossPlan),
-        (experiment.Optimizer, training.AdamWPlan),
-        (experiment.Schedule, schedule.Schedule),
-        (experiment.Tracking, training.TrackerPlan),
+        (words_model.Model, model.EncoderConfig),
+        (words_tokenizer.Tokenizer, data.TokenizerSource),
+        (words_data.Data, data.Source),
+        (words_data.DatasetValidation, data.HeldOut),
+        (words_losses.Loss, training.LossPlan),
+        (words_optimizer.Optimizer, training.AdamWPlan),
+        (words_optimizer.Schedule, schedule.Schedule),
+        (words_tracking.Tracking, training.TrackerPlan),
     ],
     ids=["model", "tokenizer", "data", "validation", "losses", "optimizer", "schedule", "tracking"],
 )

@@ -1,0 +1,239 @@
+"""The rows: formats, columns, lengths and what is held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from specrun.spec.annotations import Fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxLength:
+    """Longest token sequences; longer texts are cut."""
+
+    query: Annotated[int, Fact(doc="Tokens kept of a query.", ge=2, le=1048576, unit="tokens")] = 64
+    positive: Annotated[
+        int, Fact(doc="Tokens kept of a positive.", ge=2, le=1048576, unit="tokens")
+    ] = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class FractionValidation:
+    """A share of the rows, chosen by a hash of their content."""
+
+    kind: Annotated[
+        Literal["fraction"],
+        Fact(doc="Hold out a share of the rows, chosen by a hash of their content."),
+    ] = "fraction"
+    fraction: Annotated[float, Fact(doc="Share of rows held out.", gt=0, lt=1, examples=(0.1,))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileValidation:
+    """Rows of another file. Training rows that repeat one of its texts are dropped and counted."""
+
+    kind: Annotated[
+        Literal["file"], Fact(doc="Rows of another file, in the format of the training data.")
+    ] = "file"
+    path: Annotated[
+        str,
+        Fact(
+            doc="File or folder with the format and columns of the training data; JSONL with `query` and `positive` beside `python_source`.",
+            examples=("val.jsonl",),
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitValidation:
+    """Another split of the same dataset. Training rows that repeat one of its texts are dropped and counted."""
+
+    kind: Annotated[Literal["split"], Fact(doc="Rows of another split of the same dataset.")] = (
+        "split"
+    )
+    split: Annotated[str, Fact(doc="Name of the split.", examples=("test",))]
+
+
+Validation = FractionValidation | FileValidation
+
+
+DatasetValidation = FractionValidation | FileValidation | SplitValidation
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonSourceData:
+    """Pairs from Python source: first paragraph of a docstring → the function without its docstring."""
+
+    kind: Annotated[
+        Literal["python_source"], Fact(doc="Docstring → function pairs from Python source trees.")
+    ] = "python_source"
+    roots: Annotated[
+        tuple[str, ...],
+        Fact(
+            doc="Folders or files to read; `stdlib` is the running interpreter's own library.",
+            min_items=1,
+            unique=True,
+            examples=(("stdlib",), ("src",)),
+        ),
+    ]
+    exclude: Annotated[
+        tuple[str, ...],
+        Fact(
+            doc="Glob patterns, relative to a root, of files left out.",
+            unique=True,
+            examples=(("tests/**",),),
+        ),
+    ] = ()
+    max_length: Annotated[MaxLength, Fact(doc="Longest token sequences.")] = field(
+        default_factory=MaxLength
+    )
+    validation: Annotated[
+        Validation | None, Fact(doc="Rows held out for evaluation; null is none.")
+    ] = None
+    bad_rows: Annotated[
+        Literal["skip", "error"],
+        Fact(
+            doc="What an unreadable file does: it is counted and shown, or it stops the compiling."
+        ),
+    ] = "skip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which column of the rows is what."""
+
+    query: Annotated[str, Fact(doc="Column of the query text.")] = "query"
+    positive: Annotated[str, Fact(doc="Column of the text to be found.")] = "positive"
+    negatives: Annotated[
+        str | None,
+        Fact(
+            doc="Column of texts that must not be found: a text or a list of texts. In csv and tsv a cell that begins with `[` is a JSON list. Null is none.",
+            examples=("negatives",),
+        ),
+    ] = None
+    label: Annotated[
+        str | None,
+        Fact(
+            doc="Column of the row's class, a whole number or a text; a row may lack one. Null is none.",
+            examples=("label",),
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableData:
+    """What all rows with columns have in common, whatever their file's format."""
+
+    kind: Annotated[str, Fact(doc="Format of the file.")]
+    path: Annotated[str, Fact(doc="The file.")]
+    columns: Annotated[Columns, Fact(doc="Which column is what.")] = field(default_factory=Columns)
+    max_negatives: Annotated[
+        int | None,
+        Fact(
+            doc="Explicit negatives kept of a training row, the first ones; null keeps all. Held-out rows keep all of theirs.",
+            ge=1,
+            le=65536,
+        ),
+    ] = None
+    max_length: Annotated[MaxLength, Fact(doc="Longest token sequences.")] = field(
+        default_factory=MaxLength
+    )
+    bad_rows: Annotated[
+        Literal["skip", "error"],
+        Fact(doc="What a bad row does: it is counted and shown, or it stops the compiling."),
+    ] = "skip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileData(TableData):
+    """Rows with columns that have no splits of their own."""
+
+    validation: Annotated[
+        Validation | None, Fact(doc="Rows held out for evaluation; null is none.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonlData(FileData):
+    """Pairs from a JSONL file: one object a line, its keys are the columns."""
+
+    kind: Annotated[Literal["jsonl"], Fact(doc="Rows of a JSONL file.")] = "jsonl"
+    path: Annotated[str, Fact(doc="JSONL file, one object a line.", examples=("train.jsonl",))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvData(FileData):
+    """Pairs from a CSV file in UTF-8 whose first row names the columns."""
+
+    kind: Annotated[Literal["csv"], Fact(doc="Rows of a CSV file.")] = "csv"
+    path: Annotated[
+        str,
+        Fact(doc="CSV file in UTF-8; its first row names the columns.", examples=("train.csv",)),
+    ]
+    delimiter: Annotated[
+        str,
+        Fact(
+            doc="The character between fields.",
+            pattern=r'^[^"\r\n\x00]$',
+            examples=(";",),
+        ),
+    ] = ","
+
+
+@dataclass(frozen=True, kw_only=True)
+class TsvData(FileData):
+    """Pairs from a file like CSV with tabs between the fields."""
+
+    kind: Annotated[Literal["tsv"], Fact(doc="Rows of a file with tabs between the fields.")] = (
+        "tsv"
+    )
+    path: Annotated[
+        str,
+        Fact(
+            doc="TSV file in UTF-8, quoted as CSV is; its first row names the columns.",
+            examples=("train.tsv",),
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetData(FileData):
+    """Pairs from a Parquet file, or from all those in a folder."""
+
+    kind: Annotated[
+        Literal["parquet"], Fact(doc="Rows of a Parquet file, or of a folder of them.")
+    ] = "parquet"
+    path: Annotated[
+        str,
+        Fact(
+            doc="Parquet file, or a folder whose `.parquet` files are read in the order of their names.",
+            examples=("train.parquet",),
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HuggingFaceData(TableData):
+    """Pairs from a folder that ``save_to_disk`` of Hugging Face's datasets wrote."""
+
+    kind: Annotated[
+        Literal["huggingface"], Fact(doc="Rows of a folder written by datasets' save_to_disk.")
+    ] = "huggingface"
+    path: Annotated[
+        str,
+        Fact(
+            doc="Folder that `save_to_disk` wrote, of a Dataset or a DatasetDict.",
+            examples=("train_dataset",),
+        ),
+    ]
+    split: Annotated[
+        str | None,
+        Fact(doc="Split of a DatasetDict; null for a Dataset.", examples=("train",)),
+    ] = None
+    validation: Annotated[
+        DatasetValidation | None, Fact(doc="Rows held out for evaluation; null is none.")
+    ] = None
+
+
+Data = PythonSourceData | JsonlData | CsvData | TsvData | ParquetData | HuggingFaceData

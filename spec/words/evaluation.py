@@ -1,0 +1,55 @@
+"""Retrieval over the held-out rows, and when to stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from specrun.spec.annotations import Fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """Stop when the selected metric no longer improves."""
+
+    patience: Annotated[int, Fact(doc="Evaluations without improvement before stopping.", ge=1)] = 3
+    min_delta: Annotated[float, Fact(doc="Smallest change that counts as improvement.", ge=0)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Retrieval over all held-out rows."""
+
+    every_steps: Annotated[
+        int | None,
+        Fact(
+            doc="Steps between evaluations; null evaluates at the end of each epoch.",
+            ge=1,
+            unit="steps",
+        ),
+    ] = None
+    at_start: Annotated[bool, Fact(doc="Evaluate before the first step too.")] = False
+    batch_size: Annotated[
+        int, Fact(doc="Rows encoded at a time.", ge=1, le=1048576, unit="rows", klass="throughput")
+    ] = 256
+    metrics: Annotated[
+        tuple[str, ...],
+        Fact(
+            doc="mrr@k, ndcg@k and recall@k, for any k.",
+            min_items=1,
+            unique=True,
+            pattern=r"^(mrr|ndcg|recall)@[1-9][0-9]{0,5}$",
+            examples=(("mrr@10", "recall@10"),),
+        ),
+    ] = ("mrr@10", "ndcg@10", "recall@1", "recall@10")
+    select_best: Annotated[
+        str,
+        Fact(
+            doc="Metric of `metrics` that chooses the best checkpoint, ` at D` for a Matryoshka dimension.",
+            pattern=r"^(mrr|ndcg|recall)@[1-9][0-9]{0,5}( at [1-9][0-9]*)?$",
+            examples=("ndcg@10", "mrr@10 at 64"),
+        ),
+    ] = "mrr@10"
+    early_stopping: Annotated[
+        EarlyStopping | None, Fact(doc="Stop when `select_best` no longer improves; null is never.")
+    ] = None

@@ -1,0 +1,98 @@
+"""Loss terms, and the combinators around them: adapters and prefixes of the embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from specrun.spec.annotations import Fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoNCELoss:
+    """Cross-entropy of cosine similarities over temperature against the diagonal of the batch."""
+
+    kind: Annotated[
+        Literal["infonce"], Fact(doc="InfoNCE with in-batch and explicit negatives.")
+    ] = "infonce"
+    temperature: Annotated[
+        float, Fact(doc="Divides the cosines; the start value when it is trained.", gt=0, le=100)
+    ] = 0.07
+    train_temperature: Annotated[
+        bool, Fact(doc="Train the temperature as exp of a scalar, kept at 0.01 or above.")
+    ] = False
+    negatives: Annotated[
+        Literal["in_batch", "own", "all"] | None,
+        Fact(
+            doc="What each query is told from: the other rows' positives (`in_batch`), its row's explicit negatives only (`own`), or these of every row and the other positives (`all`). Null is `all` where the data has negatives, else `in_batch`. Rows of one label are never each other's negatives."
+        ),
+    ] = None
+    symmetric: Annotated[
+        bool,
+        Fact(
+            doc="Mean of query→positive and positive→query.",
+            when=("negatives", (None, "in_batch", "all")),
+        ),
+    ] = True
+    name: Annotated[
+        str | None,
+        Fact(
+            doc="Name for stages and metrics; null is the kind.",
+            examples=("retrieval",),
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        ),
+    ] = None
+    weight: Annotated[float, Fact(doc="Factor in the weighted sum.", ge=0, le=1000000)] = 1.0
+
+
+Loss = InfoNCELoss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapters on linear layers; the base model is frozen."""
+
+    rank: Annotated[int, Fact(doc="Rank of the update.", ge=1, le=65536)] = 8
+    alpha: Annotated[float, Fact(doc="Scale: the update is multiplied by alpha / rank.", gt=0)] = (
+        16.0
+    )
+    dropout: Annotated[float, Fact(doc="Dropout on the adapter's input.", ge=0, lt=1)] = 0.0
+    target_modules: Annotated[
+        tuple[str, ...],
+        Fact(
+            doc="Linear layers by last name, dotted suffix or glob.",
+            min_items=1,
+            unique=True,
+            examples=(("query", "value"),),
+        ),
+    ]
+    rslora: Annotated[bool, Fact(doc="Rank-stabilised scale, alpha / √rank.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matryoshka:
+    """The losses, summed over prefixes of the embedding."""
+
+    dims: Annotated[
+        tuple[int, ...],
+        Fact(
+            doc="Prefix widths; unique, at most the embedding's width.",
+            ge=1,
+            min_items=1,
+            unique=True,
+            examples=((256, 128, 64),),
+        ),
+    ]
+    weights: Annotated[
+        tuple[float, ...] | None,
+        Fact(
+            doc="One weight per entry of `dims`; null is 1 each.",
+            ge=0,
+            min_items=1,
+            examples=((1, 0.5, 0.25),),
+        ),
+    ] = None
+    reduce: Annotated[
+        Literal["sum", "mean"],
+        Fact(doc="Weighted sum over dims, or that sum over the number of dims."),
+    ] = "sum"

@@ -1,0 +1,149 @@
+"""The model: from scratch, or a family read from a Hugging Face directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from specrun.spec.annotations import Fact
+
+_TOWERS = Fact(
+    doc="One network for queries and positives, or a network of its own for each.",
+    enum_docs=(
+        "One network embeds both sides.",
+        "Two networks: paths begin with `query.` and `positive.`, and what is new in them starts differently.",
+    ),
+)
+
+
+_DIRECTORY = "Directory with config.json and weights, or a name mapped in specrun.local.yaml or found in the Hugging Face cache."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoderModel:
+    """A text encoder trained from scratch: embeddings, pre-LN blocks, pooling, optional head."""
+
+    kind: Annotated[Literal["text_encoder"], Fact(doc="A text encoder trained from scratch.")] = (
+        "text_encoder"
+    )
+    hidden_size: Annotated[
+        int, Fact(doc="Width of the embeddings and blocks.", ge=1, le=65536, examples=(256, 768))
+    ] = 256
+    num_hidden_layers: Annotated[
+        int, Fact(doc="Number of blocks; 0 is a bag of tokens.", ge=0, le=512)
+    ] = 2
+    num_attention_heads: Annotated[
+        int,
+        Fact(
+            doc="Attention heads; must divide `hidden_size`.",
+            ge=1,
+            le=1024,
+            when=("num_hidden_layers", "positive"),
+        ),
+    ] = 4
+    intermediate_size: Annotated[
+        int | None,
+        Fact(
+            doc="Width of the feed-forward; null is 4 × `hidden_size`.",
+            ge=1,
+            when=("num_hidden_layers", "positive"),
+        ),
+    ] = None
+    hidden_act: Annotated[
+        Literal["gelu", "swiglu"],
+        Fact(
+            doc="Feed-forward activation (erf GELU, or SwiGLU with its own gate matrix).",
+            when=("num_hidden_layers", "positive"),
+        ),
+    ] = "gelu"
+    position_embedding: Annotated[
+        Literal["none", "learned", "rotary"],
+        Fact(doc="How positions enter: not, as a learned table, or by rotation of q and k."),
+    ] = "learned"
+    max_position_embeddings: Annotated[
+        int,
+        Fact(
+            doc="Rows of the learned position table.",
+            ge=1,
+            le=1048576,
+            unit="tokens",
+            when=("position_embedding", ("learned",)),
+        ),
+    ] = 512
+    rope_theta: Annotated[
+        float,
+        Fact(doc="Base of the rotary frequencies.", gt=0, when=("position_embedding", ("rotary",))),
+    ] = 10000.0
+    hidden_dropout_prob: Annotated[
+        float, Fact(doc="Dropout on embeddings and block outputs.", ge=0, lt=1)
+    ] = 0.1
+    attention_probs_dropout_prob: Annotated[
+        float,
+        Fact(
+            doc="Dropout on attention probabilities.",
+            ge=0,
+            lt=1,
+            when=("num_hidden_layers", "positive"),
+        ),
+    ] = 0.0
+    layer_norm_eps: Annotated[float, Fact(doc="Epsilon of every LayerNorm.", gt=0, le=0.1)] = 1e-5
+    initializer_range: Annotated[
+        float, Fact(doc="Standard deviation of the normal initialisation.", gt=0, le=10)
+    ] = 0.02
+    pooling: Annotated[
+        Literal["mean", "cls"], Fact(doc="Mean over valid tokens, or the first token.")
+    ] = "mean"
+    final_layer_norm: Annotated[bool, Fact(doc="LayerNorm on the pooled vector.")] = True
+    projection_dim: Annotated[
+        int | None,
+        Fact(doc="Width of a linear head without bias; null is no head.", ge=1, le=65536),
+    ] = None
+    towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedModel:
+    """What the encoders read from a Hugging Face directory have in common."""
+
+    kind: Annotated[str, Fact(doc="The family.")]
+    name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/all-MiniLM-L6-v2",))]
+    hidden_dropout_prob: Annotated[
+        float | None,
+        Fact(doc="Dropout on embeddings and block outputs; null takes config.json's.", ge=0, lt=1),
+    ] = None
+    attention_probs_dropout_prob: Annotated[
+        float | None,
+        Fact(doc="Dropout on attention probabilities; null takes config.json's.", ge=0, lt=1),
+    ] = None
+    pooling: Annotated[
+        Literal["mean", "cls"] | None,
+        Fact(doc="Pooling; null takes the directory's sentence-transformers pooling, else mean."),
+    ] = None
+    projection_dim: Annotated[
+        int | None,
+        Fact(doc="Width of a new linear head without bias; null is no head.", ge=1, le=65536),
+    ] = None
+    towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertModel(PretrainedModel):
+    """A BERT-family encoder (BERT, MiniLM) read from a Hugging Face directory."""
+
+    kind: Annotated[
+        Literal["bert"], Fact(doc="A BERT encoder read from a Hugging Face directory.")
+    ] = "bert"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobertaModel(PretrainedModel):
+    """A RoBERTa-family encoder (RoBERTa, XLM-R, CamemBERT) read from a Hugging Face directory."""
+
+    kind: Annotated[
+        Literal["roberta"],
+        Fact(doc="A RoBERTa or XLM-R encoder read from a Hugging Face directory."),
+    ] = "roberta"
+    name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/xlm-roberta-base",))]
+
+
+Model = TextEncoderModel | BertModel | RobertaModel

@@ -1,0 +1,41 @@
+"""The tokenizer: trained on the rows, or read from a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from specrun.spec.annotations import Fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTokenizer:
+    """A byte-level BPE trained on the training rows."""
+
+    kind: Annotated[Literal["train"], Fact(doc="Train a BPE tokenizer on the training rows.")] = (
+        "train"
+    )
+    vocab_size: Annotated[
+        int, Fact(doc="Size of the vocabulary, special tokens included.", ge=300, le=1000000)
+    ] = 8192
+    min_frequency: Annotated[int, Fact(doc="A pair must occur this often to be merged.", ge=1)] = 2
+    lowercase: Annotated[bool, Fact(doc="Lower-case the text first.")] = True
+    split_identifiers: Annotated[
+        bool, Fact(doc="Split snake_case and camelCase words before merging.")
+    ] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileTokenizer:
+    """A ready ``tokenizer.json``."""
+
+    kind: Annotated[Literal["file"], Fact(doc="A ready tokenizer.json.")] = "file"
+    path: Annotated[
+        str,
+        Fact(
+            doc="The tokenizer.json, or a directory that holds one.", examples=("tokenizer.json",)
+        ),
+    ]
+
+
+Tokenizer = TrainTokenizer | FileTokenizer
