@@ -23,7 +23,8 @@ from tests.faults.sabotage import SABOTAGE
 
 
 def main() -> None:
-    """Answer requests until stdin ends."""
+    """Answer requests until stdin ends. SIGINT interrupts, also where the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for line in sys.stdin:
         print(json.dumps(_serve(json.loads(line))), flush=True)
 
