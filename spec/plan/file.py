@@ -119,7 +119,14 @@ def parse_plan(text: str, label: str = "plan.json") -> Plan:
             code="bad-plan",
             hint="compile the spec again",
         ) from error
-    if plan_digest(file.plan) != file.digest or identity(file.plan) != file.identity:
+    digest = plan_digest(file.plan)
+    if digest != file.digest == _sha256(canonical(tree["plan"])):
+        raise InputError(
+            f"{label} is whole, and lacks what plans of this version of specrun hold",
+            code="plan-format",
+            hint="compile the spec again with this version",
+        )
+    if digest != file.digest or identity(file.plan) != file.identity:
         raise InputError(
             f"{label} was changed after it was compiled: its content does not match its digest",
             code="tampered-plan",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from specrun.compiler.passes.lower import lower
 from specrun.compiler.summary import summary
 from specrun.compiler.timeline import timeline
 from specrun.compiler.values import values
+from specrun.spec.codec import canonical
 from specrun.spec.diagnostics import InputError
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.file import identity, parse_plan, plan_digest, plan_text
@@ -118,6 +121,16 @@ def test_a_plan_survives_its_file_and_a_changed_file_is_refused() -> None:
     for broken in (text[: len(text) // 2], "{}", "[1]", '{"plan": 3}', "\x00"):
         with pytest.raises(InputError):
             parse_plan(broken)
+
+
+def test_a_plan_of_an_older_version_is_not_called_tampered() -> None:
+    tree = json.loads(plan_text(plan_of(spec())))
+    del tree["plan"]["data"]["source"]["exclude"]  # as if it had come later, with a default
+    text = canonical(tree["plan"])
+    tree["digest"] = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    with pytest.raises(InputError, match="lacks what plans of this version") as caught:
+        parse_plan(json.dumps(tree))
+    assert caught.value.diagnostics[0].code == "plan-format"
 
 
 def test_identity_covers_semantic_fields_only() -> None:
