@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from specrun.compiler.facts import Facts, Pretrained, StageLayout
+from specrun.compiler.facts import Facts, Pretrained, StageLayout, Start
 from specrun.spec.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Draft:
     model_directory: Path | None = None
     tokenizer_source: TokenizerSource | None = None
     pretrained: Pretrained | None = None
+    start: Start | None = None
     fields: tuple[str, ...] | None = None
     scan: Scan | None = None
     tokenizer: TokenizerPlan | None = None

@@ -6,13 +6,20 @@ The compiler never imports the runtime. Whatever needs files, tokenizers or arch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from specrun.spec.plan.data import HeldOut, Input, Scan, Source, TokenizerPlan, TokenizerSource
-    from specrun.spec.plan.model import EncoderConfig, PretrainedConfig, TableRow, WeightsPlan
+    from specrun.spec.plan.model import (
+        EncoderConfig,
+        PretrainedConfig,
+        StartPlan,
+        TableRow,
+        WeightsPlan,
+    )
     from specrun.spec.plan.training import Selection
 
 
@@ -25,6 +32,18 @@ class Pretrained:
     tokenizer: Path | None
     weights: WeightsPlan | None
     config_input: Input
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A run that parameters may start from. ``shapes`` are by logical path, adapters merged, losses left out."""
+
+    plan: StartPlan
+    config: EncoderConfig
+    towers: Literal["shared", "separate"]
+    shapes: Mapping[str, tuple[int, ...]]
+    tokenizer: Path
+    tokenizer_digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +75,7 @@ class Facts(Protocol):
     """Everything from outside that a plan depends on. Methods raise InputError with a message for the user."""
 
     def pretrained(self, directory: Path) -> Pretrained: ...
+    def start(self, directory: Path) -> Start: ...
     def slow_bfloat16(self, platform: str) -> str: ...
     def table(self, config: EncoderConfig) -> tuple[TableRow, ...]: ...
     def peek(self, source: Source, held_out: HeldOut | None) -> Peek: ...

@@ -10,14 +10,21 @@ from specrun.compiler.front import Loaded
 from specrun.compiler.passes.inputs import peek_data, place_data, place_model, place_tokenizer
 from specrun.compiler.passes.model import choose_trained, configure_model, match_adapters
 from specrun.compiler.passes.stages import check_fields, draft_stages
+from specrun.compiler.passes.start import match_start, place_start
 from specrun.spec.diagnostics import Diagnostic
 
 Pass = Callable[[Draft, Context], Draft]
 
-LOOK: tuple[Pass, ...] = (place_data, place_model, place_tokenizer, draft_stages)
+LOOK: tuple[Pass, ...] = (
+    place_data,
+    place_model,
+    place_start,
+    place_tokenizer,
+    draft_stages,
+)
 """What needs names, headers and configurations only."""
 
-NETWORK: tuple[Pass, ...] = (configure_model, match_adapters, choose_trained)
+NETWORK: tuple[Pass, ...] = (configure_model, match_start, match_adapters, choose_trained)
 """The network by its table."""
 
 CHECK: tuple[Pass, ...] = (*LOOK, peek_data, *NETWORK, check_fields)

@@ -72,7 +72,7 @@ def positions_suffice(spec: Experiment, report: Reporter) -> None:
 def tokenizer_given(spec: Experiment, report: Reporter) -> None:
     match spec.model:
         case TextEncoderModel():
-            if spec.tokenizer is None:
+            if spec.tokenizer is None and spec.init_from is None:
                 message = "`tokenizer` is missing: an encoder from scratch has none of its own"
                 hint = "add `tokenizer: {kind: train}`"
                 report.error(
@@ -85,6 +85,8 @@ def tokenizer_given(spec: Experiment, report: Reporter) -> None:
 
 
 def adapters_on_scratch(spec: Experiment, report: Reporter) -> None:
+    if spec.init_from is not None:
+        return
     if spec.lora is not None and isinstance(spec.model, TextEncoderModel):
         message = "`lora` freezes the base model, and this one has only random weights"
         hint = "remove `lora`, or read a pretrained model"

@@ -50,6 +50,11 @@ def _model(plan: Plan) -> list[str]:
         lines.append(
             f"           and {len(model.modules) - LISTED} more (`specrun explain PLAN model.modules`)"
         )
+    if model.init_from is not None:
+        start = model.init_from
+        lines.append(
+            f"init_from  {start.name}, {start.which} parameters after step {start.step:,}, {start.parameters_sha256[:12]}…"
+        )
     if model.lora is not None:
         names = sorted({inside_layer(m.module) for m in model.lora.matches})
         lines.append(

@@ -50,8 +50,18 @@ class Experiment:
         ),
     ] = None
     model: Annotated[Model, Fact(doc="The network.")]
+    init_from: Annotated[
+        str | None,
+        Fact(
+            doc="Run whose parameters the model starts from, with a new optimizer: its folder (best/, or final/ of a run without evaluations), or its best/ or final/; relative to the working directory, as output_dir is, or a name in specrun.local.yaml. Its adapters are merged. Null starts from the seed or the pretrained weights.",
+            examples=("runs/baseline",),
+        ),
+    ] = None
     tokenizer: Annotated[
-        Tokenizer | None, Fact(doc="The tokenizer; null is the pretrained model's own.")
+        Tokenizer | None,
+        Fact(
+            doc="The tokenizer; null is that of the run in init_from, or the pretrained model's own."
+        ),
     ] = None
     data: Annotated[Data, Fact(doc="The rows.")]
     losses: Annotated[

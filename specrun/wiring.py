@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specrun.compiler.facts import Peek, Pretrained, StageLayout, StageRequest
+from specrun.compiler.facts import Peek, Pretrained, StageLayout, StageRequest, Start
 from specrun.runtime.telling import Tell, silent
 
 if TYPE_CHECKING:
@@ -32,6 +32,19 @@ class RuntimeFacts:
             tokenizer=found.tokenizer,
             weights=found.weights,
             config_input=found.config_input,
+        )
+
+    def start(self, directory: Path) -> Start:
+        from specrun.runtime.models.start import inspect_run
+
+        found = inspect_run(directory)
+        return Start(
+            plan=found.plan,
+            config=found.model.config,
+            towers=found.model.towers,
+            shapes=found.shapes,
+            tokenizer=found.tokenizer,
+            tokenizer_digest=found.tokenizer_digest,
         )
 
     def slow_bfloat16(self, platform: str) -> str:

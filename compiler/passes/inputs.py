@@ -276,6 +276,8 @@ def _tokenizer_source(draft: Draft, context: Context) -> TokenizerSource | None:
 
 
 def _own_tokenizer(draft: Draft, context: Context) -> TokenizerSource | None:
+    if draft.start is not None:
+        return TokenizerFile(path=str(draft.start.tokenizer))
     if draft.pretrained is None:
         return None
     if draft.pretrained.tokenizer is None:

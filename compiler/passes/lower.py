@@ -126,6 +126,7 @@ def _model(draft: Draft) -> ModelPlan:
             matches=draft.matches,
         ),
         weights=draft.pretrained.weights if draft.pretrained else None,
+        init_from=draft.start.plan if draft.start else None,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.loop.position import Standing
 from specrun.runtime.loop.result import RunResult
+from specrun.runtime.models.start import changed
 from specrun.runtime.weights.files import digest
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.file import Difference, differences, read_plan
@@ -70,7 +71,13 @@ def check_done(before: Plan, after: Plan, standing: Standing) -> None:
 
 
 def verify_weights(plan: Plan) -> None:
-    """InputError naming every weights file that is gone or differs from what the plan was made from."""
+    """InputError naming every weights file that is gone or differs from what the plan was made from.
+
+    So too for the parameters of the run that ``init_from`` names.
+    """
+    start = plan.model.init_from
+    if start is not None and _now(Path(start.file.path)) != start.file.digest:
+        raise changed(start)
     files = plan.model.weights.files if plan.model.weights else ()
     faults = [f for f in files if _now(Path(f.path)) != f.digest]
     if faults:

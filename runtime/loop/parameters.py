@@ -18,6 +18,7 @@ from specrun.runtime.loop.folder import replace_folder, write_atomic, write_json
 from specrun.runtime.trees import Tree, flatten, unflatten
 from specrun.runtime.weights.safetensors_file import read_safetensors
 from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.model import ModelPlan
 
 PARAMETERS = "parameters.safetensors"
 MANIFEST = "manifest.json"
@@ -91,6 +92,22 @@ def read_parameters(folder: Path) -> Tree:
     if digests.whole_digest(found) != manifest.get("parameters_sha256"):
         raise _damaged(folder / MANIFEST, "parameters_sha256 does not match the leaves")
     return unflatten(leaves)
+
+
+def check_leaves(model: ModelPlan, tree: Tree, source: Path) -> None:
+    """InputError where the leaves are not those of the plan: a folder of another run's parameters."""
+    expected = {p.path: (p.shape, "float32") for p in model.parameters}
+    found = {path: (x.shape, str(x.dtype)) for path, x in flatten(tree).items()}
+    wrong = sorted(p for p in expected.keys() | found.keys() if expected.get(p) != found.get(p))
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise InputError(
+            f"the parameters in {source} are not those of the plan beside them: "
+            + ", ".join(wrong[:5])
+            + more,
+            code="other-parameters",
+            hint="put the folder's own files back, or run the plan again in a new folder",
+        )
 
 
 def is_good(folder: Path) -> bool:

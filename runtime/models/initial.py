@@ -1,4 +1,4 @@
-"""Where parameters start: read from weights, or drawn from the seed. Imports no jax, so nothing is compiled.
+"""Where parameters start: read from weights or another run, or drawn from the seed. Imports no jax, so nothing is compiled.
 
 Every new leaf has a stream of its own, keyed by the seed and its logical path. So a layer starts the same however
 layers are grouped, and whatever else is in the model; and separate towers start differently.
@@ -11,12 +11,13 @@ import hashlib
 import numpy as np
 
 from specrun.runtime.models.stacking import logical_paths, parameter_leaves
+from specrun.runtime.models.start import read_start
 from specrun.runtime.models.tables import rows
 from specrun.runtime.models.towers import tower
 from specrun.runtime.trees import Tree, unflatten
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import SIDES, ModelPlan, Parameter
+from specrun.spec.plan.model import SIDES, ModelPlan, Parameter, Side
 
 
 def initial_arrays(model: ModelPlan, seed: int) -> Tree:
@@ -27,7 +28,18 @@ def initial_arrays(model: ModelPlan, seed: int) -> Tree:
     read = _read(model, tuple(parameter_leaves(model.parameters)))
     if model.towers == "shared":
         return _network(model, seed, "", read)
-    return {side: _network(tower(model, side), seed, f"{side}.", dict(read)) for side in SIDES}
+    return {
+        side: _network(tower(model, side), seed, f"{side}.", _of_side(model, side, read))
+        for side in SIDES
+    }
+
+
+def _of_side(model: ModelPlan, side: Side, read: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What one tower is read from: its own in another run, or the files that both towers share."""
+    if model.init_from is None:
+        return dict(read)
+    start = f"{side}."
+    return {path.removeprefix(start): x for path, x in read.items() if path.startswith(start)}
 
 
 def _network(model: ModelPlan, seed: int, prefix: str, read: dict[str, np.ndarray]) -> Tree:
@@ -48,6 +60,8 @@ def _network(model: ModelPlan, seed: int, prefix: str, read: dict[str, np.ndarra
 def _read(model: ModelPlan, parameters: tuple[Parameter, ...]) -> dict[str, np.ndarray]:
     if all(parameter.new for parameter in parameters):
         return {}
+    if model.init_from is not None:
+        return read_start(model.init_from)
     if model.weights is None:
         raise InputError(
             "the model's parameters are read from weights, but the plan names no weights files",

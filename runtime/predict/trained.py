@@ -14,11 +14,11 @@ from specrun.runtime.adapters import lora
 from specrun.runtime.data.tokenizer import Tokenizer, load
 from specrun.runtime.loop import digests
 from specrun.runtime.loop.folder import RunFolder
-from specrun.runtime.loop.parameters import MANIFEST, read_parameters
+from specrun.runtime.loop.parameters import MANIFEST, check_leaves, read_parameters
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
 from specrun.runtime.models.stacking import stack
 from specrun.runtime.models.tables import rows
-from specrun.runtime.trees import Tree, flatten
+from specrun.runtime.trees import Tree
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
@@ -86,7 +86,7 @@ def _of_run(folder: RunFolder, which: Which) -> Trained:
     plan = read_plan(folder.plan)
     source = _parameters_folder(folder, which)
     tree = _read_stable(source)
-    _check_leaves(plan.model, tree, source)
+    check_leaves(plan.model, tree, source)
     encoder = {name: part for name, part in tree.items() if name != "losses"}
     merged = lora.merge(encoder, plan.model) if plan.model.lora else encoder
     model = lora.plain(plan.model)
@@ -133,22 +133,6 @@ def _stamp(folder: Path) -> bytes | None:
         return (folder / MANIFEST).read_bytes()
     except OSError:
         return None
-
-
-def _check_leaves(model: ModelPlan, tree: Tree, source: Path) -> None:
-    """The leaves must be those of the plan: a folder of another run's parameters is refused."""
-    expected = {p.path: (p.shape, "float32") for p in model.parameters}
-    found = {path: (x.shape, str(x.dtype)) for path, x in flatten(tree).items()}
-    wrong = sorted(p for p in expected.keys() | found.keys() if expected.get(p) != found.get(p))
-    if wrong:
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise InputError(
-            f"the parameters in {source} are not those of the plan beside them: "
-            + ", ".join(wrong[:5])
-            + more,
-            code="other-parameters",
-            hint="put the folder's own files back, or run the plan again in a new folder",
-        )
 
 
 def _of_directory(folder: Path) -> Trained:

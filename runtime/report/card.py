@@ -57,6 +57,8 @@ def _base(plan: Plan) -> str:
 def _what(plan: Plan, facts: Mapping[str, Any]) -> str:
     model = plan.model
     start = f"fine-tuned from {_text(_base(plan))}" if model.weights else "trained from scratch"
+    if model.init_from is not None:
+        start = f"trained on from the run {_text(model.init_from.name)}"
     widths = plan.matryoshka.dims if plan.matryoshka else (model.embedding_dim,)
     width = f"{model.embedding_dim} numbers"
     if len(widths) > 1 or widths[0] != model.embedding_dim:
@@ -95,9 +97,20 @@ def _provenance(plan: Plan, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("identity", identity(plan)),
         ("rows", plan.data.scan.rows_digest),
         ("tokenizer", plan.tokenizer.digest),
+        *_start(plan),
         ("specrun", plan.specrun_version),
         *versions(),
         ("device", f"{device['count']} × {device['kind']} ({device['platform']})"),
+    ]
+
+
+def _start(plan: Plan) -> list[tuple[str, str]]:
+    start = plan.model.init_from
+    if start is None:
+        return []
+    return [
+        ("init_from parameters", start.parameters_sha256),
+        ("init_from identity", start.identity),
     ]
 
 

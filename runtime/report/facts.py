@@ -7,6 +7,7 @@ from typing import Any
 from specrun.runtime.telling import size
 from specrun.spec.codec import to_plain
 from specrun.spec.plan.data import Input, TokenizerFile
+from specrun.spec.plan.model import StartPlan
 from specrun.spec.plan.plan import Plan
 
 Facts = list[tuple[str, str]]
@@ -17,6 +18,7 @@ def plan_facts(plan: Plan) -> Facts:
     return [
         ("Length", f"{plan.train.total_steps:,} steps, seed {plan.seed}"),
         ("Model", _model(plan)),
+        *([("Started from", started_from(plan.model.init_from))] if plan.model.init_from else []),
         *([("Adapters", _adapters(plan))] if plan.model.lora else []),
         ("Data", _data(plan)),
         ("Tokenizer", _tokenizer(plan)),
@@ -29,6 +31,14 @@ def plan_facts(plan: Plan) -> Facts:
         ("Precision", described(plan.precision)),
         ("Estimated cost", _cost(plan)),
     ]
+
+
+def started_from(start: StartPlan) -> str:
+    """The run that parameters started from, in words."""
+    return (
+        f"the {start.which} parameters of {start.name} after step {start.step:,}, "
+        f"{start.parameters_sha256}, with a new optimizer"
+    )
 
 
 def losses(plan: Plan) -> str:
@@ -66,7 +76,8 @@ def described(part: Any) -> str:
 def inputs(plan: Plan) -> list[Input]:
     """Every file that shaped the plan."""
     weights = plan.model.weights.files if plan.model.weights else ()
-    return [*plan.data.scan.inputs, *weights]
+    start = (plan.model.init_from.file,) if plan.model.init_from else ()
+    return [*plan.data.scan.inputs, *weights, *start]
 
 
 def _told(value: Any) -> bool:

@@ -127,7 +127,9 @@ class Parameter:
     stacked: Annotated[
         int | None, Fact(doc="First layer of its stack; null outside the layers.")
     ] = None
-    new: Annotated[bool, Fact(doc="Initialised by the seed rather than read from weights.")] = True
+    new: Annotated[
+        bool, Fact(doc="Initialised by the seed rather than read from weights or another run.")
+    ] = True
     decay: Annotated[bool, Fact(doc="Weight decay applies.")] = False
     trained: Annotated[bool, Fact(doc="Trained in at least one segment.")] = True
 
@@ -188,6 +190,21 @@ class WeightsPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartPlan:
+    """The run whose parameters the model starts from. Its optimizer and its losses' parameters take no part."""
+
+    run: Annotated[str, Fact(doc="Absolute folder of the run.", klass="cosmetic")]
+    name: Annotated[str, Fact(doc="Name of the run.", klass="cosmetic")]
+    which: Annotated[
+        Literal["best", "final"], Fact(doc="Which of its parameters.", klass="cosmetic")
+    ]
+    step: Annotated[int, Fact(doc="Steps after which they were saved.", klass="cosmetic")]
+    file: Annotated[Input, Fact(doc="Their file.")]
+    parameters_sha256: Annotated[str, Fact(doc="Digest of all their leaves.")]
+    identity: Annotated[str, Fact(doc="Identity of the run's plan.")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModuleCount:
     """Parameters of one top module."""
 
@@ -214,4 +231,8 @@ class ModelPlan:
     lora: Annotated[LoraPlan | None, Fact(doc="Adapters.")] = None
     weights: Annotated[
         WeightsPlan | None, Fact(doc="Where weights come from; null is the seed.")
+    ] = None
+    init_from: Annotated[
+        StartPlan | None,
+        Fact(doc="The run that parameters start from, instead of weights or seed; null is none."),
     ] = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from specrun.compiler.facts import Peek, Pretrained, StageLayout, StageRequest
+from specrun.compiler.facts import Peek, Pretrained, StageLayout, StageRequest, Start
 from specrun.runtime.models.tables import rows
 from specrun.spec.plan.data import (
     BadRows,
@@ -17,7 +17,7 @@ from specrun.spec.plan.data import (
     TokenizerPlan,
     TokenizerSource,
 )
-from specrun.spec.plan.model import BertConfig, EncoderConfig, TableRow
+from specrun.spec.plan.model import BertConfig, EncoderConfig, StartPlan, TableRow
 
 TINY_BERT = BertConfig(
     vocab_size=100,
@@ -60,6 +60,8 @@ class FakeFacts:
     training_rows: int = 1000
     validation_rows: int = 100
     bad: tuple[BadRows, ...] = ()
+    started: EncoderConfig = TINY_BERT
+    start_tokenizer: str = "sha256:3"
 
     def pretrained(self, directory: Path) -> Pretrained:
         return Pretrained(
@@ -68,6 +70,25 @@ class FakeFacts:
             tokenizer=directory / "tokenizer.json",
             weights=None,
             config_input=Input(role="config", path=str(directory), digest="sha256:0", bytes=1),
+        )
+
+    def start(self, directory: Path) -> Start:
+        config = self.started
+        return Start(
+            plan=StartPlan(
+                run=str(directory),
+                name="before",
+                which="best",
+                step=7,
+                file=Input(role="init_from", path=str(directory), digest="sha256:5", bytes=1),
+                parameters_sha256="6" * 64,
+                identity="sha256:7",
+            ),
+            config=config,
+            towers="shared",
+            shapes={row.path: row.shape for row in rows(config)},
+            tokenizer=directory / "tokenizer.json",
+            tokenizer_digest=self.start_tokenizer,
         )
 
     def slow_bfloat16(self, platform: str) -> str:

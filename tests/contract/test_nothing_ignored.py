@@ -793,6 +793,7 @@ TABLE: tuple[Case, ...] = (
 )
 
 ELSEWHERE = {
+    "init_from": "test_init_from",
     "model{bert}.kind": "tests/parity and test_bert_keys",
     "model{bert}.name_or_path": "test_another_directory_gives_other_weights",
     "model{bert}.hidden_dropout_prob": "test_bert_keys",
@@ -909,6 +910,13 @@ def test_another_directory_gives_other_weights(
         for name in (one, other)
     ]
     assert plans[0].model.weights != plans[1].model.weights
+
+
+def test_init_from(folder: Path) -> None:
+    """Another run's parameters are where the model starts."""
+    specrun.run(compiled(("train.max_steps=2", "output_dir=runs/source")))
+    before, after = compiled(()), compiled(("init_from=runs/source",))
+    assert start(before) != start(after)
 
 
 def test_tokenizer_file(folder: Path) -> None:
