@@ -23,12 +23,12 @@ widens the rest, so this is an upper bound."""
 
 PRODUCTS: Mapping[str, int] = {
     "swiglu": 3,
-    "gelu_new": 5,
-    "gelu_pytorch_tanh": 5,
+    "gelu_new": 2,
+    "gelu_pytorch_tanh": 2,
     "gelu": 1,
     "gelu_python": 1,
-    "silu": 3,
-    "swish": 3,
+    "silu": 2,
+    "swish": 2,
     "relu": 0,
 }
 """Numbers of the feed-forward's width kept besides the input of its last layer; ReLU keeps a mask."""
@@ -328,6 +328,8 @@ def _saved_inputs(work: Work, step: Step, prefix: str) -> tuple[int, int]:
             inputs[f"{module} dropped" if own else _shared_input(module)] = p.shape[-2]
             inputs[f"{module} low"] = p.shape[-1]
             dropped += p.shape[-2] if own else 0
+        elif p.role == "lora_b":
+            inputs[f"{module} added"] = p.shape[-1]  # XLA keeps what the adapter adds by itself
     return sum(inputs.values()), dropped
 
 
