@@ -13,6 +13,7 @@ from specrun.compiler.front import Loaded
 from specrun.compiler.look import LOOK, NETWORK, Pass, check_loaded, context_of
 from specrun.compiler.passes.inputs import make_tokenizer, scan_data
 from specrun.compiler.passes.lower import lower
+from specrun.compiler.passes.mining import plan_mining
 from specrun.compiler.passes.model import stack_layers
 from specrun.compiler.passes.stages import check_fields
 from specrun.compiler.passes.steps import (
@@ -34,7 +35,7 @@ COMPILE: tuple[tuple[Pass, ...], ...] = (
     (*NETWORK, check_fields),
     (stack_layers, lay_out_steps),
     (resolve_schedules,),
-    (choose_buckets, build_segments, plan_evaluation, plan_checkpoints, estimate_cost),
+    (choose_buckets, build_segments, plan_mining, plan_evaluation, plan_checkpoints, estimate_cost),
 )
 """The passes of ``compile``, in batches: a batch runs to its end, so that its mistakes are told together."""
 

@@ -139,7 +139,7 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         parameters=model.parameters,
         adapter_dropout=model.lora.dropout if model.lora else 0.0,
         dims=plan.matryoshka.dims if plan.matryoshka else (model.embedding_dim,),
-        candidates=1 + plan.data.scan.negatives * any(x.negatives == "all" for x in plan.losses),
+        candidates=1 + plan.data.negatives * any(x.negatives == "all" for x in plan.losses),
         number_bytes=NUMBER_BYTES[plan.precision.compute],
         steps=steps,
         longest=max(plan.data.max_query_length, plan.data.max_positive_length),
@@ -151,7 +151,10 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         passes=train.accumulation_steps,
         checkpointing=train.gradient_checkpointing,
         unroll=train.unroll,
-        evaluated=plan.evaluation.batch_size if plan.evaluation else 0,
+        evaluated=max(
+            plan.evaluation.batch_size if plan.evaluation else 0,
+            plan.data.mining.batch_size if plan.data.mining else 0,
+        ),
         devices=plan.hardware.devices,
     )
     return work, batching
@@ -166,8 +169,8 @@ def _texts(plan: Plan, trace: Trace) -> tuple[Text, ...]:
         Text(tower=query, count=1, length=trace.query_length),
         Text(tower=positive, count=1, length=trace.positive_length),
     ]
-    if plan.data.scan.negatives:
-        count = plan.data.scan.negatives
+    if plan.data.negatives:
+        count = plan.data.negatives
         found.append(Text(tower=positive, count=count, length=trace.positive_length))
     return tuple(found)
 

@@ -11,7 +11,14 @@ from specrun.compiler.facts import Facts, Pretrained, StageLayout, Start
 from specrun.spec.experiment import Experiment
 
 if TYPE_CHECKING:
-    from specrun.spec.plan.data import HeldOut, Scan, Source, TokenizerPlan, TokenizerSource
+    from specrun.spec.plan.data import (
+        HeldOut,
+        MiningPlan,
+        Scan,
+        Source,
+        TokenizerPlan,
+        TokenizerSource,
+    )
     from specrun.spec.plan.model import AdapterMatch, EncoderConfig, Group, Parameter, TableRow
     from specrun.spec.plan.schedule import Schedule
     from specrun.spec.plan.training import (
@@ -85,6 +92,7 @@ class Draft:
     traces: tuple[Trace, ...] = ()
     evaluation: EvaluationPlan | None = None
     checkpoint: CheckpointPlan | None = None
+    mining: MiningPlan | None = None
     cost: CostPlan | None = None
 
     def need(self, name: str) -> Any:

@@ -92,5 +92,6 @@ class Facts(Protocol):
         batch_size: int,
         accumulation_steps: int,
         drop_last: bool,
+        mined: bool,
         stages: tuple[StageRequest, ...],
     ) -> tuple[StageLayout, ...]: ...

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from specrun.compiler.effects import keys_without_effect, level_of, no_effect
-from specrun.compiler.negatives import has_explicit, negatives_of
+from specrun.compiler.negatives import has_column, has_explicit, negatives_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.curriculum import Stage
@@ -281,14 +281,46 @@ def explicit_negatives_exist(spec: Experiment, report: Reporter) -> None:
         if loss.negatives in ("own", "all") and not has_explicit(spec.data):
             path = f"losses[{index}].negatives"
             message = f"`{path}` is `{loss.negatives}`, and the data names no column of negatives"
-            hint = "add `data: {columns: {negatives: NAME}}`, or write `in_batch`"
+            hint = (
+                "add `data: {columns: {negatives: NAME}}` or `data.negatives`, or write `in_batch`"
+            )
             related = ("data.columns.negatives",)
             report.error(path, "no-negatives", message, hint=hint, related=related)
     taken = any(negatives_of(loss, spec.data) != "in_batch" for loss in spec.losses)
-    if has_explicit(spec.data) and not taken and spec.evaluation is None:
+    if has_column(spec.data) and not taken and spec.evaluation is None:
         path, related = "data.columns.negatives", ("losses[0].negatives",)
         message = f"`{path}` has no effect: every loss has `negatives: in_batch`, and nothing is evaluated"
         report.error(path, "no-effect", message, hint="remove it", related=related)
+
+
+def mining_is_used(spec: Experiment, report: Reporter) -> None:
+    """Mined negatives stand alone, are enough for a row, and some loss takes them."""
+    mined = spec.data.negatives
+    if mined is None:
+        return
+    if has_column(spec.data):
+        message = (
+            "`data.negatives` mines negatives, and `data.columns.negatives` names a column of them"
+        )
+        hint = "keep one of the two"
+        related = ("data.columns.negatives",)
+        code = "two-negatives"
+        report.error("data.negatives", code, message, hint=hint, blame="key", related=related)
+    if all(negatives_of(loss, spec.data) == "in_batch" for loss in spec.losses):
+        message = "`data.negatives` has no effect: every loss has `negatives: in_batch`"
+        hint = "write `negatives: all` or `own` at a loss, or remove it"
+        related = ("losses[0].negatives",)
+        report.error(
+            "data.negatives", "no-effect", message, hint=hint, blame="key", related=related
+        )
+    left = mined.top_k - mined.skip_top
+    if mined.num_negatives > left:
+        path, related = "data.negatives.num_negatives", ("data.negatives.top_k",)
+        message = (
+            f"`{path}` {mined.num_negatives} is more than the {max(left, 0)} that "
+            f"`top_k` {mined.top_k} less `skip_top` {mined.skip_top} leave"
+        )
+        report.error(path, "too-many", message, hint="raise `top_k`", related=related)
 
 
 def negatives_suffice(spec: Experiment, report: Reporter) -> None:
@@ -419,6 +451,7 @@ CHECKS: tuple[Check, ...] = (
     batch_divides,
     tile_fits,
     explicit_negatives_exist,
+    mining_is_used,
     negatives_suffice,
     floor_below_peak,
     temperature_in_range,

@@ -73,6 +73,10 @@ def _data(plan: Plan) -> list[str]:
         lines.append(
             f"           at most {scan.negatives:,} explicit negatives a row, {scan.labels:,} labels"
         )
+    if mining := plan.data.mining:
+        lines.append(
+            f"negatives  {mining.num_negatives} a row, mined {len(mining.after)} times from the {mining.top_k} nearest ({mining.backend}), first before step 1"
+        )
     lines += [
         f"           bad: {b.count} × {b.reason} ({', '.join(b.places[:2])})" for b in scan.bad
     ]

@@ -220,7 +220,7 @@ def abstract_batch(plan: Plan, trace: Trace) -> Batch:
 
 
 def _negatives(plan: Plan, trace: Trace, leaf: Any) -> dict[str, Any]:
-    count = plan.data.scan.negatives
+    count = plan.data.negatives
     if not count:
         return {}
     return {

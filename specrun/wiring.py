@@ -84,6 +84,7 @@ class RuntimeFacts:
         batch_size: int,
         accumulation_steps: int,
         drop_last: bool,
+        mined: bool,
         stages: tuple[StageRequest, ...],
     ) -> tuple[StageLayout, ...]:
         from specrun.runtime.data.batches import layout
@@ -97,6 +98,7 @@ class RuntimeFacts:
             batch_size=batch_size,
             accumulation_steps=accumulation_steps,
             drop_last=drop_last,
+            mined=mined,
             stages=stages,
             tell=self._tell,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from specrun.compiler.draft import Draft
-from specrun.compiler.negatives import negatives_of
+from specrun.compiler.negatives import negatives_of, per_row
 from specrun.compiler.passes.model import counts, embedding_dim, scale_of
 from specrun.compiler.passes.steps import score_tile_rows, unroll
 from specrun.spec.codec import from_plain, to_plain
@@ -139,6 +139,7 @@ def _data(draft: Draft) -> DataPlan:
         scan=draft.need("scan"),
         max_query_length=data.max_length.query,
         max_positive_length=data.max_length.positive,
+        mining=draft.mining,
     )
 
 
@@ -171,21 +172,21 @@ def _train(draft: Draft) -> TrainPlan:
 def _negatives(draft: Draft) -> Iterator[int]:
     """What each loss tells a query from, in a full batch."""
     scan, spec = draft.need("scan"), draft.spec
-    rows = min(spec.train.batch_size, scan.training_rows)
+    rows, own = min(spec.train.batch_size, scan.training_rows), per_row(spec.data, scan)
     for loss in spec.losses:
         match negatives_of(loss, spec.data):
             case "in_batch":
                 yield rows - 1
             case "own":
-                yield scan.negatives
+                yield own
             case "all":
-                yield rows - 1 + rows * scan.negatives
+                yield rows - 1 + rows * own
 
 
 def _candidates(draft: Draft) -> int:
     """Columns of the widest in-batch scores."""
     spec = draft.spec
-    own = draft.need("scan").negatives
+    own = per_row(spec.data, draft.need("scan"))
     explicit = any(negatives_of(loss, spec.data) == "all" for loss in spec.losses)
     return spec.train.batch_size * (1 + own * explicit)
 

@@ -143,6 +143,7 @@ def _layouts(draft: Draft, context: Context, epochs: list[int]) -> tuple[StageLa
         batch_size=train.batch_size,
         accumulation_steps=train.accumulation_steps,
         drop_last=train.drop_last,
+        mined=draft.spec.data.negatives is not None,
         stages=tuple(
             StageRequest(selection=s.selection, epochs=e)
             for s, e in zip(draft.stages, epochs, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -13,7 +14,7 @@ import numpy as np
 from specrun.runtime.data.order import epoch_order, longest, select, steps_per_epoch
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of
-from specrun.runtime.data.tokens import Tokens, tokens_of
+from specrun.runtime.data.tokens import Tokens, TokenSplit, tokens_of
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.data import Scan, TokenizerPlan
@@ -78,13 +79,18 @@ def layout(
     batch_size: int,
     accumulation_steps: int,
     drop_last: bool,
+    mined: bool = False,
     stages: Sequence[Request],
     tell: Tell = silent,
 ) -> tuple[Layout, ...]:
-    """What the compiler must know of the steps before there is a plan; stage i becomes segment i."""
+    """What the compiler must know of the steps before there is a plan; stage i becomes segment i.
+
+    Mined negatives may be any training positives, so with ``mined`` every step needs the longest.
+    """
     rows = rows_of(scan.rows_digest)
     tokens = tokens_of(scan.rows_digest, tokenizer, max_query_length, max_positive_length, tell)
-    queries, positives = tokens.training.queries.lengths, tokens.training.positive_lengths
+    queries = tokens.training.queries.lengths
+    positives = _positive_lengths(tokens.training, mined)
     per_step = batch_size * accumulation_steps
     found: list[Layout] = []
     for segment, stage in enumerate(stages):
@@ -100,13 +106,24 @@ def layout(
     return tuple(found)
 
 
+def _positive_lengths(split: TokenSplit, mined: bool) -> np.ndarray:
+    """Tokens of the longest text that may stand on each row's positive side. int64 [rows]"""
+    own = split.positive_lengths
+    return np.full(len(own), own.max(initial=0)) if mined else own
+
+
 class Batches:
-    """The batches of a plan. Keeps the order of the epoch last asked for, which changes no answer."""
+    """The batches of a plan. Keeps the order of the epoch last asked for, which changes no answer.
+
+    Where the plan mines negatives, those of a snapshot must be given first: see ``under``.
+    """
 
     def __init__(self, plan: Plan, tokens: Tokens, rows: Rows):
         self._plan, self._tokens = plan, tokens
         self._chosen = [select(rows.training, s.selection) for s in plan.segments]
         self._labels = rows.training.labels
+        self._snapshot: np.ndarray | None = None
+        self._positive_lengths = _positive_lengths(tokens.training, plan.data.mining is not None)
         self._order: tuple[tuple[int, int], np.ndarray] | None = None
         self._traces = {
             (segment, trace.query_length, trace.positive_length): trace.name
@@ -118,6 +135,12 @@ class Batches:
                 raise RunError(
                     f"segment {i} has {segment.rows} rows in the plan and {len(chosen)} in the data"
                 )
+
+    def under(self, snapshot: np.ndarray) -> Batches:
+        """The same batches with mined negatives: int32 [rows, N], rows of which the positive is one, -1 for none."""
+        made = copy(self)
+        made._snapshot = snapshot
+        return made
 
     def at(self, step: int) -> tuple[str, Batch]:
         """The name of the trace that takes the 0-based global step, and its batch. RunError outside the plan."""
@@ -148,7 +171,7 @@ class Batches:
 
     def _bucket(self, rows: np.ndarray) -> tuple[int, int]:
         query = int(self._tokens.training.queries.lengths_of(rows).max())
-        positive = int(self._tokens.training.positive_lengths[rows].max())
+        positive = int(self._positive_lengths[rows].max())
         for bucket in self._plan.train.buckets:
             if query <= bucket[0] and positive <= bucket[1]:
                 return bucket
@@ -174,11 +197,17 @@ class Batches:
 
     def _negatives(self, index: np.ndarray, weight: np.ndarray, length: int) -> _Negatives:
         """Ids, mask and weight of the negatives of rows [A, B]; None where no training row has one."""
-        negatives, most = self._tokens.training.negatives, self._plan.data.scan.negatives
-        if negatives is None or not most:
+        split, most = self._tokens.training, self._plan.data.negatives
+        if self._plan.data.mining is not None:
+            if self._snapshot is None:
+                raise RunError("the plan mines negatives, and none are mined yet for this step")
+            chosen = self._snapshot[index]  # [A, B, N]
+            chosen, there, texts = np.maximum(chosen, 0), chosen >= 0, split.positives
+        elif split.negatives is None or not most:
             return None, None, None
-        chosen, there = negatives.of(index, most)  # [A, B, N]
-        ids, mask = negatives.tokens.gather(chosen, length, self._tokens.pad_id)
+        else:
+            (chosen, there), texts = split.negatives.of(index, most), split.negatives.tokens
+        ids, mask = texts.gather(chosen, length, self._tokens.pad_id)
         absent = ~there[..., None]
         ids = np.where(absent, np.int32(self._tokens.pad_id), ids)
         mask = np.where(absent, np.arange(length) == 0, mask)

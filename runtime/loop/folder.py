@@ -27,6 +27,7 @@ class RunFolder:
         self.metrics = root / "metrics.jsonl"
         self.events = root / "events.jsonl"
         self.times = root / "times.jsonl"
+        self.negatives = root / "negatives"
         self.checkpoints = root / "checkpoints"
         self.best = root / "best"
         self.best_versions = root / ".best"

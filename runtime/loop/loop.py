@@ -28,6 +28,7 @@ from specrun.runtime.loop.progress import Reporter
 from specrun.runtime.loop.speed import Memory, Pace, Speed, memory_of
 from specrun.runtime.loop.watch import NotFinite, Watch
 from specrun.runtime.loop.worst import worst_of
+from specrun.runtime.mining.miner import Miner
 from specrun.runtime.program.control import control_at, segment_at
 from specrun.runtime.program.program import Program
 from specrun.runtime.program.state import parameters_of
@@ -56,6 +57,7 @@ class Loop:
     state: Any
     standing: Standing
     held_out: Split
+    miner: Miner | None = None
     _pace: Pace = field(init=False)
     _watch: Watch = field(init=False)
     _begun: float = field(default_factory=time.monotonic)
@@ -94,11 +96,31 @@ class Loop:
         return self.events.find(EARLY_STOP) is not None
 
     def _steps(self) -> None:
-        step, total = self.standing.step, self.plan.train.total_steps
-        if self.stopped_early or step >= total:
-            return
-        self.interrupts.check()
-        with closing(prefetch(self.batches, step, total)) as stream:
+        while not self.stopped_early and self.standing.step < self.plan.train.total_steps:
+            self.interrupts.check()
+            self._stretch(*self._mined())
+
+    def _mined(self) -> tuple[Batches, int]:
+        """The batches with the negatives that hold now, mined if they are due, and the step where they end."""
+        miner, step = self.miner, self.standing.step
+        if miner is None:
+            return self.batches, self.plan.train.total_steps
+        snapshot = miner.known(step, self.events)
+        if snapshot is None:
+            self._watch.drain()
+            self._count_seconds("training")
+            with self._writing("the mined negatives"):
+                snapshot, mean, none = miner.mine(
+                    step, self.state, self.events, self.interrupts.check, self.reporter.work
+                )
+            lacking = f", {none:,} rows have none" if none else ""
+            self.reporter.note(f"mined after step {step}: {mean:.2f} negatives a row{lacking}")
+            self._count_seconds("mining")
+        return self.batches.under(snapshot), miner.stop(step)
+
+    def _stretch(self, batches: Batches, stop: int) -> None:
+        """Steps up to ``stop``, or to an early stop."""
+        with closing(prefetch(batches, self.standing.step, stop)) as stream:
             for _, _, batch in stream:
                 self._step(batch)
                 self._evaluate_if_due()
@@ -140,6 +162,10 @@ class Loop:
                 "rows_per_second": round(mean * rows_per_step(self.plan, segment), 2),
             }
         )
+        if self.miner is not None:
+            spent = self.standing.seconds.get("mining", 0.0)
+            both = spent + self.standing.seconds.get("training", 0.0)
+            rates["mining_share"] = round(spent / both, 4) if both else 0.0
         return {**rates, "memory": memory.kind, "peak_bytes": memory.peak_bytes}
 
     def _log_training(self, step: int, values: dict[str, float]) -> None:

@@ -20,7 +20,7 @@ class RunResult:
     ``traces``: ``promised`` and ``counted`` training traces, and the most that any process made
     ``by_name``. ``times``: seconds spent, over all processes of the run. ``best``: step, metric,
     value and all metrics of the best evaluation, or None. ``speed``: steps and rows per second on
-    average and ``peak_bytes`` of the ``device``'s or the ``process``'s ``memory``, all of the process that
+    average, ``mining_share`` of the time of training and mining where negatives are mined, and ``peak_bytes`` of the ``device``'s or the ``process``'s ``memory``, all of the process that
     finished the run; without rates when that made no step. ``foretold``: what the plan, and XLA where it
     was asked, said of memory and work (``runtime/loop/foretold.py``). ``folder`` and ``was_finished``
     (whether it was finished before) are not written.

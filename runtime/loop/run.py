@@ -30,6 +30,7 @@ from specrun.runtime.loop.position import Standing
 from specrun.runtime.loop.progress import OnProgress, Reporter, make_reporter
 from specrun.runtime.loop.quiet import quiet_writers
 from specrun.runtime.loop.result import RunResult
+from specrun.runtime.mining.miner import make_miner, verify_backend
 from specrun.runtime.program import state as states
 from specrun.runtime.program.mesh import data_mesh
 from specrun.runtime.program.program import Program, build_program
@@ -66,6 +67,7 @@ def run(
                 _report(folder, reporter)
             return admitted.result
         verify_packages(plan)
+        verify_backend(plan)
         verify_inputs(plan.data)
         verify_tokenizer(plan.tokenizer)
         admission.verify_weights(plan)
@@ -106,6 +108,9 @@ def summary(result: RunResult) -> str:
         lines.append(f"best       {best['metric']} {best['value']:.4f} after step {best['step']}")
     lines.append(f"traces     {traces['counted']} counted, {traces['promised']} promised")
     lines += foretold.lines(result.speed, result.foretold)
+    if "mining_share" in result.speed:
+        seconds, share = result.times.get("mining", 0.0), result.speed["mining_share"]
+        lines.append(f"mining     {duration(seconds)}, {share:.1%} of training and mining")
     lines.append(f"time       {duration(result.times['total'])}")
     lines.append(f"folder     {result.folder}")
     lines.append(f"report     {RunFolder(result.folder).report}")
@@ -207,6 +212,7 @@ def _loop(
             state=state,
             standing=standing,
             held_out=parts.rows.validation,
+            miner=make_miner(plan, parts.program, parts.rows, parts.tokens, folder, events),
         )
 
 

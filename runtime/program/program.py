@@ -264,10 +264,10 @@ def _check_batch(plan: Plan, batch: Any) -> None:
     arrays = {name: jnp.shape(x) for name, x in batch._asdict().items() if x is not None}
     if wrong := {name: shape[:2] for name, shape in arrays.items() if shape[:2] != expected}:
         raise ValueError(f"batch arrays must begin with {expected}: {wrong}")
-    scan = plan.data.scan
+    scan, expected_negatives = plan.data.scan, plan.data.negatives
     negatives = arrays.get("negative_ids", (0, 0, 0))[2]
-    if negatives != scan.negatives or ("label" in arrays) != (scan.labels > 0):
+    if negatives != expected_negatives or ("label" in arrays) != (scan.labels > 0):
         raise ValueError(
-            f"the plan's rows have {scan.negatives} negatives and {scan.labels} labels; the batch "
+            f"the plan's rows have {expected_negatives} negatives and {scan.labels} labels; the batch "
             f"has {negatives} negatives and {'a' if 'label' in arrays else 'no'} label"
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from specrun.runtime.telling import size
 from specrun.spec.codec import to_plain
-from specrun.spec.plan.data import Input, TokenizerFile
+from specrun.spec.plan.data import Input, MiningPlan, TokenizerFile
 from specrun.spec.plan.model import StartPlan
 from specrun.spec.plan.plan import Plan
 
@@ -21,6 +21,7 @@ def plan_facts(plan: Plan) -> Facts:
         *([("Started from", started_from(plan.model.init_from))] if plan.model.init_from else []),
         *([("Adapters", _adapters(plan))] if plan.model.lora else []),
         ("Data", _data(plan)),
+        *([("Mined negatives", _mining(plan.data.mining))] if plan.data.mining else []),
         ("Tokenizer", _tokenizer(plan)),
         ("Losses", losses(plan)),
         *([("Matryoshka", _matryoshka(plan))] if plan.matryoshka else []),
@@ -116,6 +117,13 @@ def _data(plan: Plan) -> str:
     return (
         f"{plan.data.source.kind}: {scan.rows_read:,} rows read, {scan.training_rows:,} trained on, "
         f"{scan.validation_rows:,} held out, {left_out:,} left out"
+    )
+
+
+def _mining(mining: MiningPlan) -> str:
+    return (
+        f"{mining.num_negatives} a row, {len(mining.after)} times, from the {mining.top_k} nearest without the first "
+        f"{mining.skip_top}, relative margin {mining.relative_margin:g}, {mining.backend} search"
     )
 
 

@@ -142,6 +142,22 @@ class Scan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MiningPlan:
+    """Negatives that the run finds itself, each time with the weights after the steps named."""
+
+    kind: Annotated[Literal["mined"], Fact(doc="Found by the model.")] = "mined"
+    after: Annotated[
+        tuple[int, ...], Fact(doc="Numbers of finished steps; the first is 0.", klass="horizon")
+    ]
+    num_negatives: Annotated[int, Fact(doc="Negatives of each row.")]
+    top_k: Annotated[int, Fact(doc="Nearest texts looked at.")]
+    skip_top: Annotated[int, Fact(doc="Nearest texts left out.")]
+    relative_margin: Annotated[float, Fact(doc="Share of the positive's cosine kept free.")]
+    backend: Annotated[Literal["exact", "faiss"], Fact(doc="How the nearest are found.")]
+    batch_size: Annotated[int, Fact(doc="Texts encoded at a time.", unit="rows")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataPlan:
     source: Annotated[Source, Fact(doc="Where rows come from.")]
     validation: Annotated[HeldOut | None, Fact(doc="What is held out.")]
@@ -149,6 +165,12 @@ class DataPlan:
     scan: Annotated[Scan, Fact(doc="What was found.")]
     max_query_length: Annotated[int, Fact(doc="Tokens kept of a query.", unit="tokens")]
     max_positive_length: Annotated[int, Fact(doc="Tokens kept of a positive.", unit="tokens")]
+    mining: Annotated[MiningPlan | None, Fact(doc="Mined negatives; null is none.")] = None
+
+    @property
+    def negatives(self) -> int:
+        """Explicit negatives of a row at most, mined or of the data; 0 is none anywhere."""
+        return self.scan.negatives if self.mining is None else self.mining.num_negatives
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,31 @@ def test_the_base_is_fine() -> None:
     assert found() == []
 
 
+MINED = "negatives: {kind: mined, refresh_every_steps: 5"
+
 ERRORS: list[tuple[dict[str, str], str, str]] = [
+    (
+        {
+            "data": f"{{kind: jsonl, path: a.jsonl, validation: {{kind: fraction, fraction: 0.1}}, columns: {{negatives: n}}, {MINED}}}}}"
+        },
+        "two-negatives",
+        "data.negatives",
+    ),
+    (
+        {
+            "data": f"{{kind: jsonl, path: a.jsonl, validation: {{kind: fraction, fraction: 0.1}}, {MINED}}}}}",
+            "losses": "[{kind: infonce, negatives: in_batch}]",
+        },
+        "no-effect",
+        "data.negatives",
+    ),
+    (
+        {
+            "data": f"{{kind: jsonl, path: a.jsonl, validation: {{kind: fraction, fraction: 0.1}}, {MINED}, top_k: 5, skip_top: 3}}}}"
+        },
+        "too-many",
+        "data.negatives.num_negatives",
+    ),
     (
         {"model": "{kind: text_encoder, num_attention_heads: 3}"},
         "heads-do-not-divide",

@@ -321,13 +321,29 @@ def refused(plan: Plan) -> object:
     return "accepted"
 
 
+def abstract(plan: Plan) -> object:
+    """Shapes of the batches that the first trace takes, negatives and all."""
+    from specrun.runtime.aot import abstract_batch
+
+    return str(abstract_batch(plan, plan.traces[0]))
+
+
+def mined(plan: Plan) -> object:
+    """The events of mining: after which steps, what was found, and how."""
+    specrun.run(plan)
+    lines = (Path(plan.output_dir) / "events.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 Artefact = Callable[[Plan], object]
 
 
 @functools.cache
 def artefact_of(artefact: Artefact, settings: tuple[str, ...]) -> object:
     own = settings
-    if artefact is files and not any(s.startswith(("name=", "output_dir=")) for s in settings):
+    if artefact in (files, mined) and not any(
+        s.startswith(("name=", "output_dir=")) for s in settings
+    ):
         own = (
             *settings,
             f"output_dir=runs/{hashlib.sha256(repr(settings).encode()).hexdigest()[:12]}",
@@ -391,6 +407,12 @@ STAGES = ("train.epochs=null", "curriculum={stages: [{name: a}, {name: b}]}")
 STOPPING = (
     "evaluation={every_steps: 1, early_stopping: {patience: 9}}",
     "optimizer.learning_rate=1e-9",
+)
+MINED = (
+    "data.negatives={kind: mined, refresh_every_steps: 3, top_k: 20, num_negatives: 2}",
+    "train.max_steps=4",
+    "evaluation=null",
+    "data.validation=null",
 )
 TENSORBOARD = "tracking=[{kind: tensorboard}]"
 WANDB = "tracking=[{kind: wandb, project: one}]"
@@ -524,6 +546,19 @@ TABLE: tuple[Case, ...] = (
         (*TABLED, "data.columns.negatives=wrong", "data.max_negatives=1"),
         batches,
         (*TABLED, "data.columns.negatives=wrong"),
+    ),
+    Case("data{jsonl}.negatives", MINED, abstract, MINED[1:]),
+    Case("data{jsonl}.negatives{mined}.kind", ("data.negatives={kind: random}",), refused),
+    *(
+        Case(f"data{{jsonl}}.negatives{{mined}}.{key}", (*MINED, setting), mined, MINED)
+        for key, setting in (
+            ("refresh_every_steps", "data.negatives.refresh_every_steps=2"),
+            ("num_negatives", "data.negatives.num_negatives=3"),
+            ("top_k", "data.negatives.top_k=40"),
+            ("skip_top", "data.negatives.skip_top=5"),
+            ("relative_margin", "data.negatives.relative_margin=0.5"),
+            ("backend", "data.negatives.backend=faiss"),
+        )
     ),
     *table_cases("csv", "csv"),
     Case(
@@ -792,7 +827,22 @@ TABLE: tuple[Case, ...] = (
     Case("hardware.deterministic", ("hardware.deterministic=false",), settings),
 )
 
+MINING_KEYS = (
+    "",
+    "{mined}.kind",
+    "{mined}.refresh_every_steps",
+    "{mined}.num_negatives",
+    "{mined}.top_k",
+    "{mined}.skip_top",
+    "{mined}.relative_margin",
+    "{mined}.backend",
+)
 ELSEWHERE = {
+    **{
+        f"data{{{kind}}}.negatives{key}": "the same class as data{jsonl}.negatives"
+        for kind in ("python_source", "csv", "tsv", "parquet", "huggingface")
+        for key in MINING_KEYS
+    },
     "init_from": "test_init_from",
     "model{bert}.kind": "tests/parity and test_bert_keys",
     "model{bert}.name_or_path": "test_another_directory_gives_other_weights",

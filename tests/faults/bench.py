@@ -141,7 +141,8 @@ def outcome(folder: Path) -> dict[str, Any]:
     del result["times"], result["speed"]  # the two that tell of time
     left = [p.name for p in run.rglob("*") if "tmp" in p.name or p.name.endswith((".new", ".old"))]
     assert not left, f"left behind: {left}"
-    return {"result": result} | {name: _digest(run / name) for name in COMPARED}
+    mined = sorted(str(p.relative_to(run)) for p in run.glob("negatives/*"))
+    return {"result": result} | {name: _digest(run / name) for name in (*COMPARED, *mined)}
 
 
 def saved_steps(folder: Path) -> list[int]:

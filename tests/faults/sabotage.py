@@ -154,6 +154,25 @@ def _after_event() -> None:
     after(EventLog, "record", lambda *args, **facts: True)
 
 
+def _in_mining() -> None:
+    """The second time: texts are encoded, the nearest are sought."""
+    from specrun.runtime.mining import miner
+
+    before(miner, "nearest", nth(2))
+
+
+def _after_snapshot() -> None:
+    from specrun.runtime.mining import miner
+
+    after(miner, "write_snapshot", nth(2))
+
+
+def _after_second_event() -> None:
+    from specrun.runtime.loop.events import EventLog
+
+    after(EventLog, "record", nth(2))
+
+
 def _signal(number: int, step: int) -> None:
     from specrun.runtime.loop.loop import Loop
 
@@ -196,6 +215,9 @@ SABOTAGE: dict[str, Callable[[], None]] = {
     "best: links not made": _best_not_linked,
     "before the result": _before_result,
     "after the early stop's event": _after_event,
+    "mining": _in_mining,
+    "mined: written, no event": _after_snapshot,
+    "mined: event written": _after_second_event,
     "SIGINT after step 12": lambda: _signal(signal.SIGINT, 12),
     "SIGTERM after step 15": lambda: _signal(signal.SIGTERM, 15),
     "SIGTERM in the evaluation": _signal_in_evaluation,

@@ -169,3 +169,22 @@ def test_an_early_stop_is_replayed(tmp_path: Path):
         assert stopping.finish(folder) == want
     finally:
         stopping.close()
+
+
+def test_kills_around_mining_change_no_negative(tmp_path: Path):
+    """Killed while mining, with the snapshot but no event of it, and with both but no checkpoint."""
+    mining = Bench(
+        tmp_path,
+        ("data.negatives={kind: mined, refresh_every_steps: 12, top_k: 20, num_negatives: 2}",),
+    )
+    try:
+        want = mining.finish(tmp_path / "whole")
+        assert sum(name.startswith("negatives/") for name in want) == len(
+            mining.plan.data.mining.after  # type: ignore[union-attr]
+        )
+        for where in ("mining", "mined: written, no event", "mined: event written"):
+            folder = tmp_path / where.replace(" ", "")
+            assert mining.attempt(folder, sabotage=where)[0] == -signal.SIGKILL
+            assert mining.finish(folder) == want
+    finally:
+        mining.close()
