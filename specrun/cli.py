@@ -98,6 +98,17 @@ COMMANDS: tuple[Command, ...] = (
         _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
         NO_PROGRESS,
     )),
+    Command("mine", "write rows with the hard negatives that a trained encoder finds", "mine", (
+        FOLDER,
+        _arg("-o", "--output", required=True, metavar="FILE", help="a .jsonl file with query, positive and negatives"),
+        _arg("--corpus", metavar="PATH", help="a .jsonl, .csv, .tsv or .parquet file of rows instead of the run's training rows"),
+        _arg("--num-negatives", type=int, default=4, metavar="N", help="negatives of each row (default 4)"),
+        _arg("--top-k", type=int, default=50, metavar="K", help="nearest texts looked at (default 50)"),
+        _arg("--skip-top", type=int, default=0, metavar="N", help="nearest texts left out (default 0)"),
+        _arg("--relative-margin", type=float, default=0.05, metavar="M", help="left out is what reaches the positive's cosine × (1 - M) (default 0.05)"),
+        _arg("--backend", choices=("exact", "faiss"), default="exact", help="how the nearest are found (default exact)"),
+        NO_PROGRESS,
+    )),
     Command("export", "write a directory that transformers and sentence-transformers load", "export", (
         FOLDER,
         _arg("-o", "--output", required=True, metavar="DIR", help="a new directory"),

@@ -190,6 +190,32 @@ def search(options: Namespace) -> int:
     return 0
 
 
+def mine(options: Namespace) -> int:
+    from specrun.runtime.predict.mine import Rule
+    from specrun.runtime.predict.mine import mine as write
+    from specrun.runtime.telling import teller
+
+    rule = Rule(
+        num_negatives=options.num_negatives,
+        top_k=options.top_k,
+        skip_top=options.skip_top,
+        relative_margin=options.relative_margin,
+        backend=options.backend,
+    )
+    found = write(
+        options.folder,
+        options.output,
+        corpus=options.corpus,
+        rule=rule,
+        tell=teller(options.quiet),
+    )
+    print(
+        f"wrote {options.output}: {found.rows} rows, {found.negatives / found.rows:.2f} mined negatives a row, "
+        f"{_count(found.rows_without, 'row')} without"
+    )
+    return 0
+
+
 def export(options: Namespace) -> int:
     from specrun.runtime.predict.export import export as write
 
