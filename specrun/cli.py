@@ -94,8 +94,17 @@ COMMANDS: tuple[Command, ...] = (
         FOLDER,
         _arg("query", metavar="QUERY", help="what to look for"),
         _arg("--corpus", metavar="PATH", help="a .jsonl, .csv, .tsv or .parquet file or a folder of Python code instead of the run's own rows"),
+        _arg("--index", metavar="DIR", help="an index that `specrun index` made with this encoder instead"),
         TOP,
         _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
+        NO_PROGRESS,
+    )),
+    Command("index", "write an index over a corpus, to search in", "index", (
+        FOLDER,
+        _arg("--corpus", required=True, metavar="PATH", help="a .jsonl, .csv, .tsv or .parquet file or a folder of Python code"),
+        _arg("-o", "--output", required=True, metavar="DIR", help="a new directory"),
+        _arg("--kind", choices=("flat", "ivf_pq", "hnsw"), default="flat", help="exact, compressed in lists, or a graph (default flat)"),
+        _arg("--dimension", type=int, metavar="D", help="cut the embeddings to D"),
         NO_PROGRESS,
     )),
     Command("mine", "write rows with the hard negatives that a trained encoder finds", "mine", (

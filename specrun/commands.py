@@ -182,11 +182,30 @@ def search(options: Namespace) -> int:
         options.folder,
         options.query,
         corpus=options.corpus,
+        index=options.index,
         top=options.top,
         dimension=options.dimension,
         tell=teller(options.quiet),
     ):
         print(f"{hit.score:.3f}  {hit.place}  {hit.text}")
+    return 0
+
+
+def index(options: Namespace) -> int:
+    from specrun.runtime.predict.index import build_index
+    from specrun.runtime.telling import size, teller
+
+    built = build_index(
+        options.folder,
+        options.corpus,
+        options.output,
+        kind=options.kind,
+        dimension=options.dimension,
+        tell=teller(options.quiet),
+    )
+    print(
+        f"wrote {built.folder}: {built.kind}, {_count(built.count, 'text')} of width {built.dimension}, {size(built.bytes)}"
+    )
     return 0
 
 
