@@ -182,11 +182,56 @@ def search(options: Namespace) -> int:
         options.folder,
         options.query,
         corpus=options.corpus,
+        index=options.index,
         top=options.top,
         dimension=options.dimension,
         tell=teller(options.quiet),
     ):
         print(f"{hit.score:.3f}  {hit.place}  {hit.text}")
+    return 0
+
+
+def index(options: Namespace) -> int:
+    from specrun.runtime.predict.index import build_index
+    from specrun.runtime.telling import size, teller
+
+    built = build_index(
+        options.folder,
+        options.corpus,
+        options.output,
+        kind=options.kind,
+        dimension=options.dimension,
+        tell=teller(options.quiet),
+    )
+    print(
+        f"wrote {built.folder}: {built.kind}, {_count(built.count, 'text')} of width {built.dimension}, {size(built.bytes)}"
+    )
+    return 0
+
+
+def mine(options: Namespace) -> int:
+    from specrun.runtime.predict.mine import Rule
+    from specrun.runtime.predict.mine import mine as write
+    from specrun.runtime.telling import teller
+
+    rule = Rule(
+        num_negatives=options.num_negatives,
+        top_k=options.top_k,
+        skip_top=options.skip_top,
+        relative_margin=options.relative_margin,
+        backend=options.backend,
+    )
+    found = write(
+        options.folder,
+        options.output,
+        corpus=options.corpus,
+        rule=rule,
+        tell=teller(options.quiet),
+    )
+    print(
+        f"wrote {options.output}: {found.rows} rows, {found.negatives / found.rows:.2f} mined negatives a row, "
+        f"{_count(found.rows_without, 'row')} without"
+    )
     return 0
 
 

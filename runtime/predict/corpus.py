@@ -28,6 +28,8 @@ COLUMNS = ("positive", "text")
 FORMATS = {".jsonl": JsonlSource, ".csv": CsvSource, ".tsv": TsvSource, ".parquet": ParquetSource}
 """Formats of files with columns, by their names' endings."""
 
+Format = JsonlSource | CsvSource | TsvSource | ParquetSource
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -47,6 +49,33 @@ def read_lines(path: Path, column: str) -> list[str]:
         return [row.query for row in _table_rows(path, column)]
     text = _decoded(path)
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def read_pairs(path: Path, own: tuple[str, str] | None = None) -> list[Row]:
+    """The rows of a file with columns (see ``FORMATS``): ``own`` names those of query and positive.
+
+    Without it, or where the file lacks them, they are `query` and `positive`. InputError names every bad line.
+    """
+    if path.suffix not in FORMATS:
+        raise InputError(
+            f"rows are a {', '.join(FORMATS)} file, found {path}",
+            code="corpus",
+            hint="check the path" if not path.exists() else "put the rows into a .jsonl file",
+        )
+    pairs = dict.fromkeys(pair for pair in (own, ("query", "positive")) if pair is not None)
+    for query, positive in pairs:
+        source = FORMATS[path.suffix](path=str(path), query=query, positive=positive)
+        if (query, positive) == list(pairs)[-1] or _fits(source):
+            return _usable(path, _records(source))
+    raise AssertionError("internal error: the last pair of columns is always tried")
+
+
+def _fits(source: Format) -> bool:
+    """Whether the first row has both texts."""
+    try:
+        return isinstance(next(_records(source), None), Row)
+    except (FileError, OSError):
+        return False
 
 
 def rows_corpus(rows: Rows) -> Corpus:
@@ -94,16 +123,24 @@ def _corpus(rows: Iterable[Row]) -> Corpus:
 
 def _table(path: Path, column: str) -> Iterator[Row | Fault]:
     """The rows of a file of which one column is wanted, as query and positive both."""
-    source = FORMATS[path.suffix](path=str(path), query=column, positive=column)
+    yield from _records(FORMATS[path.suffix](path=str(path), query=column, positive=column))
+
+
+def _records(source: Format) -> Iterator[Row | Fault]:
     for name, file in table_files(source):
         yield from rows_of_records(open_table(source, name, file), source)
 
 
 def _table_rows(path: Path, column: str) -> list[Row]:
+    return _usable(path, _table(path, column))
+
+
+def _usable(path: Path, records: Iterable[Row | Fault]) -> list[Row]:
+    """The rows; InputError for those that cannot be read, each with its line."""
     rows: list[Row] = []
     faults: list[Fault] = []
     try:
-        for found in _table(path, column):
+        for found in records:
             if isinstance(found, Fault):
                 faults.append(found)
             else:

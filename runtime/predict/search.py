@@ -14,6 +14,7 @@ from specrun.runtime.data.scan import ensure_rows
 from specrun.runtime.loop.embed import normalised
 from specrun.runtime.metrics import top_k
 from specrun.runtime.predict.corpus import Corpus, read_corpus, rows_corpus
+from specrun.runtime.predict.index import open_index
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
@@ -40,6 +41,7 @@ def search(
     query: str,
     *,
     corpus: str | os.PathLike[str] | None = None,
+    index: str | os.PathLike[str] | None = None,
     top: int = 5,
     dimension: int | None = None,
     tell: Tell = silent,
@@ -47,11 +49,13 @@ def search(
     """The ``top`` texts nearest to ``query``, best first.
 
     They are the unique positives of the run's training and held-out rows, or those of ``corpus``
-    (see ``corpus.read_corpus``). Embeddings are kept in the cache, so a second search is quick. ``tell`` hears how the encoding goes.
+    (see ``corpus.read_corpus``), or those of an ``index`` that ``index.build_index`` wrote, at its width. Embeddings are kept in the cache, so a second search is quick. ``tell`` hears how the encoding goes.
     InputError for a query, corpus, number or width that cannot be used.
     """
     _check(query, top)
     predictor = Predictor(folder)
+    if index is not None:
+        return _in_index(predictor, query, Path(index), corpus, top, dimension)
     dimension = predictor.check_dimension(dimension)
     found = _corpus(predictor, corpus)
     embeddings = normalised(_embeddings(predictor, found.texts, tell), dimension)
@@ -60,6 +64,37 @@ def search(
     return [
         Hit(score=float(score), place=found.places[i], text=_line(found, i))
         for score, i in zip(scores[0], indices[0].tolist(), strict=True)
+    ]
+
+
+def _in_index(
+    predictor: Predictor,
+    query: str,
+    folder: Path,
+    corpus: object,
+    top: int,
+    dimension: int | None,
+) -> list[Hit]:
+    """The best entries of an index, which is of this encoder and of one width."""
+    if corpus is not None:
+        raise InputError(
+            "an index holds its own corpus",
+            code="corpus",
+            hint="give --index or --corpus, not both",
+        )
+    opened = open_index(folder, predictor.trained.digest)
+    if dimension not in (None, opened.dimension):
+        raise InputError(
+            f"the index in {folder} has width {opened.dimension}, found dimension {dimension!r}",
+            code="dimension",
+            hint="leave the dimension out, or make an index of that width",
+        )
+    wanted = normalised(predictor.embed([query], side="query"), opened.dimension)
+    scores, found = opened.index.search(wanted, min(top, len(opened.corpus.texts)))
+    return [
+        Hit(score=float(score), place=opened.corpus.places[at], text=_line(opened.corpus, at))
+        for score, at in zip(scores[0], found[0].tolist(), strict=True)
+        if at >= 0  # an approximate index may find fewer
     ]
 
 
