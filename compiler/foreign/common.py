@@ -101,6 +101,7 @@ COMMON: Mapping[str, Foreign] = {
     "share_encoders": to("model.towers", "`shared` or `separate`"),
     "separate_encoders": to("model.towers", "`shared` or `separate`"),
     "label_column": to("data.columns.label"),
+    "score_column": to("data.columns.score"),
     # losses and combinators
     "matryoshka_dim": to("matryoshka.dims", "a list"),
     "mrl_weights": to("matryoshka.weights"),
