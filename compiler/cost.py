@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from specrun.spec.plan.model import EncoderConfig, Group, Parameter, Side, tower_of
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import CostPlan, Trace, TraceCost
+from specrun.spec.plan.training import CostPlan, InfoNCE, LossPlan, SigLIP, Trace, TraceCost
 
 FLOAT = 4
 ADAM_MOMENTS = 2
@@ -33,8 +33,11 @@ PRODUCTS: Mapping[str, int] = {
 }
 """Numbers of the feed-forward's width kept besides the input of its last layer; ReLU keeps a mask."""
 
-SCORES_OF_A_WIDTH = 2
-"""Score matrices [B, B] alive for each width of each loss, and one more in all: scores, exponentials, slopes."""
+SCORES_OF_A_WIDTH: Mapping[str, float] = {"infonce": 2, "triplet": 2, "siglip": 3, "cosent": 1.3}
+"""Score matrices [B, B] alive for each width of a loss, and one more in all: scores, exponentials, slopes, masks."""
+
+WITHOUT_PRODUCTS = frozenset(("cosent",))
+"""Losses that compare a number of each row with those of all rows, and no embeddings."""
 
 # Shares of a layer's residuals in flight beside those kept, fitted to XLA's figures on a CPU.
 FORWARD = 0.4
@@ -75,11 +78,11 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One training trace: the texts of a row, losses, the paths that train, how often it runs."""
+    """One training trace: the texts of a row, kinds of losses, the paths that train, how often it runs."""
 
     name: str
     texts: tuple[Text, ...]
-    losses: int
+    losses: tuple[str, ...]
     trained: frozenset[str]
     steps: int
 
@@ -123,11 +126,12 @@ NO_COST = CostPlan(
 def work_of(plan: Plan) -> tuple[Work, Batching]:
     """What the cost of a finished plan is counted of."""
     model, train = plan.model, plan.train
+    kinds = {loss.name: loss.kind for loss in plan.losses}
     steps = tuple(
         Step(
             name=trace.name,
             texts=_texts(plan, trace),
-            losses=len(trace.losses),
+            losses=tuple(kinds[name] for name in trace.losses),
             trained=frozenset(plan.segments[trace.segments[0]].trained),
             steps=trace.steps,
         )
@@ -139,7 +143,7 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         parameters=model.parameters,
         adapter_dropout=model.lora.dropout if model.lora else 0.0,
         dims=plan.matryoshka.dims if plan.matryoshka else (model.embedding_dim,),
-        candidates=1 + plan.data.negatives * any(x.negatives == "all" for x in plan.losses),
+        candidates=1 + plan.data.negatives * any(map(_takes_all, plan.losses)),
         number_bytes=NUMBER_BYTES[plan.precision.compute],
         steps=steps,
         longest=max(plan.data.max_query_length, plan.data.max_positive_length),
@@ -158,6 +162,11 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         devices=plan.hardware.devices,
     )
     return work, batching
+
+
+def _takes_all(loss: LossPlan) -> bool:
+    """Whether a query's candidates are the explicit negatives of every row too."""
+    return isinstance(loss, InfoNCE | SigLIP) and loss.negatives == "all"
 
 
 def _texts(plan: Plan, trace: Trace) -> tuple[Text, ...]:
@@ -258,13 +267,16 @@ def _loss_bytes(work: Work, step: Step, batching: Batching) -> int:
     """Score matrices of every loss at every width, and the embeddings, normalised ones and slopes."""
     rows = batching.rows
     tiled = batching.tile < rows
-    kept = 1 + SCORES_OF_A_WIDTH * (1 if tiled else len(work.dims) * step.losses)
+    each = [SCORES_OF_A_WIDTH[kind] for kind in step.losses]
+    kept = 1 + (max(each) if tiled else len(work.dims) * sum(each))
     scores = kept * (min(batching.tile, rows) // batching.devices) * rows * work.candidates
     width = work.config.projection_dim or work.config.hidden_size
     embeddings = (
-        sum(t.count for t in step.texts) * rows * (2 * width + 2 * step.losses * sum(work.dims))
+        sum(t.count for t in step.texts)
+        * rows
+        * (2 * width + 2 * len(step.losses) * sum(work.dims))
     )
-    return FLOAT * (scores + embeddings)
+    return round(FLOAT * (scores + embeddings))
 
 
 class _Encoding(NamedTuple):
@@ -416,5 +428,9 @@ def _loss_flops(work: Work, step: Step, batching: Batching) -> int:
     """Three products of all rows with all rows at each width, four in tiles, and the softmax in both directions."""
     rows = batching.rows
     products = 8 if batching.tile < rows else 6
-    each = sum(products * dim + 30 for dim in work.dims)
-    return step.losses * rows * rows * work.candidates * each
+    each = sum(
+        (16 if kind in WITHOUT_PRODUCTS else products * dim + 30)
+        for kind in step.losses
+        for dim in work.dims
+    )
+    return rows * rows * work.candidates * each

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, assert_never, overload
 
 from specrun.spec.words.data import Data, PythonSourceData
-from specrun.spec.words.losses import Loss
+from specrun.spec.words.losses import CoSENTLoss, InfoNCELoss, Loss, SigLIPLoss, TripletLoss
 
 if TYPE_CHECKING:
     from specrun.spec.plan.data import Scan
 
-Negatives = Literal["in_batch", "own", "all"]
+Stated = Literal["in_batch", "own", "all"]
+"""What a spec can say."""
+
+Negatives = Literal["in_batch", "own", "all", "own_else_in_batch", "none"]
+"""``own_else_in_batch``: a row's explicit negatives where it has some, else the other rows' positives."""
+
+EXPLICIT: frozenset[Negatives] = frozenset(("own", "all", "own_else_in_batch"))
+"""Those that take explicit negatives where the data has them."""
+
+SCORED: frozenset[Negatives] = frozenset(("in_batch", "all", "own_else_in_batch", "none"))
+"""Those of losses that compare the rows of a batch with each other; CoSENT has no negatives, and does."""
 
 
 def has_column(data: Data) -> bool:
@@ -23,11 +33,23 @@ def has_explicit(data: Data) -> bool:
     return has_column(data) or data.negatives is not None
 
 
-def negatives_of(loss: Loss, data: Data) -> Negatives:
-    """The negatives of a loss; null is all there are."""
-    return loss.negatives or ("all" if has_explicit(data) else "in_batch")
-
-
 def per_row(data: Data, scan: Scan) -> int:
     """Explicit negatives of a row at most."""
     return scan.negatives if data.negatives is None else data.negatives.num_negatives
+
+
+@overload
+def negatives_of(loss: InfoNCELoss, data: Data) -> Stated: ...
+@overload
+def negatives_of(loss: Loss, data: Data) -> Negatives: ...
+def negatives_of(loss: Loss, data: Data) -> Negatives:
+    """The negatives of a loss; null is all there are."""
+    match loss:
+        case InfoNCELoss() | SigLIPLoss():
+            return loss.negatives or ("all" if has_explicit(data) else "in_batch")
+        case TripletLoss():
+            return "own_else_in_batch"
+        case CoSENTLoss():
+            return "none"
+        case _:
+            assert_never(loss)

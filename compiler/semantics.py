@@ -6,12 +6,19 @@ from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from specrun.compiler.effects import keys_without_effect, level_of, no_effect
-from specrun.compiler.negatives import has_column, has_explicit, negatives_of
+from specrun.compiler.negatives import (
+    EXPLICIT,
+    SCORED,
+    Negatives,
+    has_column,
+    has_explicit,
+    negatives_of,
+)
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.curriculum import Stage
 from specrun.spec.words.data import TableData
-from specrun.spec.words.losses import Loss
+from specrun.spec.words.losses import CoSENTLoss, InfoNCELoss, Loss, SigLIPLoss
 from specrun.spec.words.model import BertModel, RobertaModel, TextEncoderModel
 from specrun.spec.words.optimizer import CosineSchedule, CosineWithRestartsSchedule
 
@@ -262,7 +269,7 @@ def tile_fits(spec: Experiment, report: Reporter) -> None:
     rows, tile = spec.train.batch_size, spec.train.score_tile_rows
     if tile is None:
         return
-    if all(negatives_of(loss, spec.data) == "own" for loss in spec.losses):
+    if not any(negatives_of(loss, spec.data) in SCORED for loss in spec.losses):
         message = "`train.score_tile_rows` has no effect: no loss compares the rows of a batch"
         no_effect(report, ("train", "score_tile_rows"), ("losses", 0, "negatives"), message)
     if tile > rows:
@@ -278,18 +285,19 @@ def _multiple(number: int, of: int) -> int:
 def explicit_negatives_exist(spec: Experiment, report: Reporter) -> None:
     """A loss can only take negatives that the data has, and a column is there to be taken by something."""
     for index, loss in enumerate(spec.losses):
-        if loss.negatives in ("own", "all") and not has_explicit(spec.data):
+        named = loss.negatives if isinstance(loss, InfoNCELoss | SigLIPLoss) else None
+        if named in ("own", "all") and not has_explicit(spec.data):
             path = f"losses[{index}].negatives"
-            message = f"`{path}` is `{loss.negatives}`, and the data names no column of negatives"
+            message = f"`{path}` is `{named}`, and the data names no column of negatives"
             hint = (
                 "add `data: {columns: {negatives: NAME}}` or `data.negatives`, or write `in_batch`"
             )
             related = ("data.columns.negatives",)
             report.error(path, "no-negatives", message, hint=hint, related=related)
-    taken = any(negatives_of(loss, spec.data) != "in_batch" for loss in spec.losses)
+    taken = any(negatives_of(loss, spec.data) in EXPLICIT for loss in spec.losses)
     if has_column(spec.data) and not taken and spec.evaluation is None:
         path, related = "data.columns.negatives", ("losses[0].negatives",)
-        message = f"`{path}` has no effect: every loss has `negatives: in_batch`, and nothing is evaluated"
+        message = f"`{path}` has no effect: no loss takes explicit negatives (`negatives: in_batch`, `kind: cosent`), and nothing is evaluated"
         report.error(path, "no-effect", message, hint="remove it", related=related)
 
 
@@ -306,8 +314,8 @@ def mining_is_used(spec: Experiment, report: Reporter) -> None:
         related = ("data.columns.negatives",)
         code = "two-negatives"
         report.error("data.negatives", code, message, hint=hint, blame="key", related=related)
-    if all(negatives_of(loss, spec.data) == "in_batch" for loss in spec.losses):
-        message = "`data.negatives` has no effect: every loss has `negatives: in_batch`"
+    if not any(negatives_of(loss, spec.data) in EXPLICIT for loss in spec.losses):
+        message = "`data.negatives` has no effect: no loss takes explicit negatives"
         hint = "write `negatives: all` or `own` at a loss, or remove it"
         related = ("losses[0].negatives",)
         report.error(
@@ -323,23 +331,64 @@ def mining_is_used(spec: Experiment, report: Reporter) -> None:
         report.error(path, "too-many", message, hint="raise `top_k`", related=related)
 
 
+def scores_exist(spec: Experiment, report: Reporter) -> None:
+    """CoSENT sorts by scores, and a column of them is there to be sorted by."""
+    column = spec.data.columns.score if isinstance(spec.data, TableData) else None
+    sorting = [i for i, loss in enumerate(spec.losses) if isinstance(loss, CoSENTLoss)]
+    if sorting and column is None:
+        path, related = f"losses[{sorting[0]}].kind", ("data.columns.score", "data.kind")
+        message = "`cosent` sorts the rows by their scores, and the data names no column of scores"
+        hint = "add `data: {columns: {score: NAME}}`"
+        if not isinstance(spec.data, TableData):
+            hint = f"`{spec.data.kind}` has no scores: take rows with columns"
+        report.error(path, "no-scores", message, hint=hint, related=related)
+    if column is not None and not sorting:
+        message = "`data.columns.score` has no effect: no loss is of the kind `cosent`"
+        no_effect(report, ("data", "columns", "score"), ("losses", 0, "kind"), message)
+    if column is not None and sorting and spec.evaluation is not None:
+        message = "every held-out pair counts as an answer, whatever its score"
+        hint = "hold out rows whose texts belong together, or remove `evaluation`"
+        path, related = "data.columns.score", ("evaluation",)
+        report.warning(path, "scores-not-evaluated", message, hint=hint, related=related)
+
+
+def labels_taken(spec: Experiment, report: Reporter) -> None:
+    """Labels keep rows from being each other's negatives: a loss without in-batch negatives takes none."""
+    column = spec.data.columns.label if isinstance(spec.data, TableData) else None
+    kinds = {negatives_of(loss, spec.data) for loss in spec.losses}
+    if column is not None and kinds <= {"own", "none"}:
+        message = "`data.columns.label` has no effect: no loss has other rows as negatives"
+        no_effect(report, ("data", "columns", "label"), ("losses", 0, "kind"), message)
+
+
 def negatives_suffice(spec: Experiment, report: Reporter) -> None:
     rows = spec.train.batch_size
     path = "train.batch_size"
-    kinds = {negatives_of(loss, spec.data) for loss in spec.losses}
-    if rows == 1 and "in_batch" in kinds:
-        message = "with a batch of 1 row `infonce` has no negatives, and its loss is always 0"
+    explicit = has_explicit(spec.data)
+    alone = [
+        loss.kind for loss in spec.losses if _needs_rows(negatives_of(loss, spec.data), explicit)
+    ]
+    if rows == 1 and (wanting := [kind for kind in alone if kind != "siglip"]):
+        what = "two rows to compare" if wanting[0] == "cosent" else "negatives"
+        message = f"with a batch of 1 row `{wanting[0]}` has no {what}, and its loss is always 0"
         hint = f"write at least {FEW_NEGATIVES + 1}"
         report.error(path, "no-negatives", message, hint=hint)
-    elif rows <= FEW_NEGATIVES and "in_batch" in kinds:
+    elif rows <= FEW_NEGATIVES and set(alone) - {"cosent"}:
         message = f"each query has only {rows - 1} negatives, the other rows of its batch"
         hint = "raise it; `train.micro_batch_size` bounds the memory"
         report.warning(path, "few-negatives", message, hint=hint)
-    if spec.train.accumulation_steps > 1 and kinds != {"own"}:
+    comparing = [loss.kind for loss in spec.losses if negatives_of(loss, spec.data) in SCORED]
+    if spec.train.accumulation_steps > 1 and comparing:
         path = "train.accumulation_steps"
-        message = "accumulation adds no negatives to `infonce`: each pass sees its own batch"
+        names = " and ".join(f"`{kind}`" for kind in dict.fromkeys(comparing))
+        message = f"accumulation adds no negatives to {names}: each pass sees its own batch"
         hint = "raise `train.batch_size`; `train.micro_batch_size` bounds the memory"
         report.warning(path, "accumulation-in-batch", message, hint=hint)
+
+
+def _needs_rows(negatives: Negatives, explicit: bool) -> bool:
+    """Whether a loss has nothing but the other rows of a batch to compare a row with."""
+    return negatives in ("in_batch", "none") or (negatives == "own_else_in_batch" and not explicit)
 
 
 # --- optimizer, schedule, data, evaluation ---------------------------------------------------------------------------
@@ -358,6 +407,8 @@ def floor_below_peak(spec: Experiment, report: Reporter) -> None:
 def temperature_in_range(spec: Experiment, report: Reporter) -> None:
     """A trained temperature is held at 0.01 or above, so it cannot start below."""
     for index, loss in enumerate(spec.losses):
+        if not isinstance(loss, InfoNCELoss):
+            continue
         if loss.train_temperature and loss.temperature < 0.01:
             path = f"losses[{index}].temperature"
             message = (
@@ -372,7 +423,7 @@ def columns_differ(spec: Experiment, report: Reporter) -> None:
     if not isinstance(spec.data, TableData):
         return
     first: dict[str, str] = {}
-    for key in ("query", "positive", "negatives", "label"):
+    for key in ("query", "positive", "negatives", "label", "score"):
         name = getattr(spec.data.columns, key)
         other = first.setdefault(name, key) if name is not None else key
         if other != key:
@@ -452,6 +503,8 @@ CHECKS: tuple[Check, ...] = (
     tile_fits,
     explicit_negatives_exist,
     mining_is_used,
+    scores_exist,
+    labels_taken,
     negatives_suffice,
     floor_below_peak,
     temperature_in_range,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from specrun.compiler.passes.losses import describe
 from specrun.spec.plan.model import inside_layer
 from specrun.spec.plan.plan import Plan
 
@@ -73,6 +74,8 @@ def _data(plan: Plan) -> list[str]:
         lines.append(
             f"           at most {scan.negatives:,} explicit negatives a row, {scan.labels:,} labels"
         )
+    if scan.scores:
+        lines.append(f"           {scan.scores:,} different scores")
     if mining := plan.data.mining:
         lines.append(
             f"negatives  {mining.num_negatives} a row, mined {len(mining.after)} times from the {mining.top_k} nearest ({mining.backend}), first before step 1"
@@ -90,7 +93,7 @@ def _data(plan: Plan) -> list[str]:
 def _training(plan: Plan) -> list[str]:
     train = plan.train
     widths = f" over widths {', '.join(map(str, plan.matryoshka.dims))}" if plan.matryoshka else ""
-    losses = ", ".join(f"{x.name} (temperature {x.temperature:g})" for x in plan.losses)
+    losses = ", ".join(map(describe, plan.losses))
     return [
         f"losses     {losses}{widths}; {train.negatives_per_query} negatives per query",
         f"batches    {train.batch_size} rows × {train.accumulation_steps}, padded to {', '.join(f'{q}/{p}' for q, p in train.buckets)}",

@@ -216,6 +216,7 @@ def abstract_batch(plan: Plan, trace: Trace) -> Batch:
         row=leaf(jnp.uint32),
         **_negatives(plan, trace, leaf),
         label=leaf(jnp.int32) if plan.data.scan.labels else None,
+        score=leaf(jnp.float32) if plan.data.scan.scores else None,
     )
 
 

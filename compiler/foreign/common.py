@@ -95,12 +95,12 @@ COMMON: Mapping[str, Foreign] = {
     "positive_column": to("data.columns.positive"),
     "negative_column": to("data.columns.negatives"),
     "negatives_column": to("data.columns.negatives"),
-    "num_negatives": to("data.max_negatives", "explicit negatives kept of a row"),
     "sep": to("data.delimiter"),
     "shared_encoder": to("model.towers", "`shared` or `separate`"),
     "share_encoders": to("model.towers", "`shared` or `separate`"),
     "separate_encoders": to("model.towers", "`shared` or `separate`"),
     "label_column": to("data.columns.label"),
+    "score_column": to("data.columns.score"),
     # losses and combinators
     "matryoshka_dim": to("matryoshka.dims", "a list"),
     "mrl_weights": to("matryoshka.weights"),

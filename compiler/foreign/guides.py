@@ -73,7 +73,6 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
     "transition_epochs": none("stages follow one another without mixing", "curriculum"),
     "pseudo_data_max_samples": none(NO_DIFFUSION, "curriculum"),
     "pseudo_data_ratio": none(NO_DIFFUSION, "curriculum"),
-    "top_k": none(NO_GENERATION),
     "top_p": none(NO_GENERATION),
     "num_steps": none(NO_GENERATION),
     "num_return_sequences": none(NO_GENERATION),

@@ -31,7 +31,6 @@ PEFT: Mapping[str, Foreign] = {
     "target_parameters": to("lora.target_modules", "adapters are on linear layers"),
     "rank_pattern": none(_ONE_RANK, "lora"),
     "alpha_pattern": none(_ONE_RANK, "lora"),
-    "bias": none("biases train where `train.trainable` names them", "lora"),
     "lora_bias": none("biases train where `train.trainable` names them", "lora"),
     "fan_in_fan_out": none("the table of the architecture knows how kernels lie", "lora"),
     "init_lora_weights": none("A is random and B is 0, so that the model begins as it was", "lora"),

@@ -9,7 +9,7 @@ from specrun.compiler.foreign.foreign import COSINE, NO_DISTILLATION, Foreign, n
 _AS_THEY_STAND = "texts are encoded as they stand; put a prefix into the data"
 _ONE_SET = "there is one set of rows"
 _HARDNESS = "all negatives count alike"
-_NO_MARGIN = "there is no loss with a margin"
+_NO_MARGIN = "negatives are masked by label alone"
 _NO_GUIDE = "there is no guide model"
 _EVERY_WIDTH = "every width is computed at every step"
 _LAST_LAYER = "losses see the last layer alone"
@@ -29,6 +29,7 @@ SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     ),
     # losses
     "scale": to("losses[].temperature", "temperature = 1 / scale"),
+    "logit_bias": to("losses[].bias", "of `siglip`"),
     "logit_scale": to("losses[].train_temperature", "temperature = 1 / exp(logit_scale)"),
     "tau": to("losses[].temperature"),
     "directions": to(
@@ -43,8 +44,7 @@ SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     "partition_mode": none("the denominator is that of all rows, in each direction", "losses[]"),
     "hardness_mode": none(_HARDNESS, "losses[]"),
     "hardness_strength": none(_HARDNESS, "losses[]"),
-    "triplet_margin": none(_NO_MARGIN, "losses[]"),
-    "margin": none(_NO_MARGIN, "losses[]"),
+    "triplet_margin": to("losses[].margin", "of cosines"),
     "margin_strategy": none(_NO_MARGIN, "losses[]"),
     "size_average": none("a loss is a mean over rows", "losses[]"),
     "guide": none(_NO_GUIDE, "losses[]"),
@@ -97,7 +97,6 @@ SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     "local_files_only": none("nothing is downloaded", "model"),
     "use_auth_token": none("nothing is downloaded", "model"),
     "token": none("nothing is downloaded", "model"),
-    "backend": none("XLA compiles every step", "model"),
     "model_card_data": none("the plan in the run's folder describes the run", "model"),
     "modules": none("`model` says what is built: blocks, pooling, norm, head", "model"),
     "train_dataset": to("data"),

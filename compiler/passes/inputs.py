@@ -219,6 +219,7 @@ def _table(data: TableData, path: Path, split: str | None) -> Table:
         positive=of.positive,
         negatives=of.negatives,
         label=of.label,
+        score=of.score,
     )
 
 
@@ -246,12 +247,19 @@ def _need_values(draft: Draft, scan: Scan, context: Context) -> None:
     for key, count, what in (
         ("negatives", scan.negatives, "an explicit negative"),
         ("label", scan.labels, "a label"),
+        ("score", scan.scores, "a score"),
     ):
         name = getattr(source, key)
         if name is not None and count == 0:
             message = f"no training row has {what}: the column {name!r} is missing or empty"
             hint = f"check the name, or remove columns.{key}"
             context.report.error(f"data.columns.{key}", "no-values", message, hint=hint)
+    if scan.scores == 1:
+        message = (
+            f"all scores of the column {source.score!r} are the same, so none is above another"
+        )
+        hint = "check the data, or remove the loss and columns.score"
+        context.report.error("data.columns.score", "one-value", message, hint=hint)
 
 
 def _tokenizer_source(draft: Draft, context: Context) -> TokenizerSource | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
+from specrun.compiler.passes.losses import loss_plan
 from specrun.compiler.passes.model import counts, embedding_dim, scale_of
 from specrun.compiler.passes.steps import score_tile_rows, unroll
 from specrun.spec.codec import from_plain, to_plain
@@ -15,7 +16,6 @@ from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
 from specrun.spec.plan.training import (
     AdamWPlan,
     HardwarePlan,
-    InfoNCE,
     MatryoshkaPlan,
     PrecisionPlan,
     TensorBoardPlan,
@@ -45,16 +45,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         model=_model(draft),
         tokenizer=draft.need("tokenizer"),
         data=_data(draft),
-        losses=tuple(
-            InfoNCE(
-                name=loss.name or loss.kind,
-                temperature=loss.temperature,
-                train_temperature=loss.train_temperature,
-                symmetric=loss.symmetric,
-                negatives=negatives_of(loss, spec.data),
-            )
-            for loss in spec.losses
-        ),
+        losses=tuple(loss_plan(loss, spec.data) for loss in spec.losses),
         matryoshka=_matryoshka(draft),
         train=_train(draft),
         optimizer=_optimizer(draft),
@@ -179,6 +170,10 @@ def _negatives(draft: Draft) -> Iterator[int]:
                 yield rows - 1
             case "own":
                 yield own
+            case "own_else_in_batch":
+                yield max(own, rows - 1)
+            case "none":
+                yield 0
             case "all":
                 yield rows - 1 + rows * own
 

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Literal, cast
 
 from specrun.compiler.draft import Context, Draft, StageDraft
+from specrun.compiler.passes.losses import loss_rows
 from specrun.spec.plan.model import (
     SIDES,
     AdapterMatch,
@@ -92,7 +93,7 @@ def choose_trained(draft: Draft, context: Context) -> Draft:
     """The parameters that each stage trains."""
     if draft.config is None:
         return draft
-    rows = (*draft.rows, *_loss_rows(draft))
+    rows = (*draft.rows, *loss_rows(draft.spec.losses, draft.spec.data))
     names = [r.path for r in rows]
     stages = tuple(
         replace(s, trained=frozenset(_trained(s, draft, rows, context))) for s in draft.stages
@@ -291,22 +292,12 @@ def _adapter_rows(matches: Iterable[AdapterMatch], rank: int) -> list[TableRow]:
     return rows
 
 
-def _loss_rows(draft: Draft) -> list[TableRow]:
-    return [
-        TableRow(path=f"losses.{loss.name or loss.kind}.log_scale", shape=(), role="temperature")
-        for loss in draft.spec.losses
-        if loss.train_temperature
-    ]
-
-
 def _trained(
     stage: StageDraft, draft: Draft, rows: tuple[TableRow, ...], context: Context
 ) -> list[str]:
-    model_rows = [r for r in rows if r.role != "temperature"]
-    active = {
-        f"losses.{name}.log_scale" for name, weight in stage.loss_weights.items() if weight > 0
-    }
-    temperatures = [r.path for r in rows if r.path in active]
+    model_rows = [r for r in rows if not r.path.startswith("losses.")]
+    active = {f"losses.{name}" for name, weight in stage.loss_weights.items() if weight > 0}
+    temperatures = [r.path for r in rows if r.path.rpartition(".")[0] in active]
     if stage.trainable is None:
         return [r.path for r in model_rows if _trains_by_default(r, draft)] + temperatures
     _unmatched(stage.trainable, stage.trainable_path, [r.path for r in model_rows], context)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from specrun.runtime.cache import file_digest
-from specrun.runtime.data.columns import need_columns
+from specrun.runtime.data.columns import MAPPED, need_columns
 from specrun.runtime.data.raw import Fault, FileError, Record
 from specrun.spec.plan.data import TableSource
 
@@ -64,7 +64,7 @@ class ArrowReader:
     def _chosen(self, schema: Any) -> list[str]:
         """The columns named, and those of numbers."""
         of = self._columns
-        named = {of.query, of.positive, of.negatives, of.label}
+        named = {getattr(of, key) for key in MAPPED}
         return [f.name for f in schema if f.name in named or (f.name and _is_number(f.type))]
 
     def _records(self, batches: Iterable[Any]) -> Iterator[Record]:

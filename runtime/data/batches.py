@@ -17,7 +17,7 @@ from specrun.runtime.data.scan import rows_of
 from specrun.runtime.data.tokens import Tokens, TokenSplit, tokens_of
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import RunError
-from specrun.spec.plan.data import Scan, TokenizerPlan
+from specrun.spec.plan.data import PythonSource, Scan, TokenizerPlan
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import Selection
 
@@ -29,8 +29,8 @@ class Batch(NamedTuple):
     """One optimizer batch: A passes of B rows. Rows of weight 0 fill up a short one.
 
     Filling rows repeat the batch's first row, so that everything computed of them is finite. Absent
-    negatives are one token of padding with weight 0. Without any negative, or any label, in the
-    training rows their arrays are None; N is the most negatives of a training row.
+    negatives are one token of padding with weight 0. Without any negative, label or score in
+    the training rows their arrays are None; N is the most negatives of a training row.
     """
 
     query_ids: np.ndarray  # int32 [A, B, Sq]
@@ -43,6 +43,7 @@ class Batch(NamedTuple):
     negative_mask: np.ndarray | None = None  # bool [A, B, N, Sp]
     negative_weight: np.ndarray | None = None  # float32 [A, B, N], 0 is none, or a filling row
     label: np.ndarray | None = None  # int32 [A, B], -1 is a row without one
+    score: np.ndarray | None = None  # float32 [A, B], NaN is a row without one
 
 
 _Negatives = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
@@ -122,6 +123,7 @@ class Batches:
         self._plan, self._tokens = plan, tokens
         self._chosen = [select(rows.training, s.selection) for s in plan.segments]
         self._labels = rows.training.labels
+        self._scores = _scores(plan, rows)
         self._snapshot: np.ndarray | None = None
         self._positive_lengths = _positive_lengths(tokens.training, plan.data.mining is not None)
         self._order: tuple[tuple[int, int], np.ndarray] | None = None
@@ -193,6 +195,7 @@ class Batches:
             index.astype(np.uint32),
             *self._negatives(index, weight, positive),
             self._label(index, weight),
+            None if self._scores is None else self._scores[index],
         )
 
     def _negatives(self, index: np.ndarray, weight: np.ndarray, length: int) -> _Negatives:
@@ -217,6 +220,14 @@ class Batches:
         if self._labels is None:
             return None
         return np.where(weight > 0, self._labels[index], np.int32(-1))
+
+
+def _scores(plan: Plan, rows: Rows) -> np.ndarray | None:
+    """The score of every training row, float32 [rows]; None where none has one."""
+    source = plan.data.source
+    if isinstance(source, PythonSource) or source.score is None or not plan.data.scan.scores:
+        return None
+    return rows.training.fields[source.score].astype(np.float32)
 
 
 def prefetch(batches: Batches, start: int, stop: int) -> Iterator[tuple[int, str, Batch]]:

@@ -24,6 +24,9 @@ MAX_TEXT = 16 << 20
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _SHOWN = 8
 
+MAPPED = ("query", "positive", "negatives", "label", "score")
+"""What the columns of a table may be."""
+
 
 def rows_of_records(found: Iterable[Record | Fault], columns: TableSource) -> Iterator[Row | Fault]:
     """A row or a fault for each record; faults go through."""
@@ -36,12 +39,14 @@ def row_of(record: Record, columns: TableSource) -> Row | Fault:
     place = Fault("", record.file, record.line).place
     try:
         query, positive = (_text(record, key) for key in (columns.query, columns.positive))
+        numbers = _numbers(record, columns)
+        _check_score(record, columns.score, numbers)
         return Row(
             query,
             positive,
             place,
             "",
-            _numbers(record, columns),
+            numbers,
             _negatives(record, columns.negatives, positive),
             _label(record, columns.label),
         )
@@ -54,7 +59,7 @@ def need_columns(header: Sequence[str], columns: TableSource, file: str) -> None
     if twice := [name for name, count in Counter(header).items() if name and count > 1]:
         message = f"{file} has two columns named `{shown(twice[0])}`"
         raise FileError("doubled-column", message, "rename one of them")
-    named = {key: getattr(columns, key) for key in ("query", "positive", "negatives", "label")}
+    named = {key: getattr(columns, key) for key in MAPPED}
     missing = {key: name for key, name in named.items() if name and name not in header}
     if missing:
         key, name = next(iter(missing.items()))
@@ -149,6 +154,14 @@ def _label(record: Record, key: str | None) -> str:
     if not is_unicode(text):
         raise Unusable(f"`{key}` is not valid Unicode")
     return text if text.strip() else ""
+
+
+def _check_score(record: Record, key: str | None, numbers: Mapping[str, float]) -> None:
+    """The score is one of the row's numbers; a row lacks one where its value is missing, null or an empty cell."""
+    value = None if key is None else record.values.get(key)
+    absent = value is None or (record.textual and isinstance(value, str) and not value.strip())
+    if key is not None and not absent and key not in numbers:
+        raise Unusable(f"`{key}` is not a number")
 
 
 def _numbers(record: Record, columns: TableSource) -> dict[str, float]:

@@ -177,6 +177,7 @@ def _summary(read: _Read, source: Source, held_out: HeldOut | None) -> Scan:
     fraction = held_out.fraction if isinstance(held_out, HeldOutFraction) else None
     division = divide(read.rows, fraction, read.held_out)
     training = _cut(division.training, source)
+    key = None if isinstance(source, PythonSource) else source.score
     digest = store_rows(training, division.validation)
     rows = rows_of(digest)
     return Scan(
@@ -191,6 +192,7 @@ def _summary(read: _Read, source: Source, held_out: HeldOut | None) -> Scan:
         fields=_ranges(rows.training),
         negatives=max((len(row.negatives) for row in training), default=0),
         labels=len({row.label for row in training if row.label}),
+        scores=len({row.numbers[key] for row in training if key in row.numbers}) if key else 0,
     )
 
 

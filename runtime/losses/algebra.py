@@ -26,6 +26,8 @@ class Rows(Protocol):
     def negative_weight(self) -> jax.Array | None: ...  # [B, N], 0 is no negative
     @property
     def label(self) -> jax.Array | None: ...  # int32 [B], -1 is none
+    @property
+    def score(self) -> jax.Array | None: ...  # [B], NaN is none
 
 
 class Outputs(NamedTuple):
@@ -58,7 +60,7 @@ class Term(NamedTuple):
 def given(x: jax.Array | None) -> jax.Array:
     """An array that the plan promised. ValueError, an internal error, when it is not there."""
     if x is None:
-        raise ValueError("internal error: a loss takes negatives, and the batch has none")
+        raise ValueError("internal error: a loss takes what the batch has not")
     return x
 
 

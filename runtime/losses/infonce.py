@@ -12,7 +12,8 @@ import numpy as np
 
 from specrun.runtime import trees
 from specrun.runtime.losses.algebra import Outputs, Rows, Term, given
-from specrun.runtime.losses.contrast import Masks, cross_entropy, own_cross_entropy
+from specrun.runtime.losses.candidates import candidates_of
+from specrun.runtime.losses.contrast import cross_entropy, own_cross_entropy
 from specrun.spec.plan.training import InfoNCE
 
 MAX_LOG_SCALE = np.float32(math.log(100.0))
@@ -40,9 +41,8 @@ def _in_batch(plan: InfoNCE, tile_rows: int) -> Term:
         return batch.weight.sum()
 
     def sum_(parameters: Mapping[str, Any], outputs: Outputs, batch: Rows) -> jax.Array:
-        candidates, masks = outputs.positive, _masks(batch)
-        if plan.negatives == "all":
-            candidates, masks = _with_negatives(candidates, masks, outputs, batch)
+        negatives = "all" if plan.negatives == "all" else "in_batch"
+        candidates, masks = candidates_of(negatives, outputs, batch)
         factor = scale(plan, parameters)
         return cross_entropy(
             outputs.query, candidates, masks, factor, both=plan.symmetric, tile_rows=tile_rows
@@ -70,27 +70,6 @@ def _own(plan: InfoNCE) -> Term:
         )
 
     return Term(plan.name, "separable", weight, sum_)
-
-
-def _masks(batch: Rows) -> Masks:
-    none = jnp.full(batch.weight.shape, -1, jnp.int32)
-    label = none if batch.label is None else batch.label
-    return Masks(batch.weight, batch.weight > 0, label, label)
-
-
-def _with_negatives(
-    positives: jax.Array, masks: Masks, outputs: Outputs, batch: Rows
-) -> tuple[jax.Array, Masks]:
-    """Behind the positives every row's explicit negatives, which have no labels."""
-    negatives = given(outputs.negatives)
-    flat = negatives.reshape(-1, negatives.shape[-1])  # [B · N, D]
-    there = (given(batch.negative_weight) > 0) & (batch.weight > 0)[:, None]
-    none = jnp.full(flat.shape[0], -1, jnp.int32)
-    longer = masks._replace(
-        valid=jnp.concatenate([masks.valid, there.reshape(-1)]),
-        candidate_label=jnp.concatenate([masks.candidate_label, none]),
-    )
-    return jnp.concatenate([positives, flat]), longer
 
 
 def scale(plan: InfoNCE, parameters: Mapping[str, Any]) -> jax.Array:

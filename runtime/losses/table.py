@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import jax
@@ -10,13 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from specrun.runtime import trees
-from specrun.runtime.losses import infonce
+from specrun.runtime.losses import cosent, infonce, siglip, triplet
 from specrun.runtime.losses.algebra import Term
 from specrun.runtime.losses.matryoshka import matryoshka
 from specrun.runtime.trees import Tree
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.training import InfoNCE, SigLIP
 
-_TERMS = {"infonce": infonce.infonce}
+_TERMS: Mapping[str, Callable[[Any, int], Term]] = {
+    "infonce": infonce.infonce,
+    "triplet": triplet.triplet,
+    "siglip": siglip.siglip,
+    "cosent": cosent.cosent,
+}
+
+_INITIAL: Mapping[str, Callable[[Any], dict[str, np.ndarray]]] = {
+    "infonce": infonce.initial,
+    "siglip": siglip.initial,
+}
+"""Kinds that have parameters of their own."""
 
 
 def terms(plan: Plan) -> dict[str, Term]:
@@ -30,22 +42,29 @@ def terms(plan: Plan) -> dict[str, Term]:
 
 def initial_parameters(plan: Plan) -> dict[str, np.ndarray]:
     """Parameters that belong to losses, by path, at their start."""
-    return {path: x for loss in plan.losses for path, x in infonce.initial(loss).items()}
+    owners = [loss for loss in plan.losses if loss.kind in _INITIAL]
+    return {path: x for loss in owners for path, x in _INITIAL[loss.kind](loss).items()}
 
 
 def project(plan: Plan, parameters: Tree) -> Tree:
     """Parameters after an update, with those of losses brought back into their range."""
-    bounded = {infonce.path(loss) for loss in plan.losses}
+    bounded = {infonce.path(loss) for loss in plan.losses if isinstance(loss, InfoNCE)}
     flat = trees.flatten(parameters)
     return trees.unflatten({p: infonce.project(x) if p in bounded else x for p, x in flat.items()})
 
 
-def temperatures(
+def scalars(
     plan: Plan, names: Container[str], parameters: Mapping[str, Any]
 ) -> dict[str, jax.Array]:
-    """``temperature.NAME`` of the named losses whose temperature is a parameter."""
-    chosen = [loss for loss in plan.losses if loss.name in names and loss.train_temperature]
-    return {
-        f"temperature.{loss.name}": jnp.reciprocal(infonce.scale(loss, parameters))
-        for loss in chosen
-    }
+    """``temperature.NAME`` and ``bias.NAME`` of the named losses, those that are parameters."""
+    found: dict[str, jax.Array] = {}
+    for loss in plan.losses:
+        if loss.name not in names:
+            continue
+        if isinstance(loss, InfoNCE) and loss.train_temperature:
+            found[f"temperature.{loss.name}"] = jnp.reciprocal(infonce.scale(loss, parameters))
+        if isinstance(loss, SigLIP) and loss.train_temperature:
+            found[f"temperature.{loss.name}"] = jnp.reciprocal(siglip.scale(loss, parameters))
+        if isinstance(loss, SigLIP) and loss.train_bias:
+            found[f"bias.{loss.name}"] = siglip.bias(loss, parameters)
+    return found

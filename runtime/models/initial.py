@@ -84,7 +84,7 @@ def _drawn(parameter: Parameter, path: str, seed: int, spread: float) -> np.ndar
             return 1.0
         case "bias" | "lora_b":
             return 0.0
-        case "temperature":
+        case "temperature" | "offset":
             raise ValueError(f"internal error: {path} belongs to a loss, not to the encoder")
 
 

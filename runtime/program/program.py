@@ -39,8 +39,8 @@ class Program(NamedTuple):
     ``init(seed)``: a state in which nothing trains yet. InputError for unusable weights.
     ``step(state, batch, control)``: the state after one optimizer step, and metrics as device
     scalars: ``loss``; ``grad_norm`` before clipping; ``loss.NAME`` where the plan has several
-    losses; ``temperature.NAME``, the one this step used, where it is a parameter. Waits for
-    nothing. The trained and optimizer arrays of the state given are used up.
+    losses; ``temperature.NAME`` and ``bias.NAME``, those this step used, where they are parameters.
+    Waits for nothing. The trained and optimizer arrays of the state given are used up.
     ``enter(index, state)``: the state at the start of a segment, which shares the old one's arrays.
     ``evaluate(state, batch, control)``: ``loss`` and ``loss.NAME`` without dropout.
     ``encode(parameters, ids, mask, side)``: embeddings f32 [B, D], not normalised, of int32 and
@@ -197,7 +197,7 @@ def _train(
     )
     metrics = _loss_metrics(plan, value) | {"grad_norm": norm}
     used = trees.merge(carried["params"], frozen)
-    metrics |= losses.temperatures(plan, set(weights), used)
+    metrics |= losses.scalars(plan, set(weights), used)
     new = {
         "params": losses.project(plan, params),
         "optimizer": moments,
@@ -270,4 +270,9 @@ def _check_batch(plan: Plan, batch: Any) -> None:
         raise ValueError(
             f"the plan's rows have {expected_negatives} negatives and {scan.labels} labels; the batch "
             f"has {negatives} negatives and {'a' if 'label' in arrays else 'no'} label"
+        )
+    if ("score" in arrays) != (scan.scores > 0):
+        raise ValueError(
+            f"the plan's rows have {scan.scores} scores; the batch has "
+            f"{'a' if 'score' in arrays else 'no'} score"
         )

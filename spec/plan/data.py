@@ -38,6 +38,7 @@ class TableSource:
     positive: Annotated[str, Fact(doc="Column of the positive.")] = "positive"
     negatives: Annotated[str | None, Fact(doc="Column of the negatives; null is none.")] = None
     label: Annotated[str | None, Fact(doc="Column of the label; null is none.")] = None
+    score: Annotated[str | None, Fact(doc="Column of the score; null is none.")] = None
     max_negatives: Annotated[
         int | None, Fact(doc="Negatives kept of a training row; null is all.")
     ] = None
@@ -139,6 +140,7 @@ class Scan:
         int, Fact(doc="Most explicit negatives of a training row; 0 is none anywhere.")
     ] = 0
     labels: Annotated[int, Fact(doc="Different labels of training rows; 0 is none.")] = 0
+    scores: Annotated[int, Fact(doc="Different scores of training rows; 0 is none.")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

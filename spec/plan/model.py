@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from specrun.spec.annotations import Fact
 from specrun.spec.plan.data import Input
 
-Role = Literal["kernel", "bias", "scale", "embedding", "lora_a", "lora_b", "temperature"]
+Role = Literal["kernel", "bias", "scale", "embedding", "lora_a", "lora_b", "temperature", "offset"]
 
 Side = Literal["query", "positive"]
 SIDES: tuple[Side, ...] = ("query", "positive")

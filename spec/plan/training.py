@@ -25,7 +25,49 @@ class InfoNCE:
     ]
 
 
-LossPlan = InfoNCE
+@dataclass(frozen=True, kw_only=True)
+class Triplet:
+    """The hardest of a row's explicit negatives, or of the other positives where it has none."""
+
+    kind: Annotated[Literal["triplet"], Fact(doc="Hinge on the hardest negative.")] = "triplet"
+    name: Annotated[str, Fact(doc="Unique name.")]
+    margin: Annotated[float, Fact(doc="Between the positive's cosine and the negative's.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigLIP:
+    kind: Annotated[Literal["siglip"], Fact(doc="Sigmoid of every pair.")] = "siglip"
+    name: Annotated[str, Fact(doc="Unique name.")]
+    temperature: Annotated[float, Fact(doc="Divides the cosines; the start when trained.")]
+    train_temperature: Annotated[
+        bool, Fact(doc="Whether it is a parameter, `losses.NAME.log_scale`.")
+    ]
+    bias: Annotated[float, Fact(doc="Added to the scores; the start when trained.")]
+    train_bias: Annotated[bool, Fact(doc="Whether it is a parameter, `losses.NAME.bias`.")]
+    negatives: Annotated[
+        Literal["in_batch", "all"],
+        Fact(doc="Candidates besides the positive: other positives, or all."),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoSENT:
+    kind: Annotated[Literal["cosent"], Fact(doc="Cosines in the order of scores.")] = "cosent"
+    name: Annotated[str, Fact(doc="Unique name.")]
+    temperature: Annotated[float, Fact(doc="Divides the cosines.")]
+
+
+LossPlan = InfoNCE | Triplet | SigLIP | CoSENT
+
+
+def trained_scalars(loss: LossPlan) -> tuple[str, ...]:
+    """Paths of the parameters that belong to the loss itself."""
+    found: list[str] = []
+    if isinstance(loss, (InfoNCE, SigLIP)) and loss.train_temperature:
+        found.append(f"losses.{loss.name}.log_scale")
+    if isinstance(loss, SigLIP) and loss.train_bias:
+        found.append(f"losses.{loss.name}.bias")
+    return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,6 +166,13 @@ class Columns:
             examples=("label",),
         ),
     ] = None
+    score: Annotated[
+        str | None,
+        Fact(
+            doc="Column of how similar the row's two texts are, a number; a row may lack one. Null is none.",
+            examples=("score",),
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,85 @@ class InfoNCELoss:
     weight: Annotated[float, Fact(doc="Factor in the weighted sum.", ge=0, le=1000000)] = 1.0
 
 
-Loss = InfoNCELoss
+Name = Annotated[
+    str | None,
+    Fact(
+        doc="Name for stages and metrics; null is the kind.",
+        examples=("retrieval",),
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+    ),
+]
+Weight = Annotated[float, Fact(doc="Factor in the weighted sum.", ge=0, le=1000000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TripletLoss:
+    """The hardest negative is to be less similar than the positive, by a margin."""
+
+    kind: Annotated[
+        Literal["triplet"],
+        Fact(
+            doc="Mean of relu(hardest negative − positive + margin) over cosines. The hardest is sought among the row's explicit negatives where it has some, else among the other rows' positives. Rows of one label are never each other's negatives; a row without any negative does not count."
+        ),
+    ] = "triplet"
+    margin: Annotated[
+        float, Fact(doc="By how much the positive's cosine is to be above.", gt=0, le=2)
+    ] = 0.5
+    name: Name = None
+    weight: Weight = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigLIPLoss:
+    """Every pair of a query and a candidate is a question of its own: do they belong together?"""
+
+    kind: Annotated[
+        Literal["siglip"],
+        Fact(
+            doc="Sigmoid cross-entropy of every pair of the batch (Zhai et al. 2023): cosine over temperature plus bias, summed over a query's candidates, mean over queries."
+        ),
+    ] = "siglip"
+    temperature: Annotated[
+        float, Fact(doc="Divides the cosines; the start value when it is trained.", gt=0, le=100)
+    ] = 0.1
+    train_temperature: Annotated[
+        bool, Fact(doc="Train the temperature as exp of a scalar, without a bound.")
+    ] = True
+    bias: Annotated[
+        float,
+        Fact(
+            doc="Added to the scores; the start value when it is trained. Far below 0 because nearly all pairs do not belong together.",
+            ge=-1000,
+            le=1000,
+        ),
+    ] = -10.0
+    train_bias: Annotated[bool, Fact(doc="Train the bias.")] = True
+    negatives: Annotated[
+        Literal["in_batch", "all"] | None,
+        Fact(
+            doc="The candidates besides the row's positive: the other rows' positives (`in_batch`), or these and the explicit negatives of every row (`all`). Null is `all` where the data has negatives, else `in_batch`. Pairs of two rows of one label are left out."
+        ),
+    ] = None
+    name: Name = None
+    weight: Weight = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoSENTLoss:
+    """The cosines of the rows' pairs are to be in the order of the rows' scores."""
+
+    kind: Annotated[
+        Literal["cosent"],
+        Fact(
+            doc="log(1 + Σ exp((cos_j − cos_i) / temperature)) over all two rows of a forward pass of which i has the higher score, `data.columns.score`. Rows without a score do not count; neither does a pass without two different scores."
+        ),
+    ] = "cosent"
+    temperature: Annotated[float, Fact(doc="Divides the cosines.", gt=0, le=100)] = 0.05
+    name: Name = None
+    weight: Weight = 1.0
+
+
+Loss = InfoNCELoss | TripletLoss | SigLIPLoss | CoSENTLoss
 
 
 @dataclass(frozen=True, kw_only=True)

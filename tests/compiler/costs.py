@@ -64,6 +64,14 @@ def rows(*counts: int) -> tuple[str, ...]:
 
 
 REMAT = "train.gradient_checkpointing=true"
+SCORES = (
+    *BAG,
+    "model.hidden_size=16",
+    "data.max_length={query: 4, positive: 4}",
+    *rows(2048),
+    "train.score_tile_rows=2048",
+)
+"""Hardly anything but scores."""
 CASES: dict[str, Case] = {
     "l2": Case(),
     "l6": Case(SIX),
@@ -147,6 +155,12 @@ CASES: dict[str, Case] = {
     "bf16-l2": Case(("precision.compute=bfloat16",)),
     "bf16-l6": Case((*SIX, "precision.compute=bfloat16")),
     "towers": Case(("model.towers=separate",)),
+    "scores-triplet": Case(
+        (*SCORES, *rows(4096), "train.score_tile_rows=4096", "losses=[{kind: triplet}]")
+    ),
+    "scores-siglip": Case((*SCORES, "losses=[{kind: siglip}]")),
+    "scores-siglip-tiles": Case((*SCORES, "losses=[{kind: siglip}]", "train.score_tile_rows=128")),
+    "scores-cosent": Case((*SCORES, "losses=[{kind: cosent}]", "data.columns={score: s}")),
     "l0-b1024-tiles": Case((*BAG, *rows(1024), "train.score_tile_rows=128")),
 }
 

@@ -111,6 +111,7 @@ class FakeFacts:
             training_rows=self.training_rows,
             validation_rows=self.validation_rows if held_out else 0,
             fields=(FieldRange(name="positive_chars", count=1000, minimum=10.0, maximum=900.0),),
+            scores=5 if getattr(source, "score", None) else 0,
         )
 
     def tokenizer(self, source: TokenizerSource, scan: Scan) -> TokenizerPlan:

@@ -85,7 +85,7 @@ def test_plain_words_are_foreign_only_where_they_would_stand() -> None:
     assert known_here("r", ("train",)) is None
     assert known_here("scale", ("losses", 3)) is FOREIGN["scale"]
     assert known_here("scale", ("lora",)) is None
-    assert known_here("bias", ("lora",)) is FOREIGN["bias"]
+    assert known_here("bias", ("lora",)) is MISPLACED["lora", "bias"]
     assert known_here("bias", ("model",)) is None
     assert known_here("lora_r", ("train",)) is FOREIGN["lora_r"]
     assert known_here("lora-r", ("train",)) is FOREIGN["lora_r"]

@@ -34,6 +34,8 @@ def test_the_base_is_fine() -> None:
 
 MINED = "negatives: {kind: mined, refresh_every_steps: 5"
 
+SCORED = "{kind: jsonl, path: a, columns: {score: s}}"
+SORTED = "[{kind: cosent}]"
 ERRORS: list[tuple[dict[str, str], str, str]] = [
     (
         {
@@ -141,6 +143,55 @@ ERRORS: list[tuple[dict[str, str], str, str]] = [
         "no-effect",
         "train.score_tile_rows",
     ),
+    ({"losses": "[{kind: siglip, negatives: all}]"}, "no-negatives", "losses[0].negatives"),
+    ({"losses": "[{kind: cosent}]"}, "no-scores", "losses[0].kind"),
+    (
+        {"losses": "[{kind: triplet}]", "train": "{epochs: 3, batch_size: 1}"},
+        "no-negatives",
+        "train.batch_size",
+    ),
+    (
+        {
+            "losses": SORTED,
+            "data": SCORED,
+            "evaluation": "null",
+            "train": "{epochs: 3, batch_size: 1}",
+        },
+        "no-negatives",
+        "train.batch_size",
+    ),
+    (
+        {"data": SCORED, "evaluation": "null"},
+        "no-effect",
+        "data.columns.score",
+    ),
+    (
+        {
+            "losses": SORTED,
+            "data": "{kind: jsonl, path: a, columns: {score: s, label: l}}",
+            "evaluation": "null",
+        },
+        "no-effect",
+        "data.columns.label",
+    ),
+    (
+        {
+            "losses": SORTED,
+            "data": "{kind: jsonl, path: a, columns: {score: s, negatives: n}}",
+            "evaluation": "null",
+        },
+        "no-effect",
+        "data.columns.negatives",
+    ),
+    (
+        {
+            "losses": SORTED,
+            "data": "{kind: jsonl, path: a, columns: {score: query}}",
+            "evaluation": "",
+        },
+        "same-column",
+        "data.columns.score",
+    ),
     ({"hardware": "{devices: 3}"}, "does-not-divide", "train.batch_size"),
     (
         {"hardware": "{devices: 4}", "train": "{epochs: 3, micro_batch_size: 2}"},
@@ -215,6 +266,29 @@ WARNINGS: list[tuple[dict[str, str], str, str]] = [
         "accumulation-in-batch",
         "train.accumulation_steps",
     ),
+    (
+        {"losses": "[{kind: siglip}]", "train": "{epochs: 3, batch_size: 8}"},
+        "few-negatives",
+        "train.batch_size",
+    ),
+    (
+        {
+            "losses": SORTED,
+            "data": "{kind: jsonl, path: a, columns: {score: s}, validation: {kind: fraction, fraction: 0.1}}",
+        },
+        "scores-not-evaluated",
+        "data.columns.score",
+    ),
+    (
+        {
+            "losses": SORTED,
+            "data": SCORED,
+            "evaluation": "null",
+            "train": "{epochs: 3, accumulation_steps: 2}",
+        },
+        "accumulation-in-batch",
+        "train.accumulation_steps",
+    ),
     ({"train": "{epochs: 3, max_steps: 5}"}, "no-effect", "train.epochs"),
     ({"lora": "{target_modules: [query]}"}, "lora-from-scratch", "lora"),
     ({"evaluation": ""}, "unused-validation", "data.validation"),
@@ -237,6 +311,16 @@ def test_a_trained_temperature_starts_in_its_range() -> None:
     low = "[{kind: infonce, temperature: 0.005, train_temperature: true}]"
     assert found(losses=low) == [("error", "out-of-range", "losses[0].temperature")]
     assert found(losses="[{kind: infonce, temperature: 0.005}]") == []
+
+
+def test_losses_that_need_no_other_rows_take_a_batch_of_one() -> None:
+    alone, quiet = "{epochs: 3, batch_size: 1}", {"evaluation": "null"}
+    negatives = "{kind: jsonl, path: a, columns: {negatives: n}}"
+    assert found(losses="[{kind: triplet}]", data=negatives, train=alone, **quiet) == []
+    bare = "{kind: jsonl, path: a}"
+    assert found(losses="[{kind: siglip}]", data=bare, train=alone, **quiet) == [
+        ("warning", "few-negatives", "train.batch_size")
+    ]
 
 
 def test_a_key_that_a_stronger_level_left_without_effect_is_a_warning() -> None:

@@ -393,6 +393,7 @@ class Case(NamedTuple):
 
 PYTHON = ("data={kind: python_source, roots: [one], validation: {kind: fraction, fraction: 0.3}}",)
 TABLED = ("data.path=table.jsonl",)
+SCORED = (*TABLED, "data.columns.score=level", "losses=[{kind: cosent}]")
 SPLITS = (
     "data={kind: huggingface, path: splits.saved, split: rows, validation: {kind: fraction, fraction: 0.3}}",
 )
@@ -431,11 +432,26 @@ def labels(plan: Plan) -> object:
     return [None if label is None else label.tolist() for label in every]
 
 
+def scores(plan: Plan) -> object:
+    """The score of every row of every batch."""
+    made = _batches(plan)
+    return [str(made.at(step)[1].score) for step in range(plan.train.total_steps)]
+
+
+def loss(kind: str, key: str, value: str, artefact: Artefact, *more: str) -> Case:
+    """A key of a loss of another kind than the base spec's."""
+    before = (*more, f"losses=[{{kind: {kind}}}]")
+    return Case(
+        f"losses[]{{{kind}}}.{key}", (*before, f"losses[0].{key}={value}"), artefact, before
+    )
+
+
 def table_cases(kind: str, ending: str) -> tuple[Case, ...]:
     """What every format of rows with columns has."""
     held = "validation: {kind: fraction, fraction: 0.3}"
     base = (f"data={{kind: {kind}, path: rows.{ending}, {held}}}",)
     negatives = (*base, "data.columns.negatives=wrong")
+    scored = (*base, "data.columns.score=level", "losses=[{kind: cosent}]")
     other = f"data.validation={{kind: file, path: held.{ending}}}"
     bad = (*base, f"data.path=bad.{ending}")
 
@@ -451,6 +467,7 @@ def table_cases(kind: str, ending: str) -> tuple[Case, ...]:
         case("columns.positive", "data.columns.positive=other"),
         case("columns.negatives", "data.columns.negatives=wrong", batches),
         case("columns.label", "data.columns.label=topic", labels),
+        case("columns.score", "data.columns.score=area", scores, scored),
         case("max_negatives", "data.max_negatives=1", batches, negatives),
         case("max_length.query", "data.max_length.query=3", batches),
         case("max_length.positive", "data.max_length.positive=9", batches),
@@ -541,6 +558,7 @@ TABLE: tuple[Case, ...] = (
         "data{jsonl}.columns.negatives", (*TABLED, "data.columns.negatives=wrong"), batches, TABLED
     ),
     Case("data{jsonl}.columns.label", (*TABLED, "data.columns.label=topic"), labels, TABLED),
+    Case("data{jsonl}.columns.score", (*SCORED, "data.columns.score=area"), scores, SCORED),
     Case(
         "data{jsonl}.max_negatives",
         (*TABLED, "data.columns.negatives=wrong", "data.max_negatives=1"),
@@ -616,6 +634,22 @@ TABLE: tuple[Case, ...] = (
     Case("losses[]{infonce}.symmetric", ("losses.infonce.symmetric=false",), jaxpr),
     Case("losses[]{infonce}.name", ("losses[0].name=main",), control),
     Case("losses[]{infonce}.weight", ("losses[0].weight=3",), control),
+    Case("losses[]{triplet}.kind", ("losses=[{kind: triplet}]",), jaxpr),
+    loss("triplet", "margin", "0.25", jaxpr),
+    loss("triplet", "name", "main", control),
+    loss("triplet", "weight", "3", control),
+    Case("losses[]{siglip}.kind", ("losses=[{kind: siglip}]",), jaxpr),
+    loss("siglip", "temperature", "0.5", start),
+    loss("siglip", "train_temperature", "false", trained),
+    loss("siglip", "bias", "-3", start),
+    loss("siglip", "train_bias", "false", trained),
+    loss("siglip", "negatives", "in_batch", jaxpr, *TABLED, "data.columns.negatives=wrong"),
+    loss("siglip", "name", "main", control),
+    loss("siglip", "weight", "3", control),
+    Case("losses[]{cosent}.kind", SCORED, jaxpr),
+    loss("cosent", "temperature", "0.5", jaxpr, *SCORED[:-1]),
+    loss("cosent", "name", "main", control, *SCORED[:-1]),
+    loss("cosent", "weight", "3", control, *SCORED[:-1]),
     Case("lora", LORA, trained, LAYER),
     Case("lora.rank", (*LORA, "lora.rank=3"), start, LORA),
     Case("lora.alpha", (*LORA, "lora.alpha=99"), after_a_step, LORA),

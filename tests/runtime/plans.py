@@ -38,14 +38,19 @@ from specrun.spec.plan.schedule import Constant, Schedule
 from specrun.spec.plan.training import (
     AdamWPlan,
     CheckpointPlan,
+    CoSENT,
     CostPlan,
     EvaluationPlan,
     HardwarePlan,
     InfoNCE,
+    LossPlan,
     PrecisionPlan,
     Segment,
+    SigLIP,
     Trace,
     TrainPlan,
+    Triplet,
+    trained_scalars,
 )
 
 
@@ -76,7 +81,7 @@ def make_model(
     config: TextEncoderConfig | None = None,
     *,
     lora: LoraPlan | None = None,
-    losses: tuple[InfoNCE, ...] = (),
+    losses: tuple[LossPlan, ...] = (),
     adapted: tuple[str, ...] = ("attention.query", "attention.value"),
 ) -> ModelPlan:
     """The model's part of a plan; with ``lora`` all layers carry adapters on ``adapted``."""
@@ -152,6 +157,26 @@ def make_infonce(**changes: Any) -> InfoNCE:
     return dataclasses.replace(base, **changes)
 
 
+def make_triplet(**changes: Any) -> Triplet:
+    return dataclasses.replace(Triplet(name="triplet", margin=0.5), **changes)
+
+
+def make_siglip(**changes: Any) -> SigLIP:
+    base = SigLIP(
+        name="siglip",
+        temperature=0.1,
+        train_temperature=False,
+        bias=-10.0,
+        train_bias=False,
+        negatives="in_batch",
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def make_cosent(**changes: Any) -> CoSENT:
+    return dataclasses.replace(CoSENT(name="cosent", temperature=0.05), **changes)
+
+
 def make_segment(model: ModelPlan, **changes: Any) -> Segment:
     """Four steps on all rows, everything trained, constant rate."""
     trained = changes.pop("trained", tuple(p.path for p in model.parameters))
@@ -209,10 +234,13 @@ def make_batch(plan: Plan, seed: int = 0, bucket: int = -1) -> Batch:
 
 
 def _with_extras(plan: Plan, batch: Batch, length: int, draw: np.random.Generator) -> Batch:
-    """The negatives and labels that the plan's rows have; a third of the negatives is absent."""
+    """The negatives, labels and scores that the plan's rows have; a third of the negatives is absent."""
     scan, shape = plan.data.scan, batch.weight.shape
     if scan.labels:
         batch = batch._replace(label=draw.integers(-1, scan.labels, shape, dtype=np.int32))
+    if scan.scores:
+        score = draw.integers(0, scan.scores, shape).astype(np.float32)
+        batch = batch._replace(score=np.where(draw.random(shape) < 0.2, np.nan, score))
     if not scan.negatives:
         return batch
     size = (*shape, scan.negatives)
@@ -251,7 +279,7 @@ def with_traces(plan: Plan) -> Plan:
     return dataclasses.replace(plan, traces=traces, segments=segments)
 
 
-def _base(model: ModelPlan, losses: tuple[InfoNCE, ...], segments: tuple[Segment, ...]) -> Plan:
+def _base(model: ModelPlan, losses: tuple[LossPlan, ...], segments: tuple[Segment, ...]) -> Plan:
     total = segments[-1].stop_step
     scan = Scan(
         inputs=(),
@@ -380,11 +408,10 @@ def _layer(config: TextEncoderConfig) -> list[tuple[str, tuple[int, ...], Role]]
     return rows
 
 
-def _loss_parameters(losses: tuple[InfoNCE, ...]) -> tuple[Parameter, ...]:
+def _loss_parameters(losses: tuple[LossPlan, ...]) -> tuple[Parameter, ...]:
+    paths = [path for loss in losses for path in trained_scalars(loss)]
     return tuple(
-        _leaf(f"losses.{loss.name}.log_scale", (), "temperature")
-        for loss in losses
-        if loss.train_temperature
+        _leaf(path, (), "offset" if path.endswith(".bias") else "temperature") for path in paths
     )
 
 
