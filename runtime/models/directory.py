@@ -101,7 +101,9 @@ def _config(model: Folder, pooling: Literal["mean", "cls"]) -> PretrainedConfig 
     return config
 
 
-_DIRECTORY = "name a Hugging Face or sentence-transformers directory of the BERT or RoBERTa family"
+_DIRECTORY = (
+    "name a Hugging Face or sentence-transformers directory of the BERT, RoBERTa or MPNet family"
+)
 
 
 def _refuse_unlike(model: Folder, raw: dict[str, object], family: Family) -> None:

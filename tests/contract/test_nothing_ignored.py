@@ -807,6 +807,13 @@ ELSEWHERE = {
     "model{roberta}.pooling": "test_roberta_keys",
     "model{roberta}.projection_dim": "test_roberta_keys",
     "model{roberta}.towers": "test_roberta_keys",
+    "model{mpnet}.kind": "tests/parity and tests/front/test_pretrained.py",
+    "model{mpnet}.name_or_path": "test_another_directory_gives_other_weights",
+    "model{mpnet}.hidden_dropout_prob": "test_mpnet_keys",
+    "model{mpnet}.attention_probs_dropout_prob": "test_mpnet_keys",
+    "model{mpnet}.pooling": "test_mpnet_keys",
+    "model{mpnet}.projection_dim": "test_mpnet_keys",
+    "model{mpnet}.towers": "test_mpnet_keys",
     "tokenizer{file}.kind": "test_tokenizer_file",
     "tokenizer{file}.path": "test_tokenizer_file",
     "evaluation.batch_size": "test_evaluation_batch",
@@ -850,13 +857,13 @@ def test_an_unchanged_spec_changes_nothing(folder: Path) -> None:
 def pretrained(
     folder: Path, *more: str, kind: str = "bert", directory: Path = GOLDEN
 ) -> tuple[str, ...]:
-    """The base spec on a tiny BERT or RoBERTa with a tokenizer that pads with its id."""
+    """The base spec on a tiny pretrained encoder with a tokenizer that pads with its id."""
     text = json.dumps(str(directory))
     ids = folder / f"tiny-tokenizer-{kind}.json"
     if not ids.exists():
         from tokenizers import Tokenizer, models, pre_tokenizers
 
-        pad = {"bert": 0, "roberta": 1}[kind]
+        pad = {"bert": 0, "roberta": 1, "mpnet": 1}[kind]
         words = {"[PAD]": pad, "[UNK]": 1 - pad}
         words |= {word: i for i, word in enumerate(("open", "a", "file", "x", "return"), 2)}
         made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
@@ -894,11 +901,22 @@ def test_roberta_keys(setting: str, artefact: Artefact, folder: Path) -> None:
     assert artefact(before) != artefact(after)
 
 
+@pytest.mark.parametrize(("setting", "artefact"), FAMILY_KEYS)
+def test_mpnet_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+    own = {"kind": "mpnet", "directory": GOLDEN.parent / "mpnet_torch"}
+    before, after = (
+        compiled(pretrained(folder, **own)),
+        compiled(pretrained(folder, setting, **own)),
+    )
+    assert artefact(before) != artefact(after)
+
+
 @pytest.mark.parametrize(
     ("kind", "one", "other"),
     [
         ("bert", "torch_safetensors", "flax_msgpack"),
         ("roberta", "roberta_torch", "xlmr_torch"),
+        ("mpnet", "mpnet_torch", "mpnet_torch_head"),
     ],
 )
 def test_another_directory_gives_other_weights(

@@ -108,6 +108,8 @@ def found(spec: Path, **options: Any) -> list[tuple[str, str, str, str]]:
         ("bert", "roberta_torch", "roberta"),
         ("bert", "xlmr_flax", "roberta"),
         ("roberta", "torch_safetensors", "bert"),
+        ("roberta", "mpnet_torch", "mpnet"),
+        ("mpnet", "roberta_torch", "roberta"),
     ],
 )
 def test_a_directory_of_another_family_is_refused_by_the_right_kind(
@@ -120,10 +122,11 @@ def test_a_directory_of_another_family_is_refused_by_the_right_kind(
     assert hint == f"write `kind: {right}`"
 
 
-def test_a_tokenizer_that_pads_with_another_id_is_refused(tmp_path: Path):
+@pytest.mark.parametrize("kind", ["roberta", "mpnet"])
+def test_a_tokenizer_that_pads_with_another_id_is_refused(tmp_path: Path, kind: str):
     """Positions are counted behind the model's padding id, so another would count words as padding."""
-    directory = write_model(tmp_path / "model", "roberta_torch", tokenizer_text(pad_id=3))
-    [(code, path, message, _)] = found(write_spec(tmp_path, "roberta", directory))
+    directory = write_model(tmp_path / "model", f"{kind}_torch", tokenizer_text(pad_id=3))
+    [(code, path, message, _)] = found(write_spec(tmp_path, kind, directory))
     assert (code, path) == ("other-padding", "tokenizer")
     assert "pads with id 3" in message
     assert "padding id 1" in message
@@ -139,11 +142,16 @@ def test_lengths_are_held_against_the_positions_that_tokens_have(tmp_path: Path)
     assert "13 tokens, but the model has 12 positions" in message
 
 
-@pytest.mark.parametrize("flavour", ["roberta_torch", "xlmr_flax"])
-def test_a_roberta_trains_and_embeds(tmp_path: Path, flavour: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("kind", "flavour"),
+    [("roberta", "roberta_torch"), ("roberta", "xlmr_flax"), ("mpnet", "mpnet_torch")],
+)
+def test_a_family_trains_and_embeds(
+    tmp_path: Path, kind: str, flavour: str, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     directory = write_model(tmp_path / "model", flavour, tokenizer_text())
-    plan = specrun.compile(write_spec(tmp_path, "roberta", directory), environ={})
+    plan = specrun.compile(write_spec(tmp_path, kind, directory), environ={})
     assert plan.tokenizer.pad_id == plan.model.config.pad_token_id == 1
     result = specrun.run(plan)
     assert np.isfinite(result.metrics["loss"])
