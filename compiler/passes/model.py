@@ -26,6 +26,7 @@ from specrun.spec.plan.model import (
     tower_of,
 )
 from specrun.spec.words.model import (
+    AutoModel,
     BertModel,
     MpnetModel,
     PretrainedModel,
@@ -43,7 +44,7 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     match model:
         case TextEncoderModel():
             config: EncoderConfig | None = _text_encoder(model, _vocab_size(draft))
-        case BertModel() | RobertaModel() | MpnetModel():
+        case BertModel() | RobertaModel() | MpnetModel() | AutoModel():
             config = _pretrained(model, draft.pretrained.config) if draft.pretrained else None
     if config is None:
         return draft

@@ -45,6 +45,13 @@ FAMILIES = (
 )
 
 
+NOT_YET = (
+    *("clip", "siglip", "siglip2", "vit", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"),
+    *("qwen2", "qwen3", "modernbert"),
+)
+"""Values of ``model_type`` that are planned: refused as such, rather than as unknown."""
+
+
 def family_of(model_type: object) -> Family | None:
     """The family that reads ``model_type``; None when none does."""
     return next((f for f in FAMILIES if model_type in tuple(f.model_types)), None)

@@ -231,6 +231,13 @@ class ModelPlan:
         Literal["shared", "separate"],
         Fact(doc="One network, or one for queries and one for positives."),
     ] = "shared"
+    decided_by: Annotated[
+        str | None,
+        Fact(
+            doc="`model_type` of config.json where the spec leaves the family to it (`kind: auto`); else null.",
+            klass="cosmetic",
+        ),
+    ] = None
     lora: Annotated[LoraPlan | None, Fact(doc="Adapters.")] = None
     weights: Annotated[
         WeightsPlan | None, Fact(doc="Where weights come from; null is the seed.")

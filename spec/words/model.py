@@ -156,4 +156,14 @@ class MpnetModel(PretrainedModel):
     name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/all-mpnet-base-v2",))]
 
 
-Model = TextEncoderModel | BertModel | RobertaModel | MpnetModel
+@dataclass(frozen=True, kw_only=True)
+class AutoModel(PretrainedModel):
+    """An encoder read from a Hugging Face directory, of the family that its config.json names."""
+
+    kind: Annotated[
+        Literal["auto"],
+        Fact(doc="The family that `model_type` in the directory's config.json names."),
+    ] = "auto"
+
+
+Model = TextEncoderModel | BertModel | RobertaModel | MpnetModel | AutoModel
