@@ -26,7 +26,7 @@ def explain(plan: Plan, path: str | None) -> str:
         v for v in plan.values if v.path == path or v.path.startswith((path + ".", path + "["))
     ]
     if inside:
-        return "\n\n".join(_explain_value(v) for v in inside)
+        return "\n\n".join(_explain_value(v) + _decision(v, plan) for v in inside)
     derived = {
         p: v for p, v in leaves(plan).items() if p == path or p.startswith((path + ".", path + "["))
     }
@@ -44,15 +44,23 @@ def explain(plan: Plan, path: str | None) -> str:
     )
 
 
+def _decision(value: Value, plan: Plan) -> str:
+    """What the compiler made of `kind: auto`."""
+    if value.path != "model.kind" or plan.model.decided_by is None:
+        return ""
+    return f"\n  decided  {plan.model.config.kind}, by model_type {plan.model.decided_by!r} of config.json"
+
+
 def _explain_value(value: Value) -> str:
     info = _field_at(value)
     lines = [f"{value.path} = {_show(value.value)}"]
     if info is not None:
         lines.append(f"  meaning  {info.fact.doc}")
         lines.append(f"  type     {type_text(info)}")
-        lines.append(
-            f"  default  {'none, it must be given' if info.required else _show(to_plain(info.default))}"
-        )
+        if info.name != "kind":
+            lines.append(
+                f"  default  {'none, it must be given' if info.required else _show(to_plain(info.default))}"
+            )
     lines.append(f"  class    {value.klass}")
     for i, origin in enumerate(reversed(value.origins)):
         lines.append(
@@ -99,7 +107,7 @@ def _field_at(value: Value) -> FieldInfo | None:
         found = [f for kind in kinds for f in fields_of(kind) if f.name == name]
         if not found:
             return info
-        info = found[0]
+        info = next((f for f in found if get_args(f.type) == (value.value,)), found[0])  # a kind
         kinds = [k for f in found for k in _dataclasses_in(f.type)]
     return info
 

@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """A Hugging Face directory as the compiler sees it. ``weights`` is None when only the configuration is there."""
+    """A Hugging Face directory as the compiler sees it. ``weights`` is None when only the configuration is there.
+
+    ``model_type`` is config.json's, which decided the family of ``config``.
+    """
 
     config: PretrainedConfig
+    model_type: str
     max_length: int | None
     tokenizer: Path | None
     weights: WeightsPlan | None

@@ -19,7 +19,13 @@ from specrun.spec.experiment import Experiment
 from specrun.spec.words.curriculum import Stage
 from specrun.spec.words.data import TableData
 from specrun.spec.words.losses import CoSENTLoss, InfoNCELoss, Loss, SigLIPLoss
-from specrun.spec.words.model import BertModel, RobertaModel, TextEncoderModel
+from specrun.spec.words.model import (
+    AutoModel,
+    BertModel,
+    MpnetModel,
+    RobertaModel,
+    TextEncoderModel,
+)
 from specrun.spec.words.optimizer import CosineSchedule, CosineWithRestartsSchedule
 
 FEW_NEGATIVES = 8
@@ -85,7 +91,7 @@ def tokenizer_given(spec: Experiment, report: Reporter) -> None:
                 report.error(
                     "tokenizer", "missing-key", message, hint=hint, related=("model.kind",)
                 )
-        case BertModel() | RobertaModel():
+        case BertModel() | RobertaModel() | MpnetModel() | AutoModel():
             pass
         case _:
             assert_never(spec.model)

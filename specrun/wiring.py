@@ -28,6 +28,7 @@ class RuntimeFacts:
         found = inspect(directory)
         return Pretrained(
             config=found.config,
+            model_type=found.model_type,
             max_length=found.max_length,
             tokenizer=found.tokenizer,
             weights=found.weights,

@@ -38,7 +38,7 @@ from specrun.spec.words.data import (
     SplitValidation,
     TsvData,
 )
-from specrun.spec.words.model import PretrainedModel
+from specrun.spec.words.model import AutoModel, PretrainedModel
 from specrun.spec.words.tokenizer import FileTokenizer, TrainTokenizer
 
 TableData = JsonlData | CsvData | TsvData | ParquetData | HuggingFaceData
@@ -68,7 +68,7 @@ def place_model(draft: Draft, context: Context) -> Draft:
     except InputError as error:
         _report_all(error, "model.name_or_path", context)
         return draft
-    if found.config.kind != model.kind:
+    if not isinstance(model, AutoModel) and found.config.kind != model.kind:
         context.report.error(
             "model.kind",
             "other-family",

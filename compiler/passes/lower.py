@@ -23,6 +23,7 @@ from specrun.spec.plan.training import (
     TrainPlan,
     WandbPlan,
 )
+from specrun.spec.words.model import AutoModel
 from specrun.spec.words.tracking import TensorBoardTracking, Tracking, WandbTracking
 
 
@@ -107,6 +108,7 @@ def _model(draft: Draft) -> ModelPlan:
         trainable_parameters=sum(t for _, t in table.values()),
         embedding_dim=embedding_dim(config),
         towers=draft.spec.model.towers,
+        decided_by=_decided_by(draft),
         lora=None
         if lora is None
         else LoraPlan(
@@ -119,6 +121,11 @@ def _model(draft: Draft) -> ModelPlan:
         weights=draft.pretrained.weights if draft.pretrained else None,
         init_from=draft.start.plan if draft.start else None,
     )
+
+
+def _decided_by(draft: Draft) -> str | None:
+    found = draft.pretrained if isinstance(draft.spec.model, AutoModel) else None
+    return None if found is None else found.model_type
 
 
 def _data(draft: Draft) -> DataPlan:

@@ -16,6 +16,7 @@ from specrun.spec.plan.model import (
     AdapterMatch,
     EncoderConfig,
     Group,
+    MpnetConfig,
     Parameter,
     PretrainedConfig,
     RobertaConfig,
@@ -25,7 +26,14 @@ from specrun.spec.plan.model import (
     inside_layer,
     tower_of,
 )
-from specrun.spec.words.model import BertModel, PretrainedModel, RobertaModel, TextEncoderModel
+from specrun.spec.words.model import (
+    AutoModel,
+    BertModel,
+    MpnetModel,
+    PretrainedModel,
+    RobertaModel,
+    TextEncoderModel,
+)
 
 DECAYED = ("kernel", "embedding", "lora_a", "lora_b")
 
@@ -37,7 +45,7 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     match model:
         case TextEncoderModel():
             config: EncoderConfig | None = _text_encoder(model, _vocab_size(draft))
-        case BertModel() | RobertaModel():
+        case BertModel() | RobertaModel() | MpnetModel() | AutoModel():
             config = _pretrained(model, draft.pretrained.config) if draft.pretrained else None
     if config is None:
         return draft
@@ -248,9 +256,9 @@ def _check_vocabulary(draft: Draft, config: EncoderConfig, context: Context) -> 
 
 
 def _check_padding(draft: Draft, config: EncoderConfig, context: Context) -> None:
-    """RoBERTa tells padding from tokens by its id, so the tokenizer must pad with that id."""
+    """RoBERTa and MPNet tell padding from tokens by its id, so the tokenizer must pad with that id."""
     tokenizer = draft.tokenizer
-    if tokenizer is None or not isinstance(config, RobertaConfig):
+    if tokenizer is None or not isinstance(config, RobertaConfig | MpnetConfig):
         return
     if tokenizer.pad_id != config.pad_token_id:
         context.report.error(

@@ -18,10 +18,13 @@ def attention(
     value: jax.Array,
     mask: jax.Array,
     *,
+    bias: jax.Array | None = None,
     rate: float = 0.0,
     dropout_key: Keys = None,
 ) -> jax.Array:
-    """softmax(Q Kᵀ / √H) V (Vaswani et al. 2017, eq. 1): [B, S, N, H] each, mask bool [B, S] → [B, S, N, H].
+    """softmax(Q Kᵀ / √H + bias) V (Vaswani et al. 2017, eq. 1): [B, S, N, H] each, mask bool [B, S] → [B, S, N, H].
+
+    ``bias`` f32 [N, S, S] is added to the logits of every row.
 
     Operands and result have the dtype of the arguments; sums and the softmax are in f32.
 
@@ -29,11 +32,13 @@ def attention(
     because ``jax.nn.dot_product_attention`` has no dropout.
     """
     if rate == 0.0 or dropout_key is None:
+        added = None if bias is None else bias[None]
         return jax.nn.dot_product_attention(
-            query, key, value, mask=mask[:, None, None, :], implementation="xla"
+            query, key, value, bias=added, mask=mask[:, None, None, :], implementation="xla"
         )
     scale = query.shape[-1] ** -0.5
     logits = product("BTNH,BSNH->BNTS", query, key) * scale
+    logits = logits if bias is None else logits + bias
     logits = jnp.where(mask[:, None, None, :], logits, _MASKED)
     probabilities = dropout(jax.nn.softmax(logits, axis=-1), rate, dropout_key)  # [B, N, T, S]
     return product("BNTS,BSNH->BTNH", probabilities.astype(value.dtype), value).astype(value.dtype)

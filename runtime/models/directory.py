@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from specrun.runtime.models.families import FAMILIES, Family, family_of
+from specrun.runtime.models.families import FAMILIES, NOT_YET, Family, family_of
 from specrun.runtime.models.pieces import Folder
 from specrun.runtime.models.sentences import Sentences, read_sentences
 from specrun.runtime.models.tables import rows
@@ -28,10 +28,11 @@ class PretrainedDirectory:
 
     ``weights`` is None when the directory holds only a configuration. ``unused`` are the tensors that are known and
     take no part in an embedding, such as a pooler or a masked-language head. ``pooling`` is mean where the directory
-    names none, as in sentence-transformers.
+    names none, as in sentence-transformers. ``model_type`` is config.json's, which decides the family.
     """
 
     config: PretrainedConfig
+    model_type: str
     pooling: Literal["mean", "cls"]
     normalize: bool
     max_length: int | None
@@ -50,7 +51,7 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
     folder.require_directory()
     sentences = read_sentences(folder)
     model = folder.below(sentences.transformer)
-    config = _config(model, sentences.pooling)
+    config, model_type = _config(model, sentences.pooling)
     max_length = _max_length(model, sentences, config)
     folder.finish()
     assert config is not None  # finish raises when a fault was found
@@ -58,6 +59,7 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
     tokenizer = model.path / "tokenizer.json"
     return PretrainedDirectory(
         config=config,
+        model_type=model_type,
         pooling=sentences.pooling,
         normalize=sentences.normalize,
         max_length=max_length,
@@ -68,17 +70,26 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
     )
 
 
-def _config(model: Folder, pooling: Literal["mean", "cls"]) -> PretrainedConfig | None:
-    """config.json with the family's defaults; None after a fault."""
+def _config(model: Folder, pooling: Literal["mean", "cls"]) -> tuple[PretrainedConfig | None, str]:
+    """config.json with the family's defaults, None after a fault; and its ``model_type``."""
     raw = model.require("config.json", "the model's config.json", _DIRECTORY)
     if raw is None:
-        return None
+        return None, ""
     model_type = raw.get("model_type")
+    return _family_config(model, raw, model_type, pooling), str(model_type)
+
+
+def _family_config(
+    model: Folder, raw: dict[str, object], model_type: object, pooling: Literal["mean", "cls"]
+) -> PretrainedConfig | None:
     family = family_of(model_type)
     if family is None:
         known = ", ".join(name for f in FAMILIES for name in f.model_types)
         message = f"model_type must be one of: {known}; found {_short(model_type)}"
-        model.fault("config.json", message, "only these architectures are implemented")
+        hint = "only these architectures are implemented"
+        if model_type in NOT_YET:
+            hint = f"{model_type} is planned and not there yet; {hint}"
+        model.fault("config.json", message, hint)
         return None
     before = model.faults_found
     _refuse_unlike(model, raw, family)
@@ -101,7 +112,9 @@ def _config(model: Folder, pooling: Literal["mean", "cls"]) -> PretrainedConfig 
     return config
 
 
-_DIRECTORY = "name a Hugging Face or sentence-transformers directory of the BERT or RoBERTa family"
+_DIRECTORY = (
+    "name a Hugging Face or sentence-transformers directory of the BERT, RoBERTa or MPNet family"
+)
 
 
 def _refuse_unlike(model: Folder, raw: dict[str, object], family: Family) -> None:

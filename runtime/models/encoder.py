@@ -23,6 +23,7 @@ from specrun.runtime.models.modules import (
     misfits,
     shell,
 )
+from specrun.runtime.models.mpnet import model as mpnet
 from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.stacking import parameter_leaves
 from specrun.runtime.models.text_encoder import model as text_encoder
@@ -36,6 +37,7 @@ from specrun.spec.plan.model import (
     Group,
     LoraPlan,
     ModelPlan,
+    MpnetConfig,
     RobertaConfig,
     Side,
     TextEncoderConfig,
@@ -82,7 +84,7 @@ class Encoder:
         ends = bind(self.ends, {k: v for k, v in params.items() if k != "groups"})
         per_layer = fork(keys if _is_random(self.model) else None, config.num_hidden_layers + 1)
         x = ends.embed(ids, per_layer[0])  # [B, S, D]
-        context = _context(config, mask)
+        context = _context(config, ends, mask)
         for i, (stack, group) in enumerate(zip(self.stacks, self.model.groups, strict=True)):
             first = group.first + 1
             own = None if per_layer[0] is None else per_layer[first : first + group.count]
@@ -166,14 +168,25 @@ def _family(model: ModelPlan) -> tuple[Shell, Layers]:
                 shell(lambda: roberta.Ends(config)),
                 lambda adapters: roberta.Layer(config, adapters),
             )
+        case MpnetConfig():
+            return (
+                shell(lambda: mpnet.Ends(config)),
+                lambda adapters: mpnet.Layer(config, adapters),
+            )
         case _:
             assert_never(config)
 
 
-def _context(config: EncoderConfig, mask: jax.Array) -> tuple[Any, ...]:
-    if isinstance(config, TextEncoderConfig):
-        return text_encoder.context(config, mask)
-    return bert.context(config, mask)
+def _context(config: EncoderConfig, ends: Any, mask: jax.Array) -> tuple[Any, ...]:
+    match config:
+        case TextEncoderConfig():
+            return text_encoder.context(config, mask)
+        case BertConfig() | RobertaConfig():
+            return bert.context(config, mask)
+        case MpnetConfig():
+            return ends.context(mask)
+        case _:
+            assert_never(config)
 
 
 def _adapters(group: Group, lora: LoraPlan | None) -> dict[str, Adapter]:

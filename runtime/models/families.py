@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from specrun.runtime.models.bert import table as bert
+from specrun.runtime.models.mpnet import table as mpnet
 from specrun.runtime.models.roberta import table as roberta
-from specrun.spec.plan.model import BertConfig, RobertaConfig
+from specrun.spec.plan.model import BertConfig, MpnetConfig, RobertaConfig
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Family:
     some keys.
     """
 
-    config: type[BertConfig] | type[RobertaConfig]
+    config: type[BertConfig] | type[RobertaConfig] | type[MpnetConfig]
     model_types: Mapping[str, str]
     defaults: Mapping[str, int | float | str | bool]
     fixed: Mapping[str, object]
@@ -40,7 +41,15 @@ FAMILIES = (
         roberta.ACTIVATIONS,
         roberta.VOCAB_SIZES,
     ),
+    Family(MpnetConfig, mpnet.MODEL_TYPES, mpnet.DEFAULTS, mpnet.FIXED, mpnet.ACTIVATIONS),
 )
+
+
+NOT_YET = (
+    *("clip", "siglip", "siglip2", "vit", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"),
+    *("qwen2", "qwen3", "modernbert"),
+)
+"""Values of ``model_type`` that are planned: refused as such, rather than as unknown."""
 
 
 def family_of(model_type: object) -> Family | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import assert_never
 
 from specrun.runtime.models.bert import table as bert
+from specrun.runtime.models.mpnet import table as mpnet
 from specrun.runtime.models.roberta import table as roberta
 from specrun.runtime.models.text_encoder import table as text_encoder
 from specrun.spec.plan.model import (
     BertConfig,
     EncoderConfig,
+    MpnetConfig,
     RobertaConfig,
     TableRow,
     TextEncoderConfig,
@@ -25,5 +27,7 @@ def rows(config: EncoderConfig) -> tuple[TableRow, ...]:
             return bert.rows(config)
         case RobertaConfig():
             return roberta.rows(config)
+        case MpnetConfig():
+            return mpnet.rows(config)
         case _:
             assert_never(config)

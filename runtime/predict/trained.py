@@ -26,6 +26,7 @@ from specrun.spec.plan.file import read_plan
 from specrun.spec.plan.model import (
     Group,
     ModelPlan,
+    MpnetConfig,
     Parameter,
     PretrainedConfig,
     RobertaConfig,
@@ -176,7 +177,8 @@ def _tokenizer(found: PretrainedDirectory, folder: Path) -> Tokenizer:
             hint="use the tokenizer that belongs to the model",
         )
     config = found.config
-    if isinstance(config, RobertaConfig) and tokenizer.pad_id != config.pad_token_id:
+    counted = isinstance(config, RobertaConfig | MpnetConfig)
+    if counted and tokenizer.pad_id != config.pad_token_id:
         raise InputError(
             f"the tokenizer of {folder} pads with id {tokenizer.pad_id}, but the model counts "
             f"positions behind its padding id {config.pad_token_id}",

@@ -53,8 +53,8 @@ class TextEncoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BertShape:
-    """The numbers of BERT and of the families built like it."""
+class PretrainedShape:
+    """The numbers that all families read from Hugging Face directories have."""
 
     kind: Annotated[str, Fact(doc="Family.")]
     vocab_size: Annotated[int, Fact(doc="Rows of the token table.")]
@@ -64,7 +64,6 @@ class BertShape:
     intermediate_size: Annotated[int, Fact(doc="Feed-forward width.")]
     hidden_act: Annotated[str, Fact(doc="Activation, as in config.json.")]
     max_position_embeddings: Annotated[int, Fact(doc="Rows of the position table.")]
-    type_vocab_size: Annotated[int, Fact(doc="Rows of the token-type table.")]
     hidden_dropout_prob: Annotated[float, Fact(doc="Dropout.")]
     attention_probs_dropout_prob: Annotated[float, Fact(doc="Attention dropout.")]
     layer_norm_eps: Annotated[float, Fact(doc="LayerNorm epsilon.")]
@@ -76,6 +75,13 @@ class BertShape:
     def longest(self) -> int:
         """The most tokens of a row: one for every row of the position table."""
         return self.max_position_embeddings
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertShape(PretrainedShape):
+    """The numbers of BERT and of RoBERTa."""
+
+    type_vocab_size: Annotated[int, Fact(doc="Rows of the token-type table.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +100,24 @@ class RobertaConfig(BertShape):
         return self.max_position_embeddings - self.pad_token_id - 1
 
 
-PretrainedConfig = BertConfig | RobertaConfig
+@dataclass(frozen=True, kw_only=True)
+class MpnetConfig(PretrainedShape):
+    kind: Annotated[Literal["mpnet"], Fact(doc="MPNet family.")] = "mpnet"
+    pad_token_id: Annotated[int, Fact(doc="Id that pads, which the positions are counted from.")]
+    relative_attention_num_buckets: Annotated[
+        int, Fact(doc="Rows of the table of relative positions, which all layers share.")
+    ]
+
+    @property
+    def longest(self) -> int:
+        """As RoBERTa's."""
+        return self.max_position_embeddings - self.pad_token_id - 1
+
+
+PretrainedConfig = BertConfig | RobertaConfig | MpnetConfig
 """The families read from Hugging Face directories."""
 
-EncoderConfig = TextEncoderConfig | BertConfig | RobertaConfig
+EncoderConfig = TextEncoderConfig | BertConfig | RobertaConfig | MpnetConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +248,13 @@ class ModelPlan:
         Literal["shared", "separate"],
         Fact(doc="One network, or one for queries and one for positives."),
     ] = "shared"
+    decided_by: Annotated[
+        str | None,
+        Fact(
+            doc="`model_type` of config.json where the spec leaves the family to it (`kind: auto`); else null.",
+            klass="cosmetic",
+        ),
+    ] = None
     lora: Annotated[LoraPlan | None, Fact(doc="Adapters.")] = None
     weights: Annotated[
         WeightsPlan | None, Fact(doc="Where weights come from; null is the seed.")

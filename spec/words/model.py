@@ -146,4 +146,24 @@ class RobertaModel(PretrainedModel):
     name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/xlm-roberta-base",))]
 
 
-Model = TextEncoderModel | BertModel | RobertaModel
+@dataclass(frozen=True, kw_only=True)
+class MpnetModel(PretrainedModel):
+    """An MPNet encoder (all-mpnet-base-v2) read from a Hugging Face directory."""
+
+    kind: Annotated[
+        Literal["mpnet"], Fact(doc="An MPNet encoder read from a Hugging Face directory.")
+    ] = "mpnet"
+    name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/all-mpnet-base-v2",))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoModel(PretrainedModel):
+    """An encoder read from a Hugging Face directory, of the family that its config.json names."""
+
+    kind: Annotated[
+        Literal["auto"],
+        Fact(doc="The family that `model_type` in the directory's config.json names."),
+    ] = "auto"
+
+
+Model = TextEncoderModel | BertModel | RobertaModel | MpnetModel | AutoModel

@@ -66,6 +66,7 @@ class FakeFacts:
     def pretrained(self, directory: Path) -> Pretrained:
         return Pretrained(
             config=TINY_BERT,
+            model_type="bert",
             max_length=32,
             tokenizer=directory / "tokenizer.json",
             weights=None,

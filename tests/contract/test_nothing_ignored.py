@@ -892,6 +892,20 @@ ELSEWHERE = {
     "model{roberta}.pooling": "test_roberta_keys",
     "model{roberta}.projection_dim": "test_roberta_keys",
     "model{roberta}.towers": "test_roberta_keys",
+    "model{mpnet}.kind": "tests/parity and tests/front/test_pretrained.py",
+    "model{mpnet}.name_or_path": "test_another_directory_gives_other_weights",
+    "model{mpnet}.hidden_dropout_prob": "test_mpnet_keys",
+    "model{mpnet}.attention_probs_dropout_prob": "test_mpnet_keys",
+    "model{mpnet}.pooling": "test_mpnet_keys",
+    "model{mpnet}.projection_dim": "test_mpnet_keys",
+    "model{mpnet}.towers": "test_mpnet_keys",
+    "model{auto}.kind": "tests/front/test_pretrained.py",
+    "model{auto}.name_or_path": "test_another_directory_gives_other_weights",
+    "model{auto}.hidden_dropout_prob": "test_mpnet_keys",
+    "model{auto}.attention_probs_dropout_prob": "test_mpnet_keys",
+    "model{auto}.pooling": "test_mpnet_keys",
+    "model{auto}.projection_dim": "test_mpnet_keys",
+    "model{auto}.towers": "test_mpnet_keys",
     "tokenizer{file}.kind": "test_tokenizer_file",
     "tokenizer{file}.path": "test_tokenizer_file",
     "evaluation.batch_size": "test_evaluation_batch",
@@ -935,13 +949,13 @@ def test_an_unchanged_spec_changes_nothing(folder: Path) -> None:
 def pretrained(
     folder: Path, *more: str, kind: str = "bert", directory: Path = GOLDEN
 ) -> tuple[str, ...]:
-    """The base spec on a tiny BERT or RoBERTa with a tokenizer that pads with its id."""
+    """The base spec on a tiny pretrained encoder with a tokenizer that pads with its id."""
     text = json.dumps(str(directory))
     ids = folder / f"tiny-tokenizer-{kind}.json"
     if not ids.exists():
         from tokenizers import Tokenizer, models, pre_tokenizers
 
-        pad = {"bert": 0, "roberta": 1}[kind]
+        pad = {"bert": 0, "roberta": 1, "mpnet": 1, "auto": 1}[kind]
         words = {"[PAD]": pad, "[UNK]": 1 - pad}
         words |= {word: i for i, word in enumerate(("open", "a", "file", "x", "return"), 2)}
         made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
@@ -979,11 +993,24 @@ def test_roberta_keys(setting: str, artefact: Artefact, folder: Path) -> None:
     assert artefact(before) != artefact(after)
 
 
+@pytest.mark.parametrize(("setting", "artefact"), FAMILY_KEYS)
+@pytest.mark.parametrize("kind", ["mpnet", "auto"])
+def test_mpnet_keys(kind: str, setting: str, artefact: Artefact, folder: Path) -> None:
+    own: dict[str, Any] = {"kind": kind, "directory": GOLDEN.parent / "mpnet_torch"}
+    before, after = (
+        compiled(pretrained(folder, **own)),
+        compiled(pretrained(folder, setting, **own)),
+    )
+    assert artefact(before) != artefact(after)
+
+
 @pytest.mark.parametrize(
     ("kind", "one", "other"),
     [
         ("bert", "torch_safetensors", "flax_msgpack"),
         ("roberta", "roberta_torch", "xlmr_torch"),
+        ("mpnet", "mpnet_torch", "mpnet_torch_head"),
+        ("auto", "mpnet_torch", "roberta_torch"),
     ],
 )
 def test_another_directory_gives_other_weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 import specrun
 from specrun.cli import main
+from specrun.compiler.explain import explain
+from specrun.compiler.summary import summary
 from specrun.runtime.models.encoder import build_encoder
+from specrun.runtime.models.families import NOT_YET, family_of
 from specrun.runtime.predict.predictor import Predictor
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
@@ -108,6 +112,8 @@ def found(spec: Path, **options: Any) -> list[tuple[str, str, str, str]]:
         ("bert", "roberta_torch", "roberta"),
         ("bert", "xlmr_flax", "roberta"),
         ("roberta", "torch_safetensors", "bert"),
+        ("roberta", "mpnet_torch", "mpnet"),
+        ("mpnet", "roberta_torch", "roberta"),
     ],
 )
 def test_a_directory_of_another_family_is_refused_by_the_right_kind(
@@ -120,10 +126,11 @@ def test_a_directory_of_another_family_is_refused_by_the_right_kind(
     assert hint == f"write `kind: {right}`"
 
 
-def test_a_tokenizer_that_pads_with_another_id_is_refused(tmp_path: Path):
+@pytest.mark.parametrize("kind", ["roberta", "mpnet"])
+def test_a_tokenizer_that_pads_with_another_id_is_refused(tmp_path: Path, kind: str):
     """Positions are counted behind the model's padding id, so another would count words as padding."""
-    directory = write_model(tmp_path / "model", "roberta_torch", tokenizer_text(pad_id=3))
-    [(code, path, message, _)] = found(write_spec(tmp_path, "roberta", directory))
+    directory = write_model(tmp_path / "model", f"{kind}_torch", tokenizer_text(pad_id=3))
+    [(code, path, message, _)] = found(write_spec(tmp_path, kind, directory))
     assert (code, path) == ("other-padding", "tokenizer")
     assert "pads with id 3" in message
     assert "padding id 1" in message
@@ -139,17 +146,72 @@ def test_lengths_are_held_against_the_positions_that_tokens_have(tmp_path: Path)
     assert "13 tokens, but the model has 12 positions" in message
 
 
-@pytest.mark.parametrize("flavour", ["roberta_torch", "xlmr_flax"])
-def test_a_roberta_trains_and_embeds(tmp_path: Path, flavour: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("kind", "flavour"),
+    [("roberta", "roberta_torch"), ("roberta", "xlmr_flax"), ("mpnet", "mpnet_torch")],
+)
+def test_a_family_trains_and_embeds(
+    tmp_path: Path, kind: str, flavour: str, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     directory = write_model(tmp_path / "model", flavour, tokenizer_text())
-    plan = specrun.compile(write_spec(tmp_path, "roberta", directory), environ={})
+    plan = specrun.compile(write_spec(tmp_path, kind, directory), environ={})
     assert plan.tokenizer.pad_id == plan.model.config.pad_token_id == 1
     result = specrun.run(plan)
     assert np.isfinite(result.metrics["loss"])
     before, after = Predictor(directory), Predictor(tmp_path / "runs" / "tiny")
     texts = ["open a file", "x", "", "read the list the tree the file"]
     assert np.abs(before.encode_text(texts) - after.encode_text(texts)).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("flavour", "family", "model_type"),
+    [
+        ("roberta_torch", "roberta", "roberta"),
+        ("xlmr_flax", "roberta", "xlm-roberta"),
+        ("mpnet_torch", "mpnet", "mpnet"),
+    ],
+)
+def test_auto_decides_by_the_configuration_and_says_so(
+    tmp_path: Path, flavour: str, family: str, model_type: str
+):
+    directory = write_model(tmp_path / "model", flavour, tokenizer_text())
+    named = specrun.compile(write_spec(tmp_path, family, directory), environ={})
+    plan = specrun.compile(write_spec(tmp_path, "auto", directory), environ={})
+    assert (plan.model.config.kind, plan.model.decided_by) == (family, model_type)
+    assert named.model.decided_by is None
+    assert dataclasses.replace(plan.model, decided_by=None) == named.model
+    said = summary(plan)
+    assert f"model      {family} (auto: config.json says {model_type})" in said
+    assert "(auto" not in summary(named)
+    told = explain(plan, "model.kind")
+    assert told.startswith("model.kind = auto\n  meaning  The family that `model_type` in")
+    assert "spec.yaml:3" in told
+    assert told.endswith(f"decided  {family}, by model_type {model_type!r} of config.json")
+    assert "decided" not in explain(named, "model.kind")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "hint"),
+    [
+        ("electra", "only these architectures are implemented"),
+        ("clip", "clip is planned and not there yet; only these"),
+        ("qwen3_vl", "qwen3_vl is planned and not there yet; only these"),
+        ("siglip", "siglip is planned and not there yet; only these"),
+    ],
+)
+def test_auto_refuses_what_it_does_not_know(tmp_path: Path, model_type: str, hint: str):
+    directory = write_model(tmp_path / "model", "mpnet_torch", tokenizer_text())
+    (directory / "config.json").write_text(json.dumps({"model_type": model_type}))
+    [(_, path, message, mend)] = found(write_spec(tmp_path, "auto", directory))
+    assert path == "model.name_or_path"
+    assert "must be one of: bert, roberta, xlm-roberta, camembert, mpnet" in message
+    assert f"found {model_type!r} (" in message
+    assert mend.startswith(hint)
+
+
+def test_what_is_planned_is_not_there():
+    assert [name for name in NOT_YET if family_of(name)] == []
 
 
 def test_padding_and_positions_agree(tmp_path: Path):

@@ -1,7 +1,7 @@
 """Make the checked-in weights of tests/golden/models with the libraries that define the formats.
 
 Needs an environment of its own: ``pip install "transformers==4.57.6" "flax==0.12.8" "jax==0.10.2" torch``, since
-transformers 5 no longer has Flax classes. Run ``python tests/golden/make_models.py [bert] [roberta] [xlmr]`` from the
+transformers 5 no longer has Flax classes. Run ``python tests/golden/make_models.py [bert] [roberta] [xlmr] [mpnet]`` from the
 repository's root; without names all are made.
 
 The folders of a family hold the same tiny random network in other flavours; ``expected*.npz`` hold torch's own hidden
@@ -37,7 +37,7 @@ PAD_ID = 1
 
 
 def main(names: list[str]) -> None:
-    makers = {"bert": bert, "roberta": roberta, "xlmr": xlmr}
+    makers = {"bert": bert, "roberta": roberta, "xlmr": xlmr, "mpnet": mpnet}
     for name in names or makers:
         torch.manual_seed(0)
         makers[name]()
@@ -92,6 +92,16 @@ def xlmr() -> None:
     flax = transformers.FlaxXLMRobertaModel.from_pretrained(ROOT / "xlmr_torch", from_pt=True)
     write("xlmr_flax", lambda d: flax.save_pretrained(d))
     expected(theirs, "expected_xlmr.npz", PAD_ID)
+
+
+def mpnet() -> None:
+    """transformers never had it in Flax."""
+    config = {k: v for k, v in roberta_config().items() if k != "type_vocab_size"}
+    masked = moved(transformers.MPNetForMaskedLM(transformers.MPNetConfig(**config)))
+    theirs = body(masked.mpnet, transformers.MPNetModel)
+    write("mpnet_torch", lambda d: theirs.save_pretrained(d))
+    write("mpnet_torch_head", lambda d: masked.save_pretrained(d))
+    expected(theirs, "expected_mpnet.npz", PAD_ID)
 
 
 def roberta_config() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""BERT and RoBERTa on tiny random weights against transformers: hidden states, embeddings, gradients."""
+"""BERT, RoBERTa and MPNet on tiny random weights against transformers: hidden states, embeddings, gradients."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
 from specrun.runtime.models.families import family_of
+from specrun.runtime.models.mpnet.table import buckets
 from specrun.runtime.models.stacking import unstack
 from specrun.runtime.models.tables import rows
 from specrun.runtime.weights.names import write_names
@@ -107,6 +108,31 @@ def test_robertas_outputs_and_gradients_equal_torch(
     compare(tmp_path, theirs, (ids, mask), pooling)
 
 
+MPNET_VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "one layer, tanh gelu": {"num_hidden_layers": 1, "hidden_act": "gelu_new"},
+    "one head, eps": {"num_attention_heads": 1, "layer_norm_eps": 1e-3},
+}
+
+
+@pytest.mark.parametrize("variant", MPNET_VARIANTS)
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_mpnets_outputs_and_gradients_equal_torch(tmp_path: Path, variant: str, pooling: str):
+    """The gradient of the table that all layers share among them."""
+    theirs = make(tmp_path, "mpnet", **MPNET_VARIANTS[variant])
+    ids, mask = batch()
+    ids = np.where(mask, np.where(ids == 1, 7, ids), 1).astype(np.int32)
+    compare(tmp_path, theirs, (ids, mask), pooling)
+
+
+def test_mpnets_buckets_are_torchs():
+    from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
+
+    place = torch.arange(1024)
+    theirs = MPNetEncoder.relative_position_bucket(place[None, :] - place[:, None])
+    np.testing.assert_array_equal(buckets(1024), theirs.numpy())
+
+
 def test_roberta_gives_a_padding_id_among_the_tokens_torchs_output(tmp_path: Path):
     """Its own embedding is frozen in torch, so only the output is compared."""
     theirs = make(tmp_path, "roberta")
@@ -148,7 +174,7 @@ def compare(
         np.testing.assert_allclose(leaf / scale, other / scale, atol=GRADIENT, err_msg=name)
 
 
-@pytest.mark.parametrize("model_type", ["bert", *ROBERTAS])
+@pytest.mark.parametrize("model_type", ["bert", *ROBERTAS, "mpnet"])
 def test_every_tensor_of_the_file_comes_back_under_its_name(tmp_path: Path, model_type: str):
     theirs = make(tmp_path, model_type)
     found = inspect(tmp_path)
@@ -162,7 +188,7 @@ def test_every_tensor_of_the_file_comes_back_under_its_name(tmp_path: Path, mode
         np.testing.assert_array_equal(written[name], tensor)
 
 
-@pytest.mark.parametrize("model_type", ["bert", *ROBERTAS])
+@pytest.mark.parametrize("model_type", ["bert", *ROBERTAS, "mpnet"])
 def test_the_defaults_are_those_of_transformers(tmp_path: Path, model_type: str):
     (tmp_path / "config.json").write_text(f'{{"model_type": "{model_type}"}}')
     theirs = transformers.AutoConfig.from_pretrained(tmp_path)

@@ -32,8 +32,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "roberta": {"flavour": "roberta_torch_head"},
     "roberta under LoRA": {"flavour": "roberta_flax", "lora": True},
     "xlm-r under LoRA": {"flavour": "xlmr_torch", "lora": True},
+    "mpnet": {"flavour": "mpnet_torch_head"},
+    "mpnet under LoRA": {"flavour": "mpnet_torch", "lora": True},
+    "mpnet with a head": {"flavour": "mpnet_torch", "projection_dim": 6},
 }
-CLASSES = {"bert": "BertModel", "roberta": "RobertaModel", "xlm-r": "XLMRobertaModel"}
+CLASSES = {
+    "bert": "BertModel",
+    "roberta": "RobertaModel",
+    "xlm-r": "XLMRobertaModel",
+    "mpnet": "MPNetModel",
+}
 
 
 @pytest.mark.parametrize("name", VARIANTS)

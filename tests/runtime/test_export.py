@@ -32,7 +32,12 @@ from tests.runtime.plans import make_infonce, make_plan, separate
 
 SAME = 1e-6
 FORMS = ("safetensors", "msgpack")
-SOURCES = {"bert": "torch_safetensors", "roberta": "roberta_torch", "xlmr": "xlmr_flax"}
+SOURCES = {
+    "bert": "torch_safetensors",
+    "roberta": "roberta_torch",
+    "xlmr": "xlmr_flax",
+    "mpnet": "mpnet_torch",
+}
 
 
 def source_directory(folder: Path, flavour: str) -> Path:
@@ -57,7 +62,8 @@ def make_pretrained_run(
     found = inspect(directory)
     lora = changes.pop("lora", False)
     config = dataclasses.replace(found.config, **changes)
-    adapters = lora_plan(config, ["attention.self.query", "output.dense"]) if lora else None
+    query = "attention.attn.q" if config.kind == "mpnet" else "attention.self.query"
+    adapters = lora_plan(config, [query, "output.dense"]) if lora else None
     model = model_plan(config, lora=adapters, weights=found.weights)
     model = separate(model) if towers else model
     text = (directory / "tokenizer.json").read_text("utf-8")

@@ -24,7 +24,7 @@ from specrun.runtime.models.modules import (
     silu,
     tanh_gelu,
 )
-from specrun.spec.plan.model import BertShape
+from specrun.spec.plan.model import BertShape, PretrainedShape
 
 Adapters = dict[str, Adapter]
 
@@ -82,7 +82,7 @@ class SelfAttention(nnx.Module):
 class Output(nnx.Module):
     """norm(residual + dropout(dense(x))): the end of both halves of a block."""
 
-    def __init__(self, n_in: int, config: BertShape, adapter: Adapter | None):
+    def __init__(self, n_in: int, config: PretrainedShape, adapter: Adapter | None):
         self.dense = Dense(n_in, config.hidden_size, adapter=adapter)
         self.LayerNorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.rate = config.hidden_dropout_prob
@@ -107,7 +107,7 @@ class Attention(nnx.Module):
 class Intermediate(nnx.Module):
     """x [B, S, D] → [B, S, inner]."""
 
-    def __init__(self, config: BertShape, adapters: Adapters):
+    def __init__(self, config: PretrainedShape, adapters: Adapters):
         adapter = adapters.get("intermediate.dense")
         self.dense = Dense(config.hidden_size, config.intermediate_size, adapter=adapter)
         self.activation = config.hidden_act
@@ -133,7 +133,9 @@ class Layer(nnx.Module):
 class Ends(nnx.Module):
     """What lies outside the layers: ``embed`` before them, ``finish`` on the pooled vector [B, D]."""
 
-    def __init__(self, config: BertShape, embeddings: Callable[[Any], nnx.Module] = Embeddings):
+    def __init__(
+        self, config: PretrainedShape, embeddings: Callable[[Any], nnx.Module] = Embeddings
+    ):
         self.embeddings = embeddings(config)
         self.projection = (
             Dense(config.hidden_size, config.projection_dim, bias=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specrun.runtime.models.shapes import check_heads, dense, embedding, norm
-from specrun.spec.plan.model import BertShape, TableRow
+from specrun.spec.plan.model import BertShape, PretrainedShape, TableRow
 
 MODEL_TYPES = {"bert": "BertModel"}
 """Values of ``model_type`` in config.json that this family reads, with transformers' class of the bare network."""
@@ -87,7 +87,7 @@ POOLER = (
 """The pooler's names. It belongs to the class and takes no part in an embedding."""
 
 
-def pooler_rows(config: BertShape) -> tuple[TableRow, ...]:
+def pooler_rows(config: PretrainedShape) -> tuple[TableRow, ...]:
     """The parameters of the pooler, which only writing asks for."""
     made = dense("pooler.dense", config.hidden_size, config.hidden_size)
     return tuple(replace(row, new=False) for row in made)

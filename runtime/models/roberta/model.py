@@ -20,9 +20,14 @@ class Embeddings(bert.Embeddings):
         self.pad_id = config.pad_token_id
 
     def positions(self, ids: jax.Array) -> jax.Array:
-        """Token k that is not padding is at place pad_id + k, counted from 1; padding is at pad_id."""
-        token = (ids != self.pad_id).astype(jnp.int32)
-        return self.position_embeddings(jnp.cumsum(token, axis=1) * token + self.pad_id)
+        """Embeddings of the places behind the padding id."""
+        return self.position_embeddings(places(ids, self.pad_id))
+
+
+def places(ids: jax.Array, pad_id: int) -> jax.Array:
+    """Token k that is not padding is at place pad_id + k, counted from 1; padding is at pad_id: [B, S]."""
+    token = (ids != pad_id).astype(jnp.int32)
+    return jnp.cumsum(token, axis=1) * token + pad_id
 
 
 class Ends(bert.Ends):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from specrun.runtime.models.bert.table import DEFAULTS, FIXED
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
 from specrun.spec.diagnostics import InputError
-from tests.runtime.models.tiny import bert_config, roberta_config
+from tests.runtime.models.tiny import bert_config, mpnet_config, roberta_config
 from tests.runtime.weights.files import safetensors_bytes, tensors, write_config
 
 CONFIG = bert_config(num_hidden_layers=1)
@@ -97,8 +97,9 @@ def test_the_digest_covers_every_file_that_was_read(tmp_path: Path):
     ("changes", "found"),
     [
         (
-            {"model_type": "mpnet"},
-            "model_type must be one of: bert, roberta, xlm-roberta, camembert; found 'mpnet'",
+            {"model_type": "electra"},
+            "model_type must be one of: bert, roberta, xlm-roberta, camembert, mpnet; "
+            "found 'electra'",
         ),
         ({"model_type": ["bert"]}, "found ['bert']"),
         (
@@ -108,6 +109,11 @@ def test_the_digest_covers_every_file_that_was_read(tmp_path: Path):
         (
             {"model_type": "roberta", "pad_token_id": 11},
             "12 positions leave none for a token",
+        ),
+        ({"model_type": "mpnet", "pad_token_id": 0}, "pad_token_id must be 1, found 0"),
+        (
+            {"model_type": "mpnet", "relative_attention_num_buckets": 64},
+            "relative_attention_num_buckets must be 32, found 64",
         ),
         ({"model_type": None}, "found None"),
         (
@@ -160,6 +166,15 @@ def test_roberta_loses_the_positions_up_to_the_padding_id(tmp_path: Path):
     sentence_directory(tmp_path, new=False)
     write(tmp_path, "sentence_bert_config.json", {"max_seq_length": 13})
     faults(tmp_path, "max_seq_length 13 exceeds the 12 positions")
+
+
+def test_mpnet_loses_the_positions_up_to_the_padding_id(tmp_path: Path):
+    config = mpnet_config(num_hidden_layers=1)
+    write_config(tmp_path, config, model_type="mpnet")
+    found = inspect(tmp_path)
+    assert (found.config, found.config.longest) == (config, 12)
+    write_config(tmp_path, config, model_type="mpnet", max_position_embeddings=2)
+    faults(tmp_path, "2 positions leave none for a token")
 
 
 def test_all_faults_at_once(tmp_path: Path):

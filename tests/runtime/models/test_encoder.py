@@ -12,6 +12,7 @@ import pytest
 
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
 from specrun.runtime.models.modules import bind
+from specrun.runtime.models.mpnet.table import buckets
 from specrun.runtime.models.stacking import stack, unstack
 from specrun.runtime.models.tables import rows
 from specrun.runtime.trees import flatten, unflatten
@@ -20,6 +21,7 @@ from tests.runtime.models.tiny import (
     bert_config,
     lora_plan,
     model_plan,
+    mpnet_config,
     roberta_config,
     text_config,
 )
@@ -38,7 +40,11 @@ CONFIGS = {
     "bert without layers": bert_config(num_hidden_layers=0),
     "roberta": roberta_config(),
     "roberta with head": roberta_config(projection_dim=6, pad_token_id=0),
+    "mpnet": mpnet_config(),
+    "mpnet with head": mpnet_config(projection_dim=6, num_hidden_layers=2),
 }
+QUERY = {"text_encoder": "mlp.up", "mpnet": "attention.attn.q"}
+"""A linear layer of the families that are not named as BERT's."""
 
 
 def batch(rows_: int = 4, length: int = 7, vocab: int = 50) -> tuple[Any, Any]:
@@ -57,7 +63,7 @@ def test_the_modules_equal_the_table(name: str, cuts: tuple[int, ...], adapted: 
         pytest.skip("without layers there is nothing to adapt")
     lora = None
     if adapted:
-        module = "mlp.up" if config.kind == "text_encoder" else "attention.self.query"
+        module = QUERY.get(config.kind, "attention.self.query")
         lora = lora_plan(config, [module], layers=[1] if adapted == "middle" else None)
     model = model_plan(config, cuts=cuts, lora=lora, new=True)
     found = flatten(build_encoder(model).abstract)  # compares, too
@@ -99,7 +105,7 @@ def test_embeddings_are_finite_even_for_a_row_without_tokens(name: str):
     assert np.isfinite(out).all()
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta"])
+@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta", "mpnet"])
 def test_grouping_remat_and_unroll_do_not_change_the_result(name: str):
     config = dataclasses.replace(CONFIGS[name], hidden_dropout_prob=0.2)
     ids, mask = batch()
@@ -115,7 +121,7 @@ def test_grouping_remat_and_unroll_do_not_change_the_result(name: str):
     np.testing.assert_allclose(out, base, atol=CLOSE)
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta"])
+@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta", "mpnet"])
 def test_remat_does_not_change_the_gradient(name: str):
     config = dataclasses.replace(CONFIGS[name], hidden_dropout_prob=0.2)
     model = model_plan(config, new=True)
@@ -133,7 +139,7 @@ def test_remat_does_not_change_the_gradient(name: str):
         np.testing.assert_allclose(remat[path], leaf, rtol=1e-5, atol=1e-5, err_msg=path)
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta"])
+@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta", "mpnet"])
 def test_padding_never_touches_an_embedding(name: str):
     model = model_plan(CONFIGS[name], new=True)
     encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
@@ -146,7 +152,7 @@ def test_padding_never_touches_an_embedding(name: str):
     np.testing.assert_allclose(encode(params, wide, wide_mask), base, atol=CLOSE)
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta"])
+@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta", "mpnet"])
 @pytest.mark.parametrize("rate", ["hidden_dropout_prob", "attention_probs_dropout_prob"])
 def test_dropout_belongs_to_the_row(name: str, rate: str):
     config = dataclasses.replace(CONFIGS[name], **{rate: 0.3})
@@ -205,6 +211,17 @@ def test_roberta_counts_positions_behind_the_padding_id():
     x = bind(shell, one).embeddings.positions(ids)
     expected = marked[[2, 3, 1, 4, 1]][None]
     np.testing.assert_array_equal(x, expected)
+
+
+def test_mpnets_buckets_are_one_each_up_to_eight_and_grow_behind():
+    found = buckets(200)
+    assert found.dtype == np.int32
+    assert found[:8, 0].tolist() == list(range(8))  # keys before the query
+    assert found[0, :8].tolist() == [0, *range(17, 24)]  # keys behind it
+    assert [int(found[i, 0]) for i in (8, 11, 12, 16, 32, 64, 91, 128, 199)] == [
+        *(8, 8, 9, 10, 12, 14, 15, 15, 15)
+    ]
+    assert int(found[0, 199]) == 31
 
 
 def test_an_id_outside_the_table_is_not_taken_for_another():

@@ -15,6 +15,7 @@ from specrun.spec.plan.model import (
     Group,
     LoraPlan,
     ModelPlan,
+    MpnetConfig,
     Parameter,
     RobertaConfig,
     TableRow,
@@ -70,6 +71,15 @@ def roberta_config(**changes: Any) -> RobertaConfig:
     shared = {k: v for k, v in vars(bert_config()).items() if k != "kind"}
     own = {"max_position_embeddings": 14, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
     base = RobertaConfig(**{**shared, **own}, pad_token_id=1)
+    return dataclasses.replace(base, **changes)
+
+
+def mpnet_config(**changes: Any) -> MpnetConfig:
+    """As ``roberta_config``, without token types."""
+    shared = {
+        k: v for k, v in vars(roberta_config()).items() if k not in ("kind", "type_vocab_size")
+    }
+    base = MpnetConfig(**shared, relative_attention_num_buckets=32)
     return dataclasses.replace(base, **changes)
 
 

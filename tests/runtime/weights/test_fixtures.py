@@ -60,8 +60,10 @@ FAMILY = {
     "xlmr_torch": ("torch", POOLER),
     "xlmr_torch_head": ("torch", CLASSIFIER),
     "xlmr_flax": ("flax", FLAX_POOLER),
+    "mpnet_torch": ("torch", POOLER),
+    "mpnet_torch_head": ("torch", ("lm_head.bias", *LM_HEAD)),
 }
-"""RoBERTa and XLM-R: layout and the tensors that take no part."""
+"""RoBERTa, XLM-R and MPNet: layout and the tensors that take no part."""
 OUTPUT = 5e-6
 """Largest difference from torch in f32."""
 BFLOAT16 = 0.05
@@ -87,11 +89,12 @@ def test_a_genuine_file_loads_equal_to_torch(flavour: str, pooling: str):
 
 @pytest.mark.parametrize("flavour", FAMILY)
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_a_genuine_roberta_loads_equal_to_torch(flavour: str, pooling: str):
+def test_a_genuine_file_of_another_family_loads_equal_to_torch(flavour: str, pooling: str):
     found = inspect(GOLDEN / flavour)
     layout, unused = FAMILY[flavour]
     assert found.weights
-    assert (found.config.kind, found.weights.layout, found.unused) == ("roberta", layout, unused)
+    kind = "mpnet" if flavour.startswith("mpnet") else "roberta"
+    assert (found.config.kind, found.weights.layout, found.unused) == (kind, layout, unused)
     assert found.config.longest == 12
     model = model_plan(dataclasses.replace(found.config, pooling=pooling), weights=found.weights)
     name = flavour.partition("_")[0]

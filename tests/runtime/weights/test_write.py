@@ -63,7 +63,9 @@ def test_every_tensor_is_written_as_it_was_read(flavour: str, tmp_path: Path):
         assert found == before[name], name
 
 
-@pytest.mark.parametrize("flavour", ["torch_safetensors", "roberta_torch", "xlmr_torch"])
+@pytest.mark.parametrize(
+    "flavour", ["torch_safetensors", "roberta_torch", "xlmr_torch", "mpnet_torch"]
+)
 def test_a_torch_file_is_the_same_file(flavour: str, tmp_path: Path):
     """Header and all, as the library of the format writes it."""
     config, table, leaves = loaded(flavour)
@@ -72,7 +74,7 @@ def test_a_torch_file_is_the_same_file(flavour: str, tmp_path: Path):
     assert target.read_bytes() == (GOLDEN / flavour / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("flavour", ["torch_safetensors", "roberta_torch"])
+@pytest.mark.parametrize("flavour", ["torch_safetensors", "roberta_torch", "mpnet_torch"])
 def test_one_layout_after_the_other_changes_nothing(flavour: str, tmp_path: Path):
     config, table, leaves = loaded(flavour)
     tensors = write_names(leaves, table, config, "flax")
