@@ -53,6 +53,10 @@ ENDS_WITHOUT_POSITIONS = 0.2
 """Shares of the embedded tokens [B, S, D] in flight beside those kept: a learned table has a gradient of its own."""
 
 
+SEARCHED = (1024, 8192)
+"""Queries and documents of a tile of scores when negatives are mined, as in ``runtime/mining/nearest.py``."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batching:
     """The settings that trade memory for time; ``evaluated`` rows are encoded at a time in evaluations, 0 is none."""
@@ -88,6 +92,16 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mining:
+    """The search for negatives: ``rows`` at most among which, ``encoded`` at a time, ``found`` for each."""
+
+    rows: int
+    encoded: int
+    found: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """The network and the traces that a cost is counted of."""
 
@@ -100,6 +114,7 @@ class Work:
     number_bytes: int
     steps: tuple[Step, ...]
     longest: int
+    mining: Mining | None = None
 
     def layers(self, tower: Side | None) -> list[tuple[str, Group]]:
         """The groups of one tower, each with how the paths of its parameters begin."""
@@ -147,6 +162,7 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         number_bytes=NUMBER_BYTES[plan.precision.compute],
         steps=steps,
         longest=max(plan.data.max_query_length, plan.data.max_positive_length),
+        mining=_mining(plan),
     )
     batching = Batching(
         rows=train.batch_size,
@@ -155,10 +171,7 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         passes=train.accumulation_steps,
         checkpointing=train.gradient_checkpointing,
         unroll=train.unroll,
-        evaluated=max(
-            plan.evaluation.batch_size if plan.evaluation else 0,
-            plan.data.mining.batch_size if plan.data.mining else 0,
-        ),
+        evaluated=plan.evaluation.batch_size if plan.evaluation else 0,
         devices=plan.hardware.devices,
     )
     return work, batching
@@ -167,6 +180,18 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
 def _takes_all(loss: LossPlan) -> bool:
     """Whether a query's candidates are the explicit negatives of every row too."""
     return isinstance(loss, InfoNCE | SigLIP) and loss.negatives == "all"
+
+
+def _mining(plan: Plan) -> Mining | None:
+    mining = plan.data.mining
+    if mining is None:
+        return None
+    return Mining(
+        rows=plan.data.scan.training_rows,
+        encoded=mining.batch_size,
+        found=mining.top_k,
+        width=plan.model.embedding_dim,
+    )
 
 
 def _texts(plan: Plan, trace: Trace) -> tuple[Text, ...]:
@@ -193,6 +218,7 @@ def cost_of(work: Work, batching: Batching) -> CostPlan:
     return CostPlan(
         **parts,
         evaluation_bytes=_evaluation_bytes(work, batching),
+        mining_bytes=_mining_bytes(work, batching),
         peak_bytes=sum(parts.values()),
         flops_per_step=max(count for _, _, count in found),
         total_flops=sum(count * step.steps for step, _, count in found),
@@ -221,20 +247,41 @@ def _bytes(work: Work, step: Step, batching: Batching) -> dict[str, int]:
     }
 
 
-def _evaluation_bytes(work: Work, batching: Batching) -> int:
-    """The peak while held-out rows are encoded: the optimizer's state waits beside the weights."""
-    if not batching.evaluated:
+def _mining_bytes(work: Work, batching: Batching) -> int:
+    """The peak while negatives are mined: texts are encoded, then all are compared with all, tile by tile.
+
+    Of the scores in a tile three copies exist: as they come, beside those found before, and sorted.
+    """
+    mining = work.mining
+    if mining is None:
         return 0
-    step = work.steps[0]
+    queries, documents = min(SEARCHED[0], mining.rows), min(SEARCHED[1], mining.rows)
+    tile = 3 * queries * (documents + 2 * mining.found)
+    search = FLOAT * ((mining.rows + queries) * mining.width + tile)
+    return max(_encoding_bytes(work, batching, mining.encoded), FLOAT * _waiting(work) + search)
+
+
+def _evaluation_bytes(work: Work, batching: Batching) -> int:
+    """The peak while held-out rows are encoded."""
+    return _encoding_bytes(work, batching, batching.evaluated) if batching.evaluated else 0
+
+
+def _waiting(work: Work) -> int:
+    """Numbers that are there between steps: the optimizer's state beside the weights."""
     trained = max(sum(p.size for p in work.parameters if p.path in s.trained) for s in work.steps)
-    tokens = -(-batching.evaluated // batching.devices) * work.longest
+    return sum(p.size for p in work.parameters) + ADAM_MOMENTS * trained
+
+
+def _encoding_bytes(work: Work, batching: Batching, rows: int) -> int:
+    """The peak while ``rows`` texts are encoded at a time."""
+    step = work.steps[0]
+    tokens = -(-rows // batching.devices) * work.longest
     towers: set[Side | None] = {text.tower for text in step.texts}
     found = [prefix for tower in towers for prefix, _ in work.layers(tower)]
     layer = [_residuals(work, step, prefix, work.longest) for prefix in found]
     width = work.number_bytes * work.config.hidden_size
     each = max([width, *(FORWARD * x for x in layer)])
-    weights = sum(p.size for p in work.parameters) + ADAM_MOMENTS * trained
-    return FLOAT * weights + round(tokens * (each + 5))
+    return FLOAT * _waiting(work) + round(tokens * (each + 5))
 
 
 def _batch_bytes(step: Step, batching: Batching) -> int:

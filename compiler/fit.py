@@ -52,8 +52,8 @@ def allowed(max_memory_gb: float, margin: float) -> int:
 
 
 def peak_of(cost: CostPlan) -> int:
-    """The worse of training and evaluation."""
-    return max(cost.peak_bytes, cost.evaluation_bytes)
+    """The worst of training, evaluation and mining."""
+    return max(cost.peak_bytes, cost.evaluation_bytes, cost.mining_bytes)
 
 
 def misfit(
@@ -107,6 +107,8 @@ def _place(origin: str) -> tuple[str, int, int]:
 
 
 def _parts(cost: CostPlan, measured: int | None) -> str:
+    if cost.mining_bytes > max(cost.peak_bytes, cost.evaluation_bytes):
+        return f"{gb(cost.mining_bytes)} while negatives are mined, the embeddings of all positives among them"
     if cost.evaluation_bytes > cost.peak_bytes:
         return f"{gb(cost.evaluation_bytes)} while held-out rows are encoded"
     parts = ", ".join(f"{name} {gb(getattr(cost, part))}" for name, part in PARTS.items())

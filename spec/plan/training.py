@@ -268,6 +268,9 @@ class CostPlan:
     evaluation_bytes: Annotated[
         int, Fact(doc="The peak while held-out rows are encoded; 0 is none.", unit="bytes")
     ]
+    mining_bytes: Annotated[
+        int, Fact(doc="The peak while negatives are mined; 0 is none.", unit="bytes")
+    ] = 0
     flops_per_step: Annotated[int, Fact(doc="Floating-point operations of a step, largest trace.")]
     total_flops: Annotated[int, Fact(doc="Over all steps.")]
     traces: Annotated[tuple[TraceCost, ...], Fact(doc="The cost of each trace.")]
