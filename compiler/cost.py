@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from specrun.compiler.chunks import MICRO
 from specrun.spec.plan.model import EncoderConfig, Group, Parameter, Side, tower_of
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import CostPlan, InfoNCE, LossPlan, SigLIP, Trace, TraceCost
@@ -69,6 +70,8 @@ class Batching:
     unroll: int
     evaluated: int
     devices: int
+    chunks: str = MICRO
+    """The key by which the spec says ``micro``, for who proposes another."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from specrun.compiler.chunks import CACHE
 from specrun.compiler.cost import Batching, Work, cost_of, work_of
 from specrun.spec.diagnostics import Diagnostic
 from specrun.spec.plan.plan import Plan
@@ -84,6 +85,8 @@ def measured_misfit(plan: Plan, measured: int) -> Diagnostic | None:
     if hardware.max_memory_gb is None:
         return None
     work, batching = work_of(plan)
+    if any(value.path == CACHE for value in plan.values):
+        batching = replace(batching, chunks=CACHE)
     found = misfit(work, batching, hardware.max_memory_gb, hardware.memory_margin, measured)
     if found is None:
         return None
@@ -206,7 +209,7 @@ def _chunks(base: _Base, batching: Batching, words: str) -> Change | None:
     """The largest chunk that divides the batch, is split evenly over the devices, and fits."""
 
     def fits(micro: int) -> Change | None:
-        text = f"{words}train.micro_batch_size: {micro}"
+        text = f"{words}{batching.chunks}: {micro}"
         return base.judge(replace(batching, micro=micro), text)
 
     return _first(
@@ -224,7 +227,7 @@ def _harsh(base: _Base) -> Iterator[Change]:
         text = f"train.batch_size: {rows}"
         text += f" and train.accumulation_steps: {passes}" if passes != b.passes else ""
         if b.micro < b.rows and micro != b.micro:
-            text += f" and train.micro_batch_size: {micro}"
+            text += f" and {b.chunks}: {micro}"
         told = f"{rows - 1} in-batch negatives instead of {b.rows - 1}{meaning}"
         return base.judge(
             replace(b, rows=rows, micro=micro, passes=passes, tile=min(b.tile, rows)), text, told

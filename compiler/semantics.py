@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
+from specrun.compiler.chunks import CACHE, MICRO, chunk_key, chunk_rows
 from specrun.compiler.effects import keys_without_effect, level_of, no_effect
 from specrun.compiler.negatives import (
     EXPLICIT,
@@ -252,7 +253,7 @@ def epochs_agree(spec: Experiment, report: Reporter) -> None:
 
 
 def batch_divides(spec: Experiment, report: Reporter) -> None:
-    rows, devices, micro = spec.train.batch_size, spec.hardware.devices, spec.train.micro_batch_size
+    rows, devices, micro = spec.train.batch_size, spec.hardware.devices, chunk_rows(spec.train)
     if rows % devices:
         message = f"`train.batch_size` {rows} is not a multiple of `hardware.devices` {devices}"
         hint = f"write {_multiple(rows, devices)}"
@@ -260,7 +261,7 @@ def batch_divides(spec: Experiment, report: Reporter) -> None:
         report.error(path, "does-not-divide", message, hint=hint, related=related)
     if micro is None:
         return
-    path, related = "train.micro_batch_size", ("train.batch_size", "hardware.devices")
+    path, related = chunk_key(spec.train), ("train.batch_size", "hardware.devices")
     fitting = [d for d in _divisors(rows) if d % devices == 0]
     hint = f"sizes that fit: {', '.join(map(str, _nearest(fitting, micro)))}" if fitting else ""
     if rows % micro:
@@ -269,6 +270,16 @@ def batch_divides(spec: Experiment, report: Reporter) -> None:
     elif micro % devices:
         message = f"`{path}` {micro} is not a multiple of `hardware.devices` {devices}"
         report.error(path, "does-not-divide", message, hint=hint, related=related)
+
+
+def chunks_agree(spec: Experiment, report: Reporter) -> None:
+    """Gradient caching has two names, and one value."""
+    cache, micro = spec.train.gradient_cache, spec.train.micro_batch_size
+    if cache is None or micro is None or cache.chunk_size == micro:
+        return
+    message = f"`{CACHE}` is {cache.chunk_size} and `{MICRO}` is {micro}: both are the rows encoded at a time"
+    hint = "keep one of them"
+    report.error(CACHE, "chunks-disagree", message, hint=hint, related=(CACHE, MICRO))
 
 
 def tile_fits(spec: Experiment, report: Reporter) -> None:
@@ -381,14 +392,14 @@ def negatives_suffice(spec: Experiment, report: Reporter) -> None:
         report.error(path, "no-negatives", message, hint=hint)
     elif rows <= FEW_NEGATIVES and set(alone) - {"cosent"}:
         message = f"each query has only {rows - 1} negatives, the other rows of its batch"
-        hint = "raise it; `train.micro_batch_size` bounds the memory"
+        hint = f"raise it; `{chunk_key(spec.train)}` bounds the memory"
         report.warning(path, "few-negatives", message, hint=hint)
     comparing = [loss.kind for loss in spec.losses if negatives_of(loss, spec.data) in SCORED]
     if spec.train.accumulation_steps > 1 and comparing:
         path = "train.accumulation_steps"
         names = " and ".join(f"`{kind}`" for kind in dict.fromkeys(comparing))
         message = f"accumulation adds no negatives to {names}: each pass sees its own batch"
-        hint = "raise `train.batch_size`; `train.micro_batch_size` bounds the memory"
+        hint = f"raise `train.batch_size`; `{chunk_key(spec.train)}` bounds the memory"
         report.warning(path, "accumulation-in-batch", message, hint=hint)
 
 
@@ -506,6 +517,7 @@ CHECKS: tuple[Check, ...] = (
     length_given,
     epochs_agree,
     batch_divides,
+    chunks_agree,
     tile_fits,
     explicit_negatives_exist,
     mining_is_used,

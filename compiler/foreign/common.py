@@ -115,7 +115,8 @@ COMMON: Mapping[str, Foreign] = {
     "grad_accum_steps": to("train.accumulation_steps"),
     "gradient_clip_val": to("train.max_grad_norm"),
     "clip_grad_norm": to("train.max_grad_norm"),
-    "gc_chunk_size": to("train.micro_batch_size"),
+    "gc_chunk_size": to("train.gradient_cache.chunk_size"),
+    "gradient_cache_chunk_size": to("train.gradient_cache.chunk_size"),
     "log_every_n_steps": to("train.log_every_steps"),
     # optimizer and schedule
     "lr": to("optimizer.learning_rate"),

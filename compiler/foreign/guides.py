@@ -97,7 +97,9 @@ _VEMBED: Mapping[str, Foreign] = {
     "image_root": none(TEXT_ONLY, "data"),
     "retrieval_mode": none(TEXT_ONLY, "data"),
     "scheduler_type": to("schedule.kind"),
-    "use_gradient_cache": to("train.micro_batch_size", "rows encoded at a time; null is off"),
+    "use_gradient_cache": to(
+        "train.gradient_cache", "`{chunk_size: N}`, rows encoded at a time; null is off"
+    ),
     "use_mrl": to("matryoshka", SECTION_IS_ON),
     "mrl_dims": to("matryoshka.dims"),
     "distillation_alpha": none(NO_DISTILLATION, "losses[]"),

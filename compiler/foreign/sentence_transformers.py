@@ -35,8 +35,8 @@ SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     "directions": to(
         "losses[].symmetric", "`query_to_doc` alone is false, with `doc_to_query` it is true"
     ),
-    "mini_batch_size": to("train.micro_batch_size"),
-    "mini_batch_num_tokens": to("train.micro_batch_size", "in rows"),
+    "mini_batch_size": to("train.gradient_cache.chunk_size"),
+    "mini_batch_num_tokens": to("train.gradient_cache.chunk_size", "in rows"),
     "similarity_fct": none(COSINE, "losses[]"),
     "similarity_fn_name": none(COSINE, "model"),
     "distance_metric": none(COSINE, "losses[]"),

@@ -73,7 +73,7 @@ LATER_KINDS: Mapping[str, tuple[str, ...]] = {
 
 _ONE_WAY = "write `infonce` with `symmetric: false`; temperature = 1 / scale"
 _WIDTHS = "Matryoshka is a section of its own: `matryoshka.dims`"
-_CHUNKS = "and set `train.micro_batch_size`"
+_CHUNKS = "and set `train.gradient_cache: {chunk_size: N}`"
 
 KIND_NAMES: Mapping[str, tuple[str, str]] = {
     "mrl": ("losses", _WIDTHS),

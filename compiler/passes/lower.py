@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from specrun.compiler.chunks import chunk_rows
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
 from specrun.compiler.passes.losses import loss_plan
@@ -155,7 +156,7 @@ def _train(draft: Draft) -> TrainPlan:
     return TrainPlan(
         batch_size=train.batch_size,
         accumulation_steps=train.accumulation_steps,
-        micro_batch_size=train.micro_batch_size or train.batch_size,
+        micro_batch_size=chunk_rows(train) or train.batch_size,
         score_tile_rows=score_tile_rows(train, _candidates(draft)),
         drop_last=train.drop_last,
         gradient_checkpointing=train.gradient_checkpointing,

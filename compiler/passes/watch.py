@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from specrun.compiler.chunks import chunk_key
 from specrun.compiler.cost import NO_COST, cost_of, work_of
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.fit import CODE, PATH, misfit
@@ -45,6 +46,7 @@ def plan_checkpoints(draft: Draft, context: Context) -> Draft:
 def estimate_cost(draft: Draft, context: Context) -> Draft:
     """Bytes and floating-point operations by arithmetic; more bytes than the spec allows are an error."""
     work, batching = work_of(lower(replace(draft, cost=NO_COST), (), ()))
+    batching = replace(batching, chunks=chunk_key(draft.spec.train))
     hardware = draft.spec.hardware
     if hardware.max_memory_gb is not None:
         found = misfit(work, batching, hardware.max_memory_gb, hardware.memory_margin)

@@ -9,6 +9,22 @@ from specrun.spec.annotations import Fact
 
 
 @dataclass(frozen=True, kw_only=True)
+class GradientCache:
+    """Rows are encoded in chunks, and again going backward with the same dropout; the loss sees the whole batch."""
+
+    chunk_size: Annotated[
+        int,
+        Fact(
+            doc="Rows encoded at a time, over all devices; the gradient is that of the whole batch.",
+            ge=1,
+            unit="rows",
+            klass="throughput",
+            examples=(32,),
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """How long, in what batches, and with what memory."""
 
@@ -49,9 +65,16 @@ class Train:
     micro_batch_size: Annotated[
         int | None,
         Fact(
-            doc="Rows encoded at a time; the loss still sees the whole batch. Null is all at once.",
+            doc="Rows encoded at a time; the loss still sees the whole batch. Null is all at once. The same as `gradient_cache.chunk_size`.",
             ge=1,
             unit="rows",
+            klass="throughput",
+        ),
+    ] = None
+    gradient_cache: Annotated[
+        GradientCache | None,
+        Fact(
+            doc="Gradient caching: the gradient of a large batch in the memory of a chunk, for any loss. Null is off.",
             klass="throughput",
         ),
     ] = None

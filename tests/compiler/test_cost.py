@@ -152,6 +152,19 @@ def test_a_measured_peak_above_the_limit_is_told_at_the_place_that_set_it() -> N
     assert measured_misfit(plan_of(Case(SIX)), 10**15) is None
 
 
+def test_a_mend_keeps_to_the_name_by_which_the_spec_says_the_chunks() -> None:
+    """Two names with two values are refused, so the other name would be no mend."""
+    given = ("train.batch_size=512", "train.gradient_cache={chunk_size: 128}")
+    peak = plan_of(Case(given)).cost.peak_bytes
+    _, [error] = found(*given, f"hardware.max_memory_gb={peak / GB / 0.9 * 0.7}")
+    assert "train.gradient_cache.chunk_size: " in error.hint
+    assert "train.micro_batch_size" not in error.hint
+    plan = plan_of(Case((*given, "hardware.max_memory_gb=1")))
+    told = measured_misfit(plan, GB)
+    assert told is not None
+    assert "train.gradient_cache.chunk_size: " in told.hint
+
+
 def test_a_measured_peak_scales_what_is_proposed() -> None:
     """XLA needed five times the arithmetic, so a change must save five times as much."""
     work, batching = work_of(plan_of(Case(SIX)))

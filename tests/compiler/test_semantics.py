@@ -143,6 +143,26 @@ ERRORS: list[tuple[dict[str, str], str, str]] = [
         "no-effect",
         "train.score_tile_rows",
     ),
+    (
+        {"train": "{epochs: 3, gradient_cache: {chunk_size: 7}}"},
+        "does-not-divide",
+        "train.gradient_cache.chunk_size",
+    ),
+    (
+        {"train": "{epochs: 3, gradient_cache: {chunk_size: 16}, micro_batch_size: 32}"},
+        "chunks-disagree",
+        "train.gradient_cache.chunk_size",
+    ),
+    (
+        {"train": "{epochs: 3, gradient_cache: {chunk_size: 0}}"},
+        "out-of-range",
+        "train.gradient_cache.chunk_size",
+    ),
+    (
+        {"train": "{epochs: 3, gradient_cache: {}}"},
+        "missing-key",
+        "train.gradient_cache.chunk_size",
+    ),
     ({"losses": "[{kind: siglip, negatives: all}]"}, "no-negatives", "losses[0].negatives"),
     ({"losses": "[{kind: cosent}]"}, "no-scores", "losses[0].kind"),
     (
@@ -311,6 +331,15 @@ def test_a_trained_temperature_starts_in_its_range() -> None:
     low = "[{kind: infonce, temperature: 0.005, train_temperature: true}]"
     assert found(losses=low) == [("error", "out-of-range", "losses[0].temperature")]
     assert found(losses="[{kind: infonce, temperature: 0.005}]") == []
+
+
+def test_gradient_caching_has_two_names_and_one_value() -> None:
+    assert found(train="{epochs: 3, gradient_cache: {chunk_size: 16}, micro_batch_size: 16}") == []
+    both = "{epochs: 3, gradient_cache: {chunk_size: 16}, micro_batch_size: 32}"
+    text = "".join(f"{k}: {v}\n" for k, v in (BASE | {"train": both}).items())
+    [told] = load(text, environ={}, local={}).diagnostics
+    assert "train.gradient_cache.chunk_size" in told.message
+    assert "train.micro_batch_size" in told.message
 
 
 def test_losses_that_need_no_other_rows_take_a_batch_of_one() -> None:

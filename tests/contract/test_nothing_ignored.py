@@ -714,6 +714,8 @@ TABLE: tuple[Case, ...] = (
     train("max_grad_norm", "0.01", after_a_step),
     train("trainable", "['final_norm.*']", trained),
     train("micro_batch_size", "4", jaxpr),
+    train("gradient_cache", "{chunk_size: 4}", jaxpr),
+    train("gradient_cache.chunk_size", "8", jaxpr, "train.gradient_cache={chunk_size: 4}"),
     train("score_tile_rows", "4", jaxpr),
     train("gradient_checkpointing", "true", jaxpr, *LAYER),
     train("unroll", "1", jaxpr, "model.num_hidden_layers=2", "model.num_attention_heads=2"),

