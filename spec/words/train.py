@@ -56,7 +56,7 @@ class Train:
     trainable: Annotated[
         tuple[str, ...] | None,
         Fact(
-            doc="Glob patterns of parameter paths that train; null is all, or with `lora` the adapters and new heads. Trained temperatures are not named here: they always train.",
+            doc="Glob patterns of parameter paths that train; null is all, or with `lora` the adapters and new heads. Trained temperatures and biases of losses are not named here: they always train.",
             min_items=1,
             unique=True,
             examples=(("layers.*", "final_norm.*"),),
