@@ -57,7 +57,8 @@ def exact(
     """As ``nearest``, by products of tiles on ``device``."""
     tile = min(document_tile, len(documents))
     tiles = _tiled(documents, tile)  # [T, tile, D]
-    on_device = jax.device_put(tiles, device)
+    numbers = np.arange(len(tiles), dtype=np.int32)
+    on_device, numbers = jax.device_put((tiles, numbers), device)
     size = min(query_tile, max(len(queries), 1))
     scores = np.empty((len(queries), k), np.float32)
     found = np.empty((len(queries), k), np.int64)
@@ -65,7 +66,7 @@ def exact(
         between()
         part = queries[start : start + size]
         padded = np.pad(part, ((0, size - len(part)), (0, 0)))
-        best, at = _best(jax.device_put(padded, device), on_device, len(documents), k)
+        best, at = _best(jax.device_put(padded, device), on_device, numbers, len(documents), k)
         scores[start : start + size] = np.asarray(best)[: len(part)]
         found[start : start + size] = np.asarray(at)[: len(part)]
     return scores, found
@@ -119,11 +120,14 @@ def _tiled(rows: np.ndarray, tile: int) -> np.ndarray:
     return np.pad(rows, ((0, more), (0, 0))).reshape(-1, tile, rows.shape[1])
 
 
-@partial(jax.jit, static_argnums=(2, 3))
-def _best(queries: jax.Array, tiles: jax.Array, count: int, k: int) -> tuple[jax.Array, jax.Array]:
+@partial(jax.jit, static_argnums=(3, 4))
+def _best(
+    queries: jax.Array, tiles: jax.Array, numbers: jax.Array, count: int, k: int
+) -> tuple[jax.Array, jax.Array]:
     """The k best of ``count`` documents in tiles [T, tile, D], which are filled up with zeros.
 
-    What was found before stands in front, and top_k takes the first of equal scores.
+    What was found before stands in front, and top_k takes the first of equal scores. ``numbers`` are
+    those of the tiles: as constants XLA would compute with them while it compiles, for seconds.
     """
     tile = tiles.shape[1]
 
@@ -141,5 +145,4 @@ def _best(queries: jax.Array, tiles: jax.Array, count: int, k: int) -> tuple[jax
 
     rows = queries.shape[0]
     start = (jnp.full((rows, k), -jnp.inf, jnp.float32), jnp.full((rows, k), -1, jnp.int32))
-    numbers = jnp.arange(tiles.shape[0], dtype=jnp.int32)
     return jax.lax.scan(body, start, (tiles, numbers))[0]

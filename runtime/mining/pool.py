@@ -71,18 +71,20 @@ def choose(
     own rows are not counted; then the first ``skip_top`` are left out, what lies behind ``top_k``,
     what reaches positive × (1 − relative_margin), and what a row of the same label has.
     """
-    m = len(pool.documents)
-    mine = np.isin(np.arange(len(found))[:, None] * m + found, pool.own)
-    rank = np.cumsum(~mine, axis=1) - 1
-    near = ~mine & (rank >= rule.skip_top) & (rank < rule.top_k)
+    own, labelled = pool.own, _labelled(pool)
     chosen = np.full((len(pool.query_of), rule.num_negatives), -1, np.int32)
-    for start in range(0, len(chosen), BLOCK):
+    for start in range(0, len(chosen), BLOCK):  # so that what is in between stays small
         rows = np.arange(start, min(start + BLOCK, len(chosen)))
         query = pool.query_of[rows]
+        near = found[query]
+        mine = np.isin(query[:, None] * len(pool.documents) + near, own)
+        rank = np.cumsum(~mine, axis=1) - 1
         limit = positive[rows] * np.float32(1 - rule.relative_margin)
-        kept = near[query] & (scores[query] < limit[:, None])
-        kept &= ~_same_label(pool, rows, found[query])
-        chosen[rows] = _first(kept, pool.documents[found[query]], rule.num_negatives)
+        kept = ~mine & (rank >= rule.skip_top) & (rank < rule.top_k)
+        kept &= scores[query] < limit[:, None]
+        if labelled is not None:
+            kept &= ~labelled.shared(rows, near)
+        chosen[rows] = _first(kept, pool.documents[near], rule.num_negatives)
     return chosen
 
 
@@ -95,16 +97,27 @@ def _first(kept: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
     return found
 
 
-def _same_label(pool: Pool, rows: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Which of the documents found [n, K] some row of the same label has."""
+@dataclass(frozen=True)
+class _Labelled:
+    """Which documents some row of a label has: ``pairs`` are document · size + label, rising."""
+
+    labels: np.ndarray
+    size: int
+    pairs: np.ndarray
+
+    def shared(self, rows: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Which of the documents found [n, K] a row of the same label has."""
+        own = self.labels[rows][:, None]
+        return (own >= 0) & np.isin(found * self.size + own, self.pairs)
+
+
+def _labelled(pool: Pool) -> _Labelled | None:
     if pool.labels is None:
-        return np.zeros(found.shape, np.bool_)
+        return None
     labels = np.asarray(pool.labels, np.int64)
     size = int(labels.max(initial=0)) + 1
     has = labels >= 0
-    pairs = np.unique(pool.document_of[has] * size + labels[has])
-    own = labels[rows][:, None]
-    return (own >= 0) & np.isin(found * size + own, pairs)
+    return _Labelled(labels, size, np.unique(pool.document_of[has] * size + labels[has]))
 
 
 def _numbered(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

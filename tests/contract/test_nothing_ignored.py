@@ -328,6 +328,20 @@ def abstract(plan: Plan) -> object:
     return str(abstract_batch(plan, plan.traces[0]))
 
 
+def found(plan: Plan) -> object:
+    """The negatives that are mined before the first step."""
+    from specrun.runtime.data.scan import ensure_rows
+    from specrun.runtime.data.tokens import ensure_tokens
+    from specrun.runtime.loop.folder import RunFolder
+    from specrun.runtime.mining.miner import Miner
+
+    assert plan.data.mining is not None
+    rows, tokens = ensure_rows(plan.data), ensure_tokens(plan.data, plan.tokenizer)
+    program, folder = _program(plan), RunFolder(Path(plan.output_dir))
+    miner = Miner(plan, plan.data.mining, rows, tokens, program, folder)
+    return miner.search(program.init(plan.seed)).tolist()
+
+
 def mined(plan: Plan) -> object:
     """The events of mining: after which steps, what was found, and how."""
     specrun.run(plan)
@@ -568,14 +582,19 @@ TABLE: tuple[Case, ...] = (
     Case("data{jsonl}.negatives", MINED, abstract, MINED[1:]),
     Case("data{jsonl}.negatives{mined}.kind", ("data.negatives={kind: random}",), refused),
     *(
-        Case(f"data{{jsonl}}.negatives{{mined}}.{key}", (*MINED, setting), mined, MINED)
-        for key, setting in (
-            ("refresh_every_steps", "data.negatives.refresh_every_steps=2"),
-            ("num_negatives", "data.negatives.num_negatives=3"),
-            ("top_k", "data.negatives.top_k=40"),
-            ("skip_top", "data.negatives.skip_top=5"),
-            ("relative_margin", "data.negatives.relative_margin=0.5"),
-            ("backend", "data.negatives.backend=faiss"),
+        Case(
+            f"data{{jsonl}}.negatives{{mined}}.{key}",
+            (*MINED, f"data.negatives.{key}={value}"),
+            artefact,
+            MINED,
+        )
+        for key, value, artefact in (
+            ("refresh_every_steps", "2", mined),
+            ("num_negatives", "3", found),
+            ("top_k", "40", found),
+            ("skip_top", "5", found),
+            ("relative_margin", "0.5", found),
+            ("backend", "faiss", mined),
         )
     ),
     *table_cases("csv", "csv"),

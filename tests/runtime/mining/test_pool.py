@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from specrun.runtime.data.split import normalise
+from specrun.runtime.mining import pool as home
 from specrun.runtime.mining.nearest import exact
 from specrun.runtime.mining.pool import Pool, choose, pool_of
 
@@ -82,7 +83,8 @@ TEXTS = [
         Rule(top_k=1, num_negatives=1),
     ],
 )
-def test_the_rule(rule: Rule, labels: list[int] | None):
+def test_the_rule(rule: Rule, labels: list[int] | None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(home, "BLOCK", 7)
     kept = None if labels is None else np.array(labels, np.int32)
     pool = pool_of([q for q, _ in TEXTS], [p for _, p in TEXTS], kept)
     assert (len(pool.queries), len(pool.documents)) == (17, 23)
