@@ -1,4 +1,4 @@
-"""Retrieval metrics at k over binary relevance, equal to trec_eval's: MRR, nDCG and recall.
+"""Retrieval metrics at k over binary relevance, equal to trec_eval's: MRR, nDCG, recall, precision.
 
 Candidates of equal score rank by their number, the larger first. That is trec_eval's rule for
 documents named by their numbers, padded with zeros; so a ranking is a function of the scores alone.
@@ -29,7 +29,7 @@ def retrieval_metrics(
     """Metrics by name of embeddings float32 [N, D] against [M, D], by dot product over all candidates.
 
     ``relevant[i]`` holds the candidates that query i should find, at least one. Names are
-    ``mrr@k``, ``ndcg@k`` and ``recall@k``. RunError for embeddings that are not finite.
+    ``mrr@k``, ``ndcg@k``, ``recall@k`` and ``precision@k``. RunError for embeddings that are not finite.
     """
     _, ranking = top_k(queries, candidates, depth(metrics), block=block)
     return metrics_of_ranking(ranking, relevant, metrics)
@@ -62,7 +62,8 @@ def metrics_of_ranking(
     """Means over queries. ``ranking`` is [N, K], best first; K reaches the largest k or all candidates.
 
     ``mrr@k``: 1 / rank of the first relevant candidate within k, else 0. ``recall@k``: the share of
-    the relevant ones within k. ``ndcg@k``: Σ 1 / log₂(rank + 1) over the greatest possible such sum
+    the relevant ones within k. ``precision@k``: the relevant ones within k over k, also where there
+    are fewer candidates. ``ndcg@k``: Σ 1 / log₂(rank + 1) over the greatest possible such sum
     (Järvelin and Kekäläinen 2002). NaN without queries; ValueError for a query without relevant ones.
     """
     totals = np.array([len(set(wanted)) for wanted in relevant], np.int64)
@@ -135,6 +136,10 @@ def _recall(hits: np.ndarray, totals: np.ndarray, k: int) -> np.ndarray:
     return hits.sum(axis=1) / totals
 
 
+def _precision(hits: np.ndarray, totals: np.ndarray, k: int) -> np.ndarray:
+    return hits.sum(axis=1) / k
+
+
 def _ndcg(hits: np.ndarray, totals: np.ndarray, k: int) -> np.ndarray:
     gains = 1.0 / np.log2(np.arange(max(k, 1)) + 2.0)
     return hits @ gains[: hits.shape[1]] / np.cumsum(gains)[np.minimum(totals, k) - 1]
@@ -143,5 +148,6 @@ def _ndcg(hits: np.ndarray, totals: np.ndarray, k: int) -> np.ndarray:
 _BY_KIND: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "mrr": _mrr,
     "recall": _recall,
+    "precision": _precision,
     "ndcg": _ndcg,
 }

@@ -35,10 +35,10 @@ class Evaluation:
     metrics: Annotated[
         tuple[str, ...],
         Fact(
-            doc="mrr@k, ndcg@k and recall@k, for any k.",
+            doc="mrr@k, ndcg@k, recall@k and precision@k, for any k.",
             min_items=1,
             unique=True,
-            pattern=r"^(mrr|ndcg|recall)@[1-9][0-9]{0,5}$",
+            pattern=r"^(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}$",
             examples=(("mrr@10", "recall@10"),),
         ),
     ] = ("mrr@10", "ndcg@10", "recall@1", "recall@10")
@@ -46,7 +46,7 @@ class Evaluation:
         str,
         Fact(
             doc="Metric of `metrics` that chooses the best checkpoint, ` at D` for a Matryoshka dimension.",
-            pattern=r"^(mrr|ndcg|recall)@[1-9][0-9]{0,5}( at [1-9][0-9]*)?$",
+            pattern=r"^(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}( at [1-9][0-9]*)?$",
             examples=("ndcg@10", "mrr@10 at 64"),
         ),
     ] = "mrr@10"

@@ -15,7 +15,7 @@ from specrun.runtime.metrics import depth, metrics_of_ranking, rank_scores, retr
 from specrun.spec.diagnostics import RunError
 
 CUTS = (1, 3, 10, 100)
-NAMES = tuple(f"{kind}@{k}" for kind in ("mrr", "ndcg", "recall") for k in CUTS)
+NAMES = tuple(f"{kind}@{k}" for kind in ("mrr", "ndcg", "recall", "precision") for k in CUTS)
 
 
 def by_trec(scores: np.ndarray, relevant: Sequence[set[int]]) -> dict[str, float]:
@@ -24,9 +24,10 @@ def by_trec(scores: np.ndarray, relevant: Sequence[set[int]]) -> dict[str, float
     truth = {str(i): {name(j): 1 for j in wanted} for i, wanted in enumerate(relevant)}
     run = {str(i): {name(j): float(x) for j, x in enumerate(row)} for i, row in enumerate(scores)}
     cuts = ",".join(map(str, CUTS))
-    found = mean(truth, run, {f"ndcg_cut.{cuts}", f"recall.{cuts}"})
+    found = mean(truth, run, {f"ndcg_cut.{cuts}", f"recall.{cuts}", f"P.{cuts}"})
     answer = {f"ndcg@{k}": found[f"ndcg_cut_{k}"] for k in CUTS}
     answer |= {f"recall@{k}": found[f"recall_{k}"] for k in CUTS}
+    answer |= {f"precision@{k}": found[f"P_{k}"] for k in CUTS}
     for k in CUTS:
         first = {q: dict(sorted(r.items(), key=_best_first)[:k]) for q, r in run.items()}
         answer[f"mrr@{k}"] = mean(truth, first, {"recip_rank"})["recip_rank"]
@@ -114,6 +115,11 @@ def test_fewer_candidates_than_k() -> None:
         "mrr@10": 1.0,
         "recall@10": 1.0,
     }
+
+
+def test_precision_divides_by_k_where_candidates_are_fewer() -> None:
+    eye = np.eye(2, dtype=np.float32)
+    assert retrieval_metrics(eye, eye, [{0}, {1}], ("precision@4",)) == {"precision@4": 0.25}
 
 
 def test_no_queries_and_no_candidates() -> None:
