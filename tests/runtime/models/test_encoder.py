@@ -41,7 +41,8 @@ CONFIGS = {
     "roberta": roberta_config(),
     "roberta with head": roberta_config(projection_dim=6, pad_token_id=0),
     "mpnet": mpnet_config(),
-    "mpnet with head": mpnet_config(projection_dim=6, num_hidden_layers=2),
+    "mpnet with head": mpnet_config(projection_dim=6, num_hidden_layers=2, pooling="last"),
+    "text, last": text_config(pooling="last"),
 }
 QUERY = {"text_encoder": "mlp.up", "mpnet": "attention.attn.q"}
 """A linear layer of the families that are not named as BERT's."""
@@ -139,7 +140,7 @@ def test_remat_does_not_change_the_gradient(name: str):
         np.testing.assert_allclose(remat[path], leaf, rtol=1e-5, atol=1e-5, err_msg=path)
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta", "mpnet"])
+@pytest.mark.parametrize("name", ["text", "text rotary", "text, last", "bert", "roberta", "mpnet"])
 def test_padding_never_touches_an_embedding(name: str):
     model = model_plan(CONFIGS[name], new=True)
     encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
