@@ -93,6 +93,20 @@ def test_the_encoder_of_the_systems_survey_counts_exactly():
     assert sum(int(np.prod(leaf.shape)) for leaf in found.values()) == 81_519_360
 
 
+def test_all_mpnet_base_counts_exactly():
+    """109,486,464 parameters, of which the pooler's are no part of an embedding."""
+    config = mpnet_config(
+        vocab_size=30527,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        max_position_embeddings=514,
+    )
+    pooler = 768 * 768 + 768
+    assert sum(int(np.prod(row.shape)) for row in rows(config)) == 109_486_464 - pooler
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_embeddings_are_finite_even_for_a_row_without_tokens(name: str):
     model = model_plan(CONFIGS[name], new=True)
