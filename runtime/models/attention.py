@@ -82,5 +82,11 @@ def first_pool(x: jax.Array, mask: jax.Array) -> jax.Array:
     return x[:, 0].astype(jnp.float32)
 
 
-POOLING = {"mean": mean_pool, "cls": first_pool}
+def last_pool(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """The last valid token in f32: x [B, S, D], mask bool [B, S] → [B, D]. A row without any gives its first."""
+    last = jnp.maximum(jnp.sum(mask, axis=1, dtype=jnp.int32) - 1, 0)  # padding is on the right
+    return jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0].astype(jnp.float32)
+
+
+POOLING = {"mean": mean_pool, "cls": first_pool, "last": last_pool}
 """Pooling by name."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from specrun.runtime.models.families import FAMILIES, NOT_YET, Family, family_of
 from specrun.runtime.models.pieces import Folder
@@ -18,7 +18,7 @@ from specrun.runtime.weights.files import digest, find
 from specrun.runtime.weights.load import match_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Input
-from specrun.spec.plan.model import PretrainedConfig, WeightsPlan
+from specrun.spec.plan.model import Pooling, PretrainedConfig, WeightsPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class PretrainedDirectory:
 
     config: PretrainedConfig
     model_type: str
-    pooling: Literal["mean", "cls"]
+    pooling: Pooling
     normalize: bool
     max_length: int | None
     tokenizer: Path | None
@@ -70,7 +70,7 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
     )
 
 
-def _config(model: Folder, pooling: Literal["mean", "cls"]) -> tuple[PretrainedConfig | None, str]:
+def _config(model: Folder, pooling: Pooling) -> tuple[PretrainedConfig | None, str]:
     """config.json with the family's defaults, None after a fault; and its ``model_type``."""
     raw = model.require("config.json", "the model's config.json", _DIRECTORY)
     if raw is None:
@@ -80,7 +80,7 @@ def _config(model: Folder, pooling: Literal["mean", "cls"]) -> tuple[PretrainedC
 
 
 def _family_config(
-    model: Folder, raw: dict[str, object], model_type: object, pooling: Literal["mean", "cls"]
+    model: Folder, raw: dict[str, object], model_type: object, pooling: Pooling
 ) -> PretrainedConfig | None:
     family = family_of(model_type)
     if family is None:

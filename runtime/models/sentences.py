@@ -7,11 +7,10 @@ Both spellings are read: that of versions up to 5 (``pooling_mode_mean_tokens: t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
 from specrun.runtime.models.pieces import Folder
-
-Pooling = Literal["mean", "cls"]
+from specrun.spec.plan.model import Pooling
 
 _OLD_POOLING = {
     "pooling_mode_cls_token": "cls",
@@ -21,6 +20,9 @@ _OLD_POOLING = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+POOLING_NAMES: dict[str, Pooling] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
+"""sentence-transformers' word for each pooling that is implemented, and ours."""
+
 _ORDER = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
 _ONLY = "only Transformer, Pooling and Normalize, in this order, are implemented"
 
@@ -85,11 +87,12 @@ def _pooling(folder: Folder) -> Pooling:
     if named is not None:
         modes = [str(m) for m in named] if isinstance(named, list) else [str(named)]
     modes = modes or ["mean"]
-    if modes not in (["mean"], ["cls"]):
-        message = f"pooling must be mean or cls, found {' and '.join(modes)}"
-        folder.fault("config.json", message, "use a model pooled by mean or cls")
+    if len(modes) != 1 or modes[0] not in POOLING_NAMES:
+        known = ", ".join(POOLING_NAMES)
+        message = f"pooling must be one of {known}; found {' and '.join(modes)}"
+        folder.fault("config.json", message, f"use a model pooled by one of {known}")
         return "mean"
-    return cast(Pooling, modes[0])
+    return POOLING_NAMES[modes[0]]
 
 
 def _length(folder: Folder) -> int | None:

@@ -31,7 +31,7 @@ SETTINGS = "config_sentence_transformers.json"
 """Prompts by name, and the similarity."""
 
 _PACKAGE = "sentence_transformers.models"
-_MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")
+_MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "lasttoken")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -60,7 +60,7 @@ def write_sentence_files(
         folder / SETTINGS,
         {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
-    chosen = {"cls": "cls_token", "mean": "mean_tokens"}[config.pooling]
+    chosen = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}[config.pooling]
     modes = {f"pooling_mode_{mode}": mode == chosen for mode in _MODES}
     write_json(
         folder / "1_Pooling" / "config.json",

@@ -10,6 +10,8 @@ from specrun.spec.plan.data import Input
 
 Role = Literal["kernel", "bias", "scale", "embedding", "lora_a", "lora_b", "temperature", "offset"]
 
+Pooling = Literal["mean", "cls", "last"]
+
 Side = Literal["query", "positive"]
 SIDES: tuple[Side, ...] = ("query", "positive")
 """What is embedded. Separate towers are called by their side, and their parameters' paths begin with it."""
@@ -42,7 +44,7 @@ class TextEncoderConfig:
     attention_probs_dropout_prob: Annotated[float, Fact(doc="Attention dropout.")]
     layer_norm_eps: Annotated[float, Fact(doc="LayerNorm epsilon.")]
     initializer_range: Annotated[float, Fact(doc="Standard deviation at the start.")]
-    pooling: Annotated[Literal["mean", "cls"], Fact(doc="Pooling.")]
+    pooling: Annotated[Pooling, Fact(doc="Pooling.")]
     final_layer_norm: Annotated[bool, Fact(doc="LayerNorm on the pooled vector.")]
     projection_dim: Annotated[int | None, Fact(doc="Width of the head.")]
 
@@ -68,7 +70,7 @@ class PretrainedShape:
     attention_probs_dropout_prob: Annotated[float, Fact(doc="Attention dropout.")]
     layer_norm_eps: Annotated[float, Fact(doc="LayerNorm epsilon.")]
     initializer_range: Annotated[float, Fact(doc="Standard deviation of new parameters.")]
-    pooling: Annotated[Literal["mean", "cls"], Fact(doc="Pooling.")]
+    pooling: Annotated[Pooling, Fact(doc="Pooling.")]
     projection_dim: Annotated[int | None, Fact(doc="Width of the new head.")]
 
     @property

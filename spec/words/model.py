@@ -91,7 +91,8 @@ class TextEncoderModel:
         float, Fact(doc="Standard deviation of the normal initialisation.", gt=0, le=10)
     ] = 0.02
     pooling: Annotated[
-        Literal["mean", "cls"], Fact(doc="Mean over valid tokens, or the first token.")
+        Literal["mean", "cls", "last"],
+        Fact(doc="Mean over valid tokens, the first token, or the last valid token."),
     ] = "mean"
     final_layer_norm: Annotated[bool, Fact(doc="LayerNorm on the pooled vector.")] = True
     projection_dim: Annotated[
@@ -116,8 +117,10 @@ class PretrainedModel:
         Fact(doc="Dropout on attention probabilities; null takes config.json's.", ge=0, lt=1),
     ] = None
     pooling: Annotated[
-        Literal["mean", "cls"] | None,
-        Fact(doc="Pooling; null takes the directory's sentence-transformers pooling, else mean."),
+        Literal["mean", "cls", "last"] | None,
+        Fact(
+            doc="Pooling (`last`: the last valid token); null takes the directory's sentence-transformers pooling, else mean."
+        ),
     ] = None
     projection_dim: Annotated[
         int | None,

@@ -77,6 +77,8 @@ def pooled(model: Any, ids: np.ndarray, mask: np.ndarray, pooling: str) -> Any:
     hidden = model(torch.tensor(ids).long(), attention_mask=weight).last_hidden_state
     if pooling == "cls":
         return hidden[:, 0]
+    if pooling == "last":
+        return hidden[torch.arange(len(hidden)), weight.sum(1).long() - 1]
     return (hidden * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
 
 
@@ -116,7 +118,7 @@ MPNET_VARIANTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("variant", MPNET_VARIANTS)
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 def test_mpnets_outputs_and_gradients_equal_torch(tmp_path: Path, variant: str, pooling: str):
     """The gradient of the table that all layers share among them."""
     theirs = make(tmp_path, "mpnet", **MPNET_VARIANTS[variant])

@@ -32,6 +32,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "roberta": {"flavour": "roberta_torch_head"},
     "roberta under LoRA": {"flavour": "roberta_flax", "lora": True},
     "xlm-r under LoRA": {"flavour": "xlmr_torch", "lora": True},
+    "bert pooled by the last token": {"flavour": "torch_safetensors", "pooling": "last"},
+    "mpnet, last, with a head": {
+        **{"flavour": "mpnet_torch", "pooling": "last", "projection_dim": 6},
+    },
     "mpnet": {"flavour": "mpnet_torch_head"},
     "mpnet under LoRA": {"flavour": "mpnet_torch", "lora": True},
     "mpnet with a head": {"flavour": "mpnet_torch", "projection_dim": 6},
@@ -68,8 +72,9 @@ def test_transformers_embeds_as_we_do(tmp_path: Path, name: str):
     with torch.no_grad():
         hidden = model.eval()(batch.input_ids, attention_mask=batch.attention_mask)
     x, weight = hidden.last_hidden_state, batch.attention_mask[..., None].float()
-    cls = VARIANTS[name].get("pooling") == "cls"
-    pooled = x[:, 0] if cls else (x * weight).sum(1) / weight.sum(1)
+    last = x[torch.arange(len(x)), batch.attention_mask.sum(1) - 1]
+    mean = (x * weight).sum(1) / weight.sum(1)
+    pooled = {"cls": x[:, 0], "last": last, "mean": mean}[VARIANTS[name].get("pooling", "mean")]
     found = torch.nn.functional.normalize(pooled).numpy()
     expected = Predictor(tmp_path / "run").encode_document(SHORT)
     np.testing.assert_allclose(found, expected, atol=EMBEDDING, rtol=0)

@@ -241,6 +241,15 @@ def test_a_model_from_scratch_is_refused(tmp_path: Path):
     refused(tmp_path / "run", tmp_path / "out", "no Hugging Face class", "run/best")
 
 
+@pytest.mark.parametrize("flavour", ["roberta_torch", "mpnet_torch"])
+def test_a_family_comes_back_byte_by_byte(tmp_path: Path, flavour: str):
+    source = source_directory(tmp_path / "source", flavour)
+    done = export(source, tmp_path / "out")
+    assert done.facts["left_out"] == []
+    name = "model.safetensors"
+    assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
+
+
 def test_a_directory_keeps_its_prompts_and_has_no_final_parameters(tmp_path: Path):
     directory = make_directory(tmp_path / "model")
     settings = {"prompts": {"query": "q: "}, "default_prompt_name": None}

@@ -84,6 +84,17 @@ def test_both_spellings_of_sentence_transformers(tmp_path: Path, new: bool, belo
     assert found.tokenizer == tmp_path / below / "tokenizer.json"
 
 
+@pytest.mark.parametrize(
+    "spelling", [{"pooling_mode": "lasttoken"}, {"pooling_mode_lasttoken": True}]
+)
+def test_the_last_token_in_both_spellings(tmp_path: Path, spelling: dict[str, Any]):
+    write_config(tmp_path, CONFIG)
+    sentence_directory(tmp_path, new=False)
+    write(tmp_path, "1_Pooling/config.json", spelling)
+    found = inspect(tmp_path)
+    assert (found.pooling, found.config.pooling) == ("last", "last")
+
+
 def test_the_digest_covers_every_file_that_was_read(tmp_path: Path):
     write_config(tmp_path, CONFIG)
     sentence_directory(tmp_path, new=False)
@@ -209,7 +220,7 @@ def test_all_faults_at_once(tmp_path: Path):
             ],
             "must lie inside",
         ),
-        ("1_Pooling/config.json", {"pooling_mode": "lasttoken"}, "mean or cls, found lasttoken"),
+        ("1_Pooling/config.json", {"pooling_mode": "max"}, "mean, cls, lasttoken; found max"),
         ("1_Pooling/config.json", {"pooling_mode": ["mean", "max"]}, "found mean and max"),
         ("1_Pooling/config.json", [], "a JSON object is needed"),
         ("sentence_bert_config.json", {"max_seq_length": 0}, "whole number ≥ 1"),

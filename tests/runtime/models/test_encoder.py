@@ -41,7 +41,8 @@ CONFIGS = {
     "roberta": roberta_config(),
     "roberta with head": roberta_config(projection_dim=6, pad_token_id=0),
     "mpnet": mpnet_config(),
-    "mpnet with head": mpnet_config(projection_dim=6, num_hidden_layers=2),
+    "mpnet with head": mpnet_config(projection_dim=6, num_hidden_layers=2, pooling="last"),
+    "text, last": text_config(pooling="last"),
 }
 QUERY = {"text_encoder": "mlp.up", "mpnet": "attention.attn.q"}
 """A linear layer of the families that are not named as BERT's."""
@@ -92,6 +93,20 @@ def test_the_encoder_of_the_systems_survey_counts_exactly():
     assert sum(int(np.prod(leaf.shape)) for leaf in found.values()) == 81_519_360
 
 
+def test_all_mpnet_base_counts_exactly():
+    """109,486,464 parameters, of which the pooler's are no part of an embedding."""
+    config = mpnet_config(
+        vocab_size=30527,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        max_position_embeddings=514,
+    )
+    pooler = 768 * 768 + 768
+    assert sum(int(np.prod(row.shape)) for row in rows(config)) == 109_486_464 - pooler
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_embeddings_are_finite_even_for_a_row_without_tokens(name: str):
     model = model_plan(CONFIGS[name], new=True)
@@ -139,7 +154,7 @@ def test_remat_does_not_change_the_gradient(name: str):
         np.testing.assert_allclose(remat[path], leaf, rtol=1e-5, atol=1e-5, err_msg=path)
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta", "mpnet"])
+@pytest.mark.parametrize("name", ["text", "text rotary", "text, last", "bert", "roberta", "mpnet"])
 def test_padding_never_touches_an_embedding(name: str):
     model = model_plan(CONFIGS[name], new=True)
     encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)

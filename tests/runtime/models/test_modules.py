@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from specrun.runtime.models.attention import attention, first_pool, mean_pool
+from specrun.runtime.models.attention import attention, first_pool, last_pool, mean_pool
 from specrun.runtime.models.bert import table
 from specrun.runtime.models.bert.model import ACTIVATIONS
 from specrun.runtime.models.modules import (
@@ -124,11 +124,34 @@ def test_attention_of_a_row_without_tokens_is_finite(rate: float):
     assert np.isfinite(jax.grad(f)(q)).all()
 
 
+@pytest.mark.parametrize("rate", [0.0, 1e-9])
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+def test_a_bias_is_added_to_the_logits(rate: float, compute: str):
+    """On both paths: the rate of 1e-9 takes the one that drops, and drops nothing."""
+    q, k, v = (jax.random.normal(jax.random.key(i), (2, 4, 3, 8)) for i in range(3))
+    bias = jax.random.normal(jax.random.key(5), (3, 4, 4))
+    mask = jnp.array([[True] * 4, [True, True, False, False]])
+    keys = jax.random.split(jax.random.key(9), 2)
+    narrow = [x.astype(compute) for x in (q, k, v)]
+    found = attention(*narrow, mask, bias=bias, rate=rate, dropout_key=keys)
+    q, k, v = (x.astype(jnp.float32) for x in narrow)
+    logits = jnp.einsum("BTNH,BSNH->BNTS", q, k) / 8**0.5 + bias
+    shares = jax.nn.softmax(jnp.where(mask[:, None, None], logits, -jnp.inf))
+    expected = jnp.einsum("BNTS,BSNH->BTNH", shares, v)
+    assert found.dtype == compute
+    atol = 2e-6 if compute == "float32" else 0.03
+    np.testing.assert_allclose(found.astype(jnp.float32), expected, atol=atol)
+    if compute == "float32":
+        plain = attention(*narrow, mask, rate=rate, dropout_key=keys)
+        assert np.abs(plain - found).max() > 0.1
+
+
 def test_pooling():
     x = jnp.arange(12.0).reshape(2, 3, 2)
     mask = jnp.array([[True, True, False], [False] * 3])
     np.testing.assert_array_equal(mean_pool(x, mask), [[1, 2], [0, 0]])
     np.testing.assert_array_equal(first_pool(x, mask), [[0, 1], [6, 7]])
+    np.testing.assert_array_equal(last_pool(x, mask), [[2, 3], [6, 7]])
     assert np.isfinite(jax.grad(lambda x: mean_pool(x, mask).sum())(x)).all()
 
 
