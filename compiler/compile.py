@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from specrun.compiler.values import values
 from specrun.spec.codec import canonical, to_plain
 from specrun.spec.diagnostics import Diagnostic
 from specrun.spec.plan.plan import Plan, Warning
+from specrun.spec.record import record
 
 COMPILE: tuple[tuple[Pass, ...], ...] = (
     LOOK,
@@ -40,7 +40,7 @@ COMPILE: tuple[tuple[Pass, ...], ...] = (
 """The passes of ``compile``, in batches: a batch runs to its end, so that its mistakes are told together."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Compiled:
     """A plan, or None where there were errors; and everything found on the way."""
 

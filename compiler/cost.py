@@ -8,13 +8,13 @@ is fitted: ``tests/runtime/test_aot.py`` and ``tests/slow/test_cost.py`` compare
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from specrun.compiler.chunks import MICRO
 from specrun.spec.plan.model import EncoderConfig, Group, Parameter, Side, tower_of
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import CostPlan, InfoNCE, LossPlan, SigLIP, Trace, TraceCost
+from specrun.spec.record import record
 
 FLOAT = 4
 ADAM_MOMENTS = 2
@@ -58,7 +58,7 @@ SEARCHED = (1024, 8192)
 """Queries and documents of a tile of scores when negatives are mined, as in ``runtime/mining/nearest.py``."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Batching:
     """The settings that trade memory for time; ``evaluated`` rows are encoded at a time in evaluations, 0 is none."""
 
@@ -74,7 +74,7 @@ class Batching:
     """The key by which the spec says ``micro``, for who proposes another."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Text:
     """Texts of a row that one encoder takes at one padded length: ``tower`` is None where all share one."""
 
@@ -83,7 +83,7 @@ class Text:
     length: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Step:
     """One training trace: the texts of a row, kinds of losses, the paths that train, how often it runs."""
 
@@ -94,7 +94,7 @@ class Step:
     steps: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Mining:
     """The search for negatives: ``rows`` at most among which, ``encoded`` at a time, ``found`` for each."""
 
@@ -104,7 +104,7 @@ class Mining:
     width: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Work:
     """The network and the traces that a cost is counted of."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from specrun.compiler.facts import Facts, Pretrained, StageLayout, Start
 from specrun.spec.experiment import Experiment
+from specrun.spec.record import record
 
 if TYPE_CHECKING:
     from specrun.spec.plan.data import (
@@ -38,7 +39,7 @@ class Report(Protocol):
     def warning(self, path: str, code: str, message: str, *, hint: str = "") -> None: ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Context:
     """What surrounds the passes: outside facts, the report, the folder that relative paths start from."""
 
@@ -48,7 +49,7 @@ class Context:
     local: Mapping[str, Path] = field(default_factory=dict[str, Path])
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class StageDraft:
     """A stage with all that it inherits filled in; ``trained`` holds logical parameter paths."""
 
@@ -64,7 +65,7 @@ class StageDraft:
     trained: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Draft:
     """The plan in the making. A field is None until its pass has run."""
 

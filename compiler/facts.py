@@ -7,9 +7,10 @@ The compiler never imports the runtime. Whatever needs files, tokenizers or arch
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from specrun.spec.record import record
 
 if TYPE_CHECKING:
     from specrun.spec.plan.data import HeldOut, Input, Scan, Source, TokenizerPlan, TokenizerSource
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from specrun.spec.plan.training import Selection
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Pretrained:
     """A Hugging Face directory as the compiler sees it. ``weights`` is None when only the configuration is there.
 
@@ -38,7 +39,7 @@ class Pretrained:
     config_input: Input
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Start:
     """A run that parameters may start from. ``shapes`` are by logical path, adapters merged, losses left out."""
 
@@ -50,7 +51,7 @@ class Start:
     tokenizer_digest: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class StageRequest:
     """What the layout of a stage depends on; ``epochs`` is how many are laid out."""
 
@@ -58,7 +59,7 @@ class StageRequest:
     epochs: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class StageLayout:
     """Rows selected, steps of an epoch, and for every step the padded lengths it needs: (query, positive) tokens."""
 
@@ -67,7 +68,7 @@ class StageLayout:
     lengths: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Peek:
     """The first rows of the data, for ``check``: numeric fields seen, and problems as (code, spec path, message, hint)."""
 

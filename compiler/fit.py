@@ -7,13 +7,14 @@ quickest first; those that change the batch, and with it the negatives, come aft
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from specrun.compiler.chunks import CACHE
 from specrun.compiler.cost import Batching, Work, cost_of, work_of
 from specrun.spec.diagnostics import Diagnostic
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import CostPlan
+from specrun.spec.record import record
 
 GB = 1 << 30
 CODE = "too-much-memory"
@@ -27,7 +28,7 @@ PARTS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Change:
     """Settings that fit: what to write, the bytes they need, their time as a multiple, and what else they change."""
 

@@ -24,6 +24,7 @@ from specrun.spec.levels import (
     environment_patches,
     override_patches,
 )
+from specrun.spec.record import record
 from specrun.spec.source import Read, placed, read_text
 from specrun.spec.tree import Items, Node, Place, Scalar, Table, Texts, format_path
 from specrun.spec.tree import Path as SpecPath
@@ -31,7 +32,7 @@ from specrun.spec.tree import Path as SpecPath
 TEXT_LABEL = "<text>"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Loaded:
     """A spec, read, merged and checked.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from specrun.spec.record import record
 
 FieldClass = Literal["semantic", "horizon", "throughput", "cosmetic"]
 """How a change of the field counts: for the numbers, for the length of the run, for its speed, for its looks."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Fact:
     """Facts about one field, written as ``Annotated[T, Fact(...)]``.
 
@@ -34,7 +35,7 @@ class Fact:
     when: tuple[str, tuple[Any, ...] | Literal["positive"]] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FieldInfo:
     """One field of a dataclass: name, type without ``Annotated``, facts, default (MISSING when required)."""
 

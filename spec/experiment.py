@@ -4,12 +4,11 @@ The two are the one source. The JSON Schemas in ``schemas/``, completion and hov
 checks and ``specrun explain`` are all made from them. A union is closed and told apart by ``kind``.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
+from specrun.spec.record import record
 from specrun.spec.words.curriculum import Curriculum
 from specrun.spec.words.data import Data
 from specrun.spec.words.evaluation import Evaluation
@@ -21,7 +20,7 @@ from specrun.spec.words.tracking import Tracking
 from specrun.spec.words.train import Checkpoint, Hardware, Precision, Train
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Experiment:
     """A specrun spec: what to train, on what, and how."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from specrun.spec.diagnostics import Diagnostic
+from specrun.spec.record import record
 from specrun.spec.scalars import clip
 from specrun.spec.source import MAX_DEPTH, MAX_KEY, placed, read_text
 from specrun.spec.tree import (
@@ -33,7 +34,7 @@ LEVELS: tuple[Level, ...] = ("default", "environment", "preset", "spec", "overri
 PREFIX = "SPECRUN__"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Origin:
     """One setting of a path: the level, the source (`spec.yaml`), the place in it, and the value given."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
+from specrun.spec.record import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Input:
     """A file or a set of files that shaped the plan."""
 
@@ -19,7 +19,7 @@ class Input:
     files: Annotated[int, Fact(doc="Number of files read.", klass="cosmetic")] = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PythonSource:
     kind: Annotated[Literal["python_source"], Fact(doc="Docstring and function pairs.")] = (
         "python_source"
@@ -28,7 +28,7 @@ class PythonSource:
     exclude: Annotated[tuple[str, ...], Fact(doc="Glob patterns left out.")] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TableSource:
     """What all sources of rows with columns have in common."""
 
@@ -44,28 +44,28 @@ class TableSource:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class JsonlSource(TableSource):
     kind: Annotated[Literal["jsonl"], Fact(doc="JSON rows.")] = "jsonl"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class CsvSource(TableSource):
     kind: Annotated[Literal["csv"], Fact(doc="A CSV file.")] = "csv"
     delimiter: Annotated[str, Fact(doc="Between fields.")] = ","
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TsvSource(TableSource):
     kind: Annotated[Literal["tsv"], Fact(doc="A file with tabs between fields.")] = "tsv"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ParquetSource(TableSource):
     kind: Annotated[Literal["parquet"], Fact(doc="A Parquet file or a folder of them.")] = "parquet"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class HuggingFaceSource(TableSource):
     kind: Annotated[Literal["huggingface"], Fact(doc="A folder of datasets' save_to_disk.")] = (
         "huggingface"
@@ -77,7 +77,7 @@ Table = JsonlSource | CsvSource | TsvSource | ParquetSource | HuggingFaceSource
 Source = PythonSource | JsonlSource | CsvSource | TsvSource | ParquetSource | HuggingFaceSource
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class HeldOutFraction:
     kind: Annotated[
         Literal["fraction"], Fact(doc="Rows whose content hash falls below the fraction.")
@@ -85,13 +85,13 @@ class HeldOutFraction:
     fraction: Annotated[float, Fact(doc="Share held out.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class HeldOutFile:
     kind: Annotated[Literal["file"], Fact(doc="Rows of another file.")] = "file"
     source: Annotated[Table, Fact(doc="The file and its columns.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class HeldOutSplit:
     kind: Annotated[Literal["split"], Fact(doc="Rows of another split.")] = "split"
     source: Annotated[HuggingFaceSource, Fact(doc="The split and its columns.")]
@@ -100,7 +100,7 @@ class HeldOutSplit:
 HeldOut = HeldOutFraction | HeldOutFile | HeldOutSplit
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class BadRows:
     """Rows or files of one kind of fault, left out."""
 
@@ -109,7 +109,7 @@ class BadRows:
     places: Annotated[tuple[str, ...], Fact(doc="The first few places.", klass="cosmetic")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FieldRange:
     """A numeric field of the training rows that a stage may select by."""
 
@@ -119,7 +119,7 @@ class FieldRange:
     maximum: Annotated[float, Fact(doc="Largest value.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Scan:
     """What a full read of the data found. Rows are canonical: de-duplicated, split, in a fixed order."""
 
@@ -143,7 +143,7 @@ class Scan:
     scores: Annotated[int, Fact(doc="Different scores of training rows; 0 is none.")] = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class MiningPlan:
     """Negatives that the run finds itself, each time with the weights after the steps named."""
 
@@ -159,7 +159,7 @@ class MiningPlan:
     batch_size: Annotated[int, Fact(doc="Texts encoded at a time.", unit="rows")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class DataPlan:
     source: Annotated[Source, Fact(doc="Where rows come from.")]
     validation: Annotated[HeldOut | None, Fact(doc="What is held out.")]
@@ -175,7 +175,7 @@ class DataPlan:
         return self.scan.negatives if self.mining is None else self.mining.num_negatives
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TrainedTokenizer:
     kind: Annotated[Literal["train"], Fact(doc="BPE trained on the training rows.")] = "train"
     vocab_size: Annotated[int, Fact(doc="Largest vocabulary.")]
@@ -184,7 +184,7 @@ class TrainedTokenizer:
     split_identifiers: Annotated[bool, Fact(doc="Identifiers split first.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TokenizerFile:
     kind: Annotated[Literal["file"], Fact(doc="A ready tokenizer.json.")] = "file"
     path: Annotated[str, Fact(doc="Absolute path of the tokenizer.json.", klass="cosmetic")]
@@ -193,7 +193,7 @@ class TokenizerFile:
 TokenizerSource = TrainedTokenizer | TokenizerFile
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TokenizerPlan:
     source: Annotated[TokenizerSource, Fact(doc="How it came to be.")]
     digest: Annotated[str, Fact(doc="SHA-256 of the tokenizer.json text.")]

@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,12 +19,13 @@ from specrun.spec.annotations import FieldClass, fields_of
 from specrun.spec.codec import CodecError, canonical, from_plain, to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.plan import FORMAT_VERSION, Plan, PlanFile
+from specrun.spec.record import record
 
 STRENGTH: tuple[FieldClass, ...] = ("semantic", "horizon", "throughput", "cosmetic")
 """Classes from the one that shapes every number to the one that shapes none."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Difference:
     """A leaf that differs; a side that lacks it holds ``ABSENT``."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.plan.data import Input
+from specrun.spec.record import record
 
 Role = Literal["kernel", "bias", "scale", "embedding", "lora_a", "lora_b", "temperature", "offset"]
 
@@ -28,7 +28,7 @@ def inside_layer(path: str) -> str:
     return tower_of(path)[1].split(".", 2)[2]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TextEncoderConfig:
     kind: Annotated[Literal["text_encoder"], Fact(doc="From scratch.")] = "text_encoder"
     vocab_size: Annotated[int, Fact(doc="Rows of the token table.")]
@@ -54,7 +54,7 @@ class TextEncoderConfig:
         return self.max_position_embeddings if self.position_embedding == "learned" else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PretrainedShape:
     """The numbers that all families read from Hugging Face directories have."""
 
@@ -79,19 +79,19 @@ class PretrainedShape:
         return self.max_position_embeddings
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class BertShape(PretrainedShape):
     """The numbers of BERT and of RoBERTa."""
 
     type_vocab_size: Annotated[int, Fact(doc="Rows of the token-type table.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class BertConfig(BertShape):
     kind: Annotated[Literal["bert"], Fact(doc="BERT family.")] = "bert"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class RobertaConfig(BertShape):
     kind: Annotated[Literal["roberta"], Fact(doc="RoBERTa family.")] = "roberta"
     pad_token_id: Annotated[int, Fact(doc="Id that pads, which the positions are counted from.")]
@@ -102,7 +102,7 @@ class RobertaConfig(BertShape):
         return self.max_position_embeddings - self.pad_token_id - 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class MpnetConfig(PretrainedShape):
     kind: Annotated[Literal["mpnet"], Fact(doc="MPNet family.")] = "mpnet"
     pad_token_id: Annotated[int, Fact(doc="Id that pads, which the positions are counted from.")]
@@ -122,7 +122,7 @@ PretrainedConfig = BertConfig | RobertaConfig | MpnetConfig
 EncoderConfig = TextEncoderConfig | BertConfig | RobertaConfig | MpnetConfig
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Group:
     """A run of consecutive layers equal in structure, adapters and freezing; stacked and scanned."""
 
@@ -136,7 +136,7 @@ class Group:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Parameter:
     """One leaf of the parameter tree. ``path`` is dotted; ``groups.0.…`` leaves have the layers as axis 0.
 
@@ -163,7 +163,7 @@ class Parameter:
         return total
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TableRow:
     """One parameter of an architecture before layers are stacked: ``layers.3.attention.self.query.kernel``."""
 
@@ -184,7 +184,7 @@ class TableRow:
         return tower_of(self.path)[0]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class AdapterMatch:
     """A linear layer that carries an adapter, and the pattern that chose it."""
 
@@ -193,7 +193,7 @@ class AdapterMatch:
     shape: Annotated[tuple[int, int], Fact(doc="(in, out).")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class LoraPlan:
     rank: Annotated[int, Fact(doc="Rank.")]
     alpha: Annotated[float, Fact(doc="Alpha.")]
@@ -202,7 +202,7 @@ class LoraPlan:
     matches: Annotated[tuple[AdapterMatch, ...], Fact(doc="What matched what.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class WeightsPlan:
     """Files that the parameters are read from."""
 
@@ -211,7 +211,7 @@ class WeightsPlan:
     files: Annotated[tuple[Input, ...], Fact(doc="The files.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class StartPlan:
     """The run whose parameters the model starts from. Its optimizer and its losses' parameters take no part."""
 
@@ -226,7 +226,7 @@ class StartPlan:
     identity: Annotated[str, Fact(doc="Identity of the run's plan.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ModuleCount:
     """Parameters of one top module."""
 
@@ -235,7 +235,7 @@ class ModuleCount:
     trainable: Annotated[int, Fact(doc="Of these, trained in some segment.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ModelPlan:
     config: Annotated[EncoderConfig, Fact(doc="The configuration, complete.")]
     groups: Annotated[tuple[Group, ...], Fact(doc="Layers, stacked.")]

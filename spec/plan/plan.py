@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from specrun.spec.annotations import Fact, FieldClass
@@ -22,11 +21,12 @@ from specrun.spec.plan.training import (
     TrackerPlan,
     TrainPlan,
 )
+from specrun.spec.record import record
 
 FORMAT_VERSION = "1.0"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Origin:
     """One level's say about a value."""
 
@@ -35,7 +35,7 @@ class Origin:
     value: Annotated[Any, Fact(doc="The value there.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Value:
     """One leaf of the merged spec, with every level that spoke; the last one won."""
 
@@ -45,7 +45,7 @@ class Value:
     origins: Annotated[tuple[Origin, ...], Fact(doc="From the weakest level to the one that won.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Warning:
     """A finding that did not stop the compiling."""
 
@@ -54,7 +54,7 @@ class Warning:
     message: Annotated[str, Fact(doc="What and how to mend it.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Plan:
     format_version: Annotated[
         str, Fact(doc="Major.minor of this format; another major is refused.")
@@ -92,7 +92,7 @@ class Plan:
     warnings: Annotated[tuple[Warning, ...], Fact(doc="Findings.", klass="cosmetic")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PlanFile:
     """plan.json as written."""
 

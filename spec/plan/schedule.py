@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Annotated, Literal, assert_never
 
 from specrun.spec.annotations import Fact
+from specrun.spec.record import record
 
 _WARMUP = Fact(doc="Steps of linear warm-up.", unit="steps", klass="horizon")
 _TOTAL = Fact(doc="Steps at which the decay ends.", unit="steps", klass="horizon")
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Constant:
     kind: Annotated[Literal["constant"], Fact(doc="The peak throughout.")] = "constant"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ConstantWithWarmup:
     kind: Annotated[Literal["constant_with_warmup"], Fact(doc="Warm-up, then the peak.")] = (
         "constant_with_warmup"
@@ -25,14 +25,14 @@ class ConstantWithWarmup:
     warmup_steps: Annotated[int, _WARMUP]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Linear:
     kind: Annotated[Literal["linear"], Fact(doc="Warm-up, then linear to 0.")] = "linear"
     warmup_steps: Annotated[int, _WARMUP]
     total_steps: Annotated[int, _TOTAL]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Cosine:
     kind: Annotated[Literal["cosine"], Fact(doc="Warm-up, then half a cosine.")] = "cosine"
     warmup_steps: Annotated[int, _WARMUP]
@@ -40,7 +40,7 @@ class Cosine:
     min_learning_rate: Annotated[float, Fact(doc="Floor.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class CosineWithRestarts:
     kind: Annotated[Literal["cosine_with_restarts"], Fact(doc="Warm-up, then cosine periods.")] = (
         "cosine_with_restarts"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.plan.schedule import Schedule
+from specrun.spec.record import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class InfoNCE:
     kind: Annotated[Literal["infonce"], Fact(doc="Cross-entropy against the diagonal.")] = "infonce"
     name: Annotated[str, Fact(doc="Unique name.")]
@@ -25,7 +25,7 @@ class InfoNCE:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Triplet:
     """The hardest of a row's explicit negatives, or of the other positives where it has none."""
 
@@ -34,7 +34,7 @@ class Triplet:
     margin: Annotated[float, Fact(doc="Between the positive's cosine and the negative's.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class SigLIP:
     kind: Annotated[Literal["siglip"], Fact(doc="Sigmoid of every pair.")] = "siglip"
     name: Annotated[str, Fact(doc="Unique name.")]
@@ -50,7 +50,7 @@ class SigLIP:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class CoSENT:
     kind: Annotated[Literal["cosent"], Fact(doc="Cosines in the order of scores.")] = "cosent"
     name: Annotated[str, Fact(doc="Unique name.")]
@@ -70,7 +70,7 @@ def trained_scalars(loss: LossPlan) -> tuple[str, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class MatryoshkaPlan:
     dims: Annotated[tuple[int, ...], Fact(doc="Prefix widths.")]
     weights: Annotated[tuple[float, ...], Fact(doc="One weight per width.")]
@@ -79,7 +79,7 @@ class MatryoshkaPlan:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Selection:
     """Rows with ``minimum <= field <= maximum``; null is no bound. Rows without the field are not selected."""
 
@@ -88,7 +88,7 @@ class Selection:
     maximum: Annotated[float | None, Fact(doc="Largest value.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Segment:
     """A range of optimizer steps with one set of traces. Steps are global, 0-based, half open."""
 
@@ -115,7 +115,7 @@ class Segment:
     traces: Annotated[tuple[str, ...], Fact(doc="Names of the traces it uses.", klass="throughput")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Trace:
     """One traced training step: everything here is static in it."""
 
@@ -127,7 +127,7 @@ class Trace:
     steps: Annotated[int, Fact(doc="Steps that use it.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TrainPlan:
     batch_size: Annotated[int, Fact(doc="Rows in one forward pass over all devices.", unit="rows")]
     accumulation_steps: Annotated[int, Fact(doc="Forward passes per step.")]
@@ -161,7 +161,7 @@ class TrainPlan:
     negatives_per_query: Annotated[int, Fact(doc="Other rows' positives in a full batch.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class AdamWPlan:
     kind: Annotated[Literal["adamw"], Fact(doc="Decoupled decay.")] = "adamw"
     learning_rate: Annotated[float, Fact(doc="Peak rate.")]
@@ -172,13 +172,13 @@ class AdamWPlan:
     max_grad_norm: Annotated[float, Fact(doc="Global clip; 0 is off.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class EarlyStoppingPlan:
     patience: Annotated[int, Fact(doc="Evaluations without improvement.")]
     min_delta: Annotated[float, Fact(doc="Smallest improvement.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class EvaluationPlan:
     """Evaluation happens after the steps named: ``after = 10`` means ten optimizer steps were made."""
 
@@ -193,7 +193,7 @@ class EvaluationPlan:
     early_stopping: Annotated[EarlyStoppingPlan | None, Fact(doc="Null is never.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class CheckpointPlan:
     after: Annotated[
         tuple[int, ...],
@@ -205,13 +205,13 @@ class CheckpointPlan:
     keep: Annotated[int, Fact(doc="Newest kept.", klass="cosmetic")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TensorBoardPlan:
     kind: Annotated[Literal["tensorboard"], Fact(doc="Event files.")] = "tensorboard"
     log_dir: Annotated[str, Fact(doc="Folder, relative to the working directory.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class WandbPlan:
     kind: Annotated[Literal["wandb"], Fact(doc="A run of Weights & Biases.")] = "wandb"
     project: Annotated[str, Fact(doc="Project.")]
@@ -223,7 +223,7 @@ class WandbPlan:
 TrackerPlan = TensorBoardPlan | WandbPlan
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PrecisionPlan:
     compute: Annotated[
         Literal["float32", "bfloat16"], Fact(doc="Operands of products in the layers.")
@@ -231,7 +231,7 @@ class PrecisionPlan:
     matmul: Annotated[Literal["default", "high", "highest"], Fact(doc="jax's matmul precision.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class HardwarePlan:
     platform: Annotated[Literal["auto", "cpu", "gpu"], Fact(doc="Device kind.", klass="throughput")]
     devices: Annotated[int, Fact(doc="Data-parallel devices.", klass="throughput")]
@@ -242,7 +242,7 @@ class HardwarePlan:
     memory_margin: Annotated[float, Fact(doc="Share of it kept free.", klass="throughput")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TraceCost:
     """The cost of one training trace by arithmetic."""
 
@@ -251,7 +251,7 @@ class TraceCost:
     flops: Annotated[int, Fact(doc="Floating-point operations of a step, over all devices.")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class CostPlan:
     """Arithmetic, not measurement. Bytes are those on each device, of the trace that needs the most."""
 

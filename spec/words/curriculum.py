@@ -1,15 +1,14 @@
 """Stages: which rows, which weights, what is trainable, and for how long."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated
 
 from specrun.spec.annotations import Fact
+from specrun.spec.record import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Select:
     """Rows whose field lies in a closed range."""
 
@@ -24,7 +23,7 @@ class Select:
     max: Annotated[float | None, Fact(doc="Largest value, included; null is no bound.")] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Stage:
     """One stage of the curriculum."""
 
@@ -63,7 +62,7 @@ class Stage:
     ] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Curriculum:
     """Stages, one after the other."""
 

@@ -1,14 +1,13 @@
 """The rows: formats, columns, lengths and what is held out."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
+from specrun.spec.record import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class MaxLength:
     """Longest token sequences; longer texts are cut."""
 
@@ -18,7 +17,7 @@ class MaxLength:
     ] = 128
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FractionValidation:
     """A share of the rows, chosen by a hash of their content."""
 
@@ -29,7 +28,7 @@ class FractionValidation:
     fraction: Annotated[float, Fact(doc="Share of rows held out.", gt=0, lt=1, examples=(0.1,))]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FileValidation:
     """Rows of another file. Training rows that repeat one of its texts are dropped and counted."""
 
@@ -45,7 +44,7 @@ class FileValidation:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class SplitValidation:
     """Another split of the same dataset. Training rows that repeat one of its texts are dropped and counted."""
 
@@ -61,7 +60,7 @@ Validation = FractionValidation | FileValidation
 DatasetValidation = FractionValidation | FileValidation | SplitValidation
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class MinedNegatives:
     """Hard negatives found among the training positives with the weights as they stand, anew every so many steps."""
 
@@ -104,7 +103,7 @@ class MinedNegatives:
     ] = "exact"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PythonSourceData:
     """Pairs from Python source: first paragraph of a docstring → the function without its docstring."""
 
@@ -146,7 +145,7 @@ class PythonSourceData:
     ] = "skip"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Columns:
     """Which column of the rows is what."""
 
@@ -175,7 +174,7 @@ class Columns:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TableData:
     """What all rows with columns have in common, whatever their file's format."""
 
@@ -203,7 +202,7 @@ class TableData:
     ] = "skip"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FileData(TableData):
     """Rows with columns that have no splits of their own."""
 
@@ -212,7 +211,7 @@ class FileData(TableData):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class JsonlData(FileData):
     """Pairs from a JSONL file: one object a line, its keys are the columns."""
 
@@ -220,7 +219,7 @@ class JsonlData(FileData):
     path: Annotated[str, Fact(doc="JSONL file, one object a line.", examples=("train.jsonl",))]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class CsvData(FileData):
     """Pairs from a CSV file in UTF-8 whose first row names the columns."""
 
@@ -239,7 +238,7 @@ class CsvData(FileData):
     ] = ","
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TsvData(FileData):
     """Pairs from a file like CSV with tabs between the fields."""
 
@@ -255,7 +254,7 @@ class TsvData(FileData):
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ParquetData(FileData):
     """Pairs from a Parquet file, or from all those in a folder."""
 
@@ -271,7 +270,7 @@ class ParquetData(FileData):
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class HuggingFaceData(TableData):
     """Pairs from a folder that ``save_to_disk`` of Hugging Face's datasets wrote."""
 

@@ -1,14 +1,12 @@
 """Retrieval over the held-out rows, and when to stop."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Annotated
 
 from specrun.spec.annotations import Fact
+from specrun.spec.record import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class EarlyStopping:
     """Stop when the selected metric no longer improves."""
 
@@ -16,7 +14,7 @@ class EarlyStopping:
     min_delta: Annotated[float, Fact(doc="Smallest change that counts as improvement.", ge=0)] = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Evaluation:
     """Retrieval over all held-out rows."""
 

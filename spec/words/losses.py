@@ -1,14 +1,12 @@
 """Loss terms, and the combinators around them: adapters and prefixes of the embedding."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
+from specrun.spec.record import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class InfoNCELoss:
     """Cross-entropy of cosine similarities over temperature against the diagonal of the batch."""
 
@@ -56,7 +54,7 @@ Name = Annotated[
 Weight = Annotated[float, Fact(doc="Factor in the weighted sum.", ge=0, le=1000000)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TripletLoss:
     """The hardest negative is to be less similar than the positive, by a margin."""
 
@@ -73,7 +71,7 @@ class TripletLoss:
     weight: Weight = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class SigLIPLoss:
     """Every pair of a query and a candidate is a question of its own: do they belong together?"""
 
@@ -108,7 +106,7 @@ class SigLIPLoss:
     weight: Weight = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class CoSENTLoss:
     """The cosines of the rows' pairs are to be in the order of the rows' scores."""
 
@@ -126,7 +124,7 @@ class CoSENTLoss:
 Loss = InfoNCELoss | TripletLoss | SigLIPLoss | CoSENTLoss
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Lora:
     """Low-rank adapters on linear layers; the base model is frozen."""
 
@@ -147,7 +145,7 @@ class Lora:
     rslora: Annotated[bool, Fact(doc="Rank-stabilised scale, alpha / √rank.")] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Matryoshka:
     """The losses, summed over prefixes of the embedding."""
 

@@ -1,11 +1,9 @@
 """The model: from scratch, or a family read from a Hugging Face directory."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
+from specrun.spec.record import record
 
 _TOWERS = Fact(
     doc="One network for queries and positives, or a network of its own for each.",
@@ -19,7 +17,7 @@ _TOWERS = Fact(
 _DIRECTORY = "Directory with config.json and weights, or a name mapped in specrun.local.yaml or found in the Hugging Face cache."
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TextEncoderModel:
     """A text encoder trained from scratch: embeddings, pre-LN blocks, pooling, optional head."""
 
@@ -102,7 +100,7 @@ class TextEncoderModel:
     towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class PretrainedModel:
     """What the encoders read from a Hugging Face directory have in common."""
 
@@ -129,7 +127,7 @@ class PretrainedModel:
     towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class BertModel(PretrainedModel):
     """A BERT-family encoder (BERT, MiniLM) read from a Hugging Face directory."""
 
@@ -138,7 +136,7 @@ class BertModel(PretrainedModel):
     ] = "bert"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class RobertaModel(PretrainedModel):
     """A RoBERTa-family encoder (RoBERTa, XLM-R, CamemBERT) read from a Hugging Face directory."""
 
@@ -149,7 +147,7 @@ class RobertaModel(PretrainedModel):
     name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/xlm-roberta-base",))]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class MpnetModel(PretrainedModel):
     """An MPNet encoder (all-mpnet-base-v2) read from a Hugging Face directory."""
 
@@ -159,7 +157,7 @@ class MpnetModel(PretrainedModel):
     name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/all-mpnet-base-v2",))]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class AutoModel(PretrainedModel):
     """An encoder read from a Hugging Face directory, of the family that its config.json names."""
 

@@ -1,14 +1,12 @@
 """The optimizer and the learning rate over the steps."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
+from specrun.spec.record import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class AdamW:
     """Adam with decoupled weight decay."""
 
@@ -44,7 +42,7 @@ _STEPS = Fact(doc="Warm-up in steps.", ge=0, le=1000000000, unit="steps", klass=
 _FLOOR = Fact(doc="Learning rate the decay ends at.", ge=0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ConstantSchedule:
     """The peak learning rate throughout."""
 
@@ -53,7 +51,7 @@ class ConstantSchedule:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ConstantWithWarmupSchedule:
     """Linear warm-up, then constant."""
 
@@ -64,7 +62,7 @@ class ConstantWithWarmupSchedule:
     warmup_steps: Annotated[int | None, _STEPS] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class LinearSchedule:
     """Linear warm-up, then linear decay to 0."""
 
@@ -75,7 +73,7 @@ class LinearSchedule:
     warmup_steps: Annotated[int | None, _STEPS] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class CosineSchedule:
     """Linear warm-up, then half a cosine down to the floor."""
 
@@ -87,7 +85,7 @@ class CosineSchedule:
     min_learning_rate: Annotated[float, _FLOOR] = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class CosineWithRestartsSchedule:
     """Linear warm-up, then cosine periods that restart, each longer by a factor."""
 

@@ -1,14 +1,12 @@
 """The tokenizer: trained on the rows, or read from a file."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
+from specrun.spec.record import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TrainTokenizer:
     """A byte-level BPE trained on the training rows."""
 
@@ -25,7 +23,7 @@ class TrainTokenizer:
     ] = True
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class FileTokenizer:
     """A ready ``tokenizer.json``."""
 

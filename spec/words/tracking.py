@@ -1,14 +1,12 @@
 """Where metrics go besides metrics.jsonl."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
+from specrun.spec.record import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class TensorBoardTracking:
     """Event files for TensorBoard. Needs the extra `tensorboard` where the run happens."""
 
@@ -24,7 +22,7 @@ class TensorBoardTracking:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class WandbTracking:
     """A run of Weights & Biases. Needs the extra `wandb` where the run happens."""
 

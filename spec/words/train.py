@@ -1,14 +1,12 @@
 """Length, batches, number formats, checkpoints and the machine."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
+from specrun.spec.record import record
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class GradientCache:
     """Rows are encoded in chunks, and again going backward with the same dropout; the loss sees the whole batch."""
 
@@ -24,7 +22,7 @@ class GradientCache:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Train:
     """How long, in what batches, and with what memory."""
 
@@ -117,7 +115,7 @@ class Train:
     ] = 10
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Precision:
     """Number formats."""
 
@@ -133,7 +131,7 @@ class Precision:
     ] = "highest"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Checkpoint:
     """When state is saved and how much of it is kept."""
 
@@ -152,7 +150,7 @@ class Checkpoint:
     ] = 2
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Hardware:
     """Where the plan runs."""
 
