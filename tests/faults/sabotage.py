@@ -19,8 +19,14 @@ SAVE = 20
 
 
 def kill(number: int = signal.SIGKILL) -> None:
-    """End this process as the system would."""
-    os.kill(os.getpid(), number)
+    """End this process as the system would, or send it a signal that is handled before this returns.
+
+    A signal to the process may reach any of its threads, late, and two of them may become one.
+    """
+    if number == signal.SIGKILL:
+        os.kill(os.getpid(), number)
+    else:
+        signal.raise_signal(number)
 
 
 def before(

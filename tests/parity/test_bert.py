@@ -14,7 +14,7 @@ import pytest
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
 from specrun.runtime.models.families import family_of
-from specrun.runtime.models.mpnet.table import buckets
+from specrun.runtime.models.mpnet.model import buckets
 from specrun.runtime.models.stacking import unstack
 from specrun.runtime.models.tables import rows
 from specrun.runtime.weights.names import write_names

@@ -105,10 +105,10 @@ def test_a_second_interrupt_is_not_held_back():
     )  # in the background it is ignored
     try:
         with Interrupts() as interrupts:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             assert interrupts.received == signal.SIGINT
             with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from specrun.runtime.models.attention import attention, join_heads, split_heads
 from specrun.runtime.models.bert.model import Adapters, Intermediate, Output
 from specrun.runtime.models.bert.model import Ends as BertEnds
 from specrun.runtime.models.modules import Dense, Embedding, Keys, LayerNorm, dropout, fork
-from specrun.runtime.models.mpnet.table import buckets
+from specrun.runtime.models.mpnet.table import BUCKETS, MAX_DISTANCE
 from specrun.runtime.models.roberta.model import places
 from specrun.spec.plan.model import MpnetConfig
 
@@ -95,3 +96,21 @@ class Ends(BertEnds):
         """What every layer is given besides x and its key: the mask, and the bias f32 [N, S, S] of its logits."""
         bias = self.relative_attention_bias(jnp.asarray(buckets(mask.shape[1])))  # [S, S, N]
         return mask, jnp.transpose(bias, (2, 0, 1))
+
+
+def buckets(length: int) -> np.ndarray:
+    """The bucket int32 [S, S] of (query place, key place) (Raffel et al. 2020, §2.1, as T5 computes it).
+
+    Half of the buckets are for keys behind the query. Of each half the lower 8 hold one distance each, the upper 8
+    grow in width as the logarithm does, and the last holds all that is beyond 128.
+    """
+    place = np.arange(length, dtype=np.int64)
+    back = place[:, None] - place[None, :]
+    half, exact = BUCKETS // 2, BUCKETS // 4
+    distance = np.abs(back)
+    # In f32, in torch's order: where a distance lies on a border the rounding decides.
+    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / np.float32(exact))
+    ratio = ratio / np.float32(np.log(MAX_DISTANCE / exact)) * np.float32(half - exact)
+    wide = np.minimum(exact + ratio.astype(np.int64), half - 1)
+    found = np.where(distance < exact, distance, wide) + np.where(back < 0, half, 0)
+    return found.astype(np.int32)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from specrun.runtime.models.bert import table as bert
 from specrun.runtime.models.shapes import check_heads, dense, embedding, norm
 from specrun.spec.plan.model import MpnetConfig, TableRow
@@ -79,24 +77,6 @@ NAMES = (
 """Our leaf ↔ the module of ``MPNetModel`` that holds it; the leaf's name and orientation follow from its role."""
 
 POOLER = bert.POOLER
-
-
-def buckets(length: int) -> np.ndarray:
-    """The bucket int32 [S, S] of (query place, key place) (Raffel et al. 2020, §2.1, as T5 computes it).
-
-    Half of the buckets are for keys behind the query. Of each half the lower 8 hold one distance each, the upper 8
-    grow in width as the logarithm does, and the last holds all that is beyond 128.
-    """
-    place = np.arange(length, dtype=np.int64)
-    back = place[:, None] - place[None, :]
-    half, exact = BUCKETS // 2, BUCKETS // 4
-    distance = np.abs(back)
-    # In f32, in torch's order: where a distance lies on a border the rounding decides.
-    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / np.float32(exact))
-    ratio = ratio / np.float32(np.log(MAX_DISTANCE / exact)) * np.float32(half - exact)
-    wide = np.minimum(exact + ratio.astype(np.int64), half - 1)
-    found = np.where(distance < exact, distance, wide) + np.where(back < 0, half, 0)
-    return found.astype(np.int32)
 
 
 def rows(config: MpnetConfig) -> tuple[TableRow, ...]:
