@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 from pathlib import Path
 
@@ -96,10 +97,11 @@ def test_the_file_comes_back_and_a_damaged_one_is_named(
 def test_measuring_allocates_nothing() -> None:
     """A table of 4 GiB and its two moments are measured like any other."""
     config = make_config(vocab_size=2**24, hidden_size=64, num_hidden_layers=0, **DRY)
+    gc.collect()  # arrays of earlier tests
     before = len(jax.live_arrays())
     [figures, *_] = aot.measure(make_plan(model=make_model(config), evaluation=None)).functions
     assert figures.argument_bytes > 3 * 2**32
-    assert len(jax.live_arrays()) == before
+    assert len(jax.live_arrays()) <= before
 
 
 def test_the_digest_is_the_plans(measured: aot.Measured) -> None:
