@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TokenizerPlan,
         TokenizerSource,
     )
+    from specrun.spec.plan.images import ImageProcessor
     from specrun.spec.plan.model import AdapterMatch, EncoderConfig, Group, Parameter, TableRow
     from specrun.spec.plan.schedule import Schedule
     from specrun.spec.plan.training import (
@@ -76,6 +77,7 @@ class Draft:
     tokenizer_source: TokenizerSource | None = None
     pretrained: Pretrained | None = None
     start: Start | None = None
+    image_processor: ImageProcessor | None = None
     fields: tuple[str, ...] | None = None
     scan: Scan | None = None
     tokenizer: TokenizerPlan | None = None

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from specrun.spec.record import record
 
 if TYPE_CHECKING:
-    from specrun.spec.plan.data import HeldOut, Input, Scan, Source, TokenizerPlan, TokenizerSource
+    from specrun.spec.plan.data import (
+        HeldOut,
+        Input,
+        RetrievalMode,
+        Scan,
+        Source,
+        TokenizerPlan,
+        TokenizerSource,
+    )
     from specrun.spec.plan.model import (
         EncoderConfig,
         PretrainedConfig,
@@ -98,5 +106,6 @@ class Facts(Protocol):
         accumulation_steps: int,
         drop_last: bool,
         mined: bool,
+        mode: RetrievalMode,
         stages: tuple[StageRequest, ...],
     ) -> tuple[StageLayout, ...]: ...

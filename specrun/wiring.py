@@ -9,7 +9,14 @@ from specrun.compiler.facts import Peek, Pretrained, StageLayout, StageRequest, 
 from specrun.runtime.telling import Tell, silent
 
 if TYPE_CHECKING:
-    from specrun.spec.plan.data import HeldOut, Scan, Source, TokenizerPlan, TokenizerSource
+    from specrun.spec.plan.data import (
+        HeldOut,
+        RetrievalMode,
+        Scan,
+        Source,
+        TokenizerPlan,
+        TokenizerSource,
+    )
     from specrun.spec.plan.model import EncoderConfig, TableRow
 
 
@@ -86,6 +93,7 @@ class RuntimeFacts:
         accumulation_steps: int,
         drop_last: bool,
         mined: bool,
+        mode: RetrievalMode,
         stages: tuple[StageRequest, ...],
     ) -> tuple[StageLayout, ...]:
         from specrun.runtime.data.batches import layout
@@ -100,6 +108,7 @@ class RuntimeFacts:
             accumulation_steps=accumulation_steps,
             drop_last=drop_last,
             mined=mined,
+            mode=mode,
             stages=stages,
             tell=self._tell,
         )

@@ -16,6 +16,7 @@ from specrun.spec.plan.data import (
     HeldOutFraction,
     HeldOutSplit,
     HuggingFaceSource,
+    ImageSource,
     JsonlSource,
     ParquetSource,
     PythonSource,
@@ -28,6 +29,7 @@ from specrun.spec.plan.data import (
     TsvSource,
 )
 from specrun.spec.words.data import (
+    IMAGE_MODES,
     CsvData,
     FileValidation,
     FractionValidation,
@@ -151,6 +153,11 @@ def _source(draft: Draft, context: Context) -> Source | None:
         case JsonlData() | CsvData() | TsvData() | ParquetData() | HuggingFaceData():
             split = data.split if isinstance(data, HuggingFaceData) else None
             table = _place_table(data, data.path, "data.path", split, context)
+            if table.images is not None:
+                root = Path(table.images.root)
+                _require(
+                    root.is_dir(), "data.image_root", data.image_root, root, "folder", context
+                )
             return replace(table, max_negatives=data.max_negatives)
         case _:
             assert_never(data)
@@ -171,7 +178,7 @@ def _held_out(draft: Draft, context: Context) -> HeldOut | None:
         case SplitValidation():
             assert isinstance(data, HuggingFaceData)  # no other kind's validation has it
             path = locate(data.path, context.folder, context.local)
-            table = _table(data, path, held.split)
+            table = replace(_table(data, path, held.split), images=_images(data, context))
             assert isinstance(table, HuggingFaceSource)
             return HeldOutSplit(source=table)
         case _:
@@ -181,6 +188,7 @@ def _held_out(draft: Draft, context: Context) -> HeldOut | None:
 def _place_table(data: TableData, name: str, at: str, split: str | None, context: Context) -> Table:
     """The rows of ``name``; an error where it is not what its format wants."""
     table = _table(data, locate(name, context.folder, context.local), split)
+    table = replace(table, images=_images(data, context))
     path = Path(table.path)
     match table:
         case JsonlSource() | CsvSource() | TsvSource():
@@ -193,6 +201,14 @@ def _place_table(data: TableData, name: str, at: str, split: str | None, context
             assert_never(table)
     _require(_is_there(table), at, name, path, wanted, context)
     return table
+
+
+def _images(data: TableData, context: Context) -> ImageSource | None:
+    """Where the images of rows lie; None where the rows have none."""
+    if data.retrieval_mode not in IMAGE_MODES:
+        return None
+    root = locate(data.image_root, context.folder, context.local)
+    return ImageSource(root=str(root), max_pixels=data.max_image_pixels)
 
 
 def _is_there(source: Source) -> bool:
@@ -216,10 +232,12 @@ def _table(data: TableData, path: Path, split: str | None) -> Table:
     return replace(
         _bare(data, str(path), split),
         query=of.query,
+        query_image=of.query_image,
         positive=of.positive,
         negatives=of.negatives,
         label=of.label,
         score=of.score,
+        retrieval_mode=data.retrieval_mode,
     )
 
 

@@ -9,7 +9,7 @@ from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
 from specrun.compiler.passes.losses import loss_plan
 from specrun.compiler.passes.model import counts, embedding_dim, scale_of
-from specrun.compiler.passes.steps import score_tile_rows, unroll
+from specrun.compiler.passes.steps import most_tokens, score_tile_rows, unroll
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
 from specrun.spec.plan.model import LoraPlan, ModelPlan, ModuleCount
@@ -131,13 +131,15 @@ def _decided_by(draft: Draft) -> str | None:
 
 def _data(draft: Draft) -> DataPlan:
     data = draft.spec.data
+    query, positive = most_tokens(draft)
     return DataPlan(
         source=draft.need("source"),
         validation=draft.held_out,
         bad_rows=data.bad_rows,
         scan=draft.need("scan"),
-        max_query_length=data.max_length.query,
-        max_positive_length=data.max_length.positive,
+        max_query_length=query,
+        max_positive_length=positive,
+        image_processor=draft.image_processor,
         mining=draft.mining,
     )
 

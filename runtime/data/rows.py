@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
@@ -14,6 +14,7 @@ from specrun.runtime import cache
 from specrun.runtime.data.raw import BUILT_IN_FIELDS, Row
 
 KIND = "rows"
+_IMAGES = "images.json"
 
 
 class Texts(Sequence[str]):
@@ -73,15 +74,24 @@ class Split:
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows of a plan. ``digest`` is SHA-256 of the artefact."""
+    """All rows of a plan. ``digest`` is SHA-256 of the artefact.
+
+    ``images`` are the paths of the images, below the source's folder, by the digests in the rows' items.
+    """
 
     digest: str
     training: Split
     validation: Split
+    images: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def store_rows(training: Sequence[Row], validation: Sequence[Row]) -> str:
-    """Write the artefact and return its digest. Raises RunError when it cannot be written."""
+def store_rows(
+    training: Sequence[Row], validation: Sequence[Row], images: Mapping[str, str] | None = None
+) -> str:
+    """Write the artefact and return its digest. Raises RunError when it cannot be written.
+
+    ``images`` are the paths of the images by the digests in the rows' items.
+    """
 
     numbers = _numbered(training, validation)
 
@@ -94,6 +104,9 @@ def store_rows(training: Sequence[Row], validation: Sequence[Row]) -> str:
             _write_fields(folder, side, rows)
             _write_negatives(folder, side, rows)
             _write_labels(folder, side, rows, numbers)
+        if images:
+            text = json.dumps(images, sort_keys=True, ensure_ascii=False)
+            (folder / _IMAGES).write_text(text, encoding="utf-8")
 
     return cache.add(KIND, write)[0]
 
@@ -103,7 +116,9 @@ def load_rows(digest: str) -> Rows | None:
     folder = cache.find(KIND, digest)
     if folder is None:
         return None
-    return Rows(digest, _load_split(folder, "training"), _load_split(folder, "validation"))
+    images = folder / _IMAGES
+    named = json.loads(images.read_text(encoding="utf-8")) if images.exists() else {}
+    return Rows(digest, _load_split(folder, "training"), _load_split(folder, "validation"), named)
 
 
 def map_array(path: Path, dtype: str) -> np.ndarray:
