@@ -165,12 +165,17 @@ class Parameter:
 
 @record
 class TableRow:
-    """One parameter of an architecture before layers are stacked: ``layers.3.attention.self.query.kernel``."""
+    """One parameter of an architecture before layers are stacked: ``layers.3.attention.self.query.kernel``.
+
+    ``held`` is the shape in torch's files where it is not the one of the role: a convolution's (out, in, height,
+    width), or a table with axes of one.
+    """
 
     path: str
     shape: tuple[int, ...]
     role: Role
     new: bool = True
+    held: tuple[int, ...] | None = None
 
     @property
     def layer(self) -> int | None:
