@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from specrun.compiler.facts import Facts, Pretrained, StageLayout, Start
+from specrun.compiler.facts import Facts, Pretrained, PretrainedImage, StageLayout, Start
 from specrun.spec.experiment import Experiment
 from specrun.spec.record import record
 
@@ -76,6 +76,7 @@ class Draft:
     model_directory: Path | None = None
     tokenizer_source: TokenizerSource | None = None
     pretrained: Pretrained | None = None
+    pretrained_image: PretrainedImage | None = None
     start: Start | None = None
     image_processor: ImageProcessor | None = None
     fields: tuple[str, ...] | None = None

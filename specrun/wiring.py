@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specrun.compiler.facts import Peek, Pretrained, StageLayout, StageRequest, Start
+from specrun.compiler.facts import Peek, Pretrained, PretrainedImage, StageLayout, StageRequest, Start
 from specrun.runtime.telling import Tell, silent
 
 if TYPE_CHECKING:
+    from specrun.runtime.models.image_directory import ImageDirectory
     from specrun.spec.plan.data import (
         HeldOut,
         RetrievalMode,
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
         TokenizerPlan,
         TokenizerSource,
     )
-    from specrun.spec.plan.model import EncoderConfig, TableRow
+    from specrun.spec.plan.model import NetworkConfig, TableRow
 
 
 class RuntimeFacts:
@@ -40,7 +41,13 @@ class RuntimeFacts:
             tokenizer=found.tokenizer,
             weights=found.weights,
             config_input=found.config_input,
+            image=None if found.image is None else _image(found.image),
         )
+
+    def pretrained_image(self, directory: Path) -> PretrainedImage:
+        from specrun.runtime.models.image_directory import inspect_image
+
+        return _image(inspect_image(directory))
 
     def start(self, directory: Path) -> Start:
         from specrun.runtime.models.start import inspect_run
@@ -60,7 +67,7 @@ class RuntimeFacts:
 
         return slow_bfloat16(platform)
 
-    def table(self, config: EncoderConfig) -> tuple[TableRow, ...]:
+    def table(self, config: NetworkConfig) -> tuple[TableRow, ...]:
         from specrun.runtime.models.tables import rows
 
         return tuple(rows(config))
@@ -116,3 +123,12 @@ class RuntimeFacts:
             StageLayout(rows=x.rows, steps_per_epoch=x.steps_per_epoch, lengths=tuple(x.lengths))
             for x in found
         )
+
+
+def _image(found: ImageDirectory) -> PretrainedImage:
+    return PretrainedImage(
+        config=found.config,
+        processor=found.processor,
+        weights=found.weights,
+        config_input=found.config_input,
+    )

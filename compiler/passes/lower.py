@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from specrun.compiler.chunks import chunk_rows
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
+from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.losses import loss_plan
-from specrun.compiler.passes.model import counts, embedding_dim, scale_of
-from specrun.compiler.passes.steps import most_tokens, score_tile_rows, unroll
+from specrun.compiler.passes.model import counts, embedding_dim, scale_of, towers_of
+from specrun.compiler.passes.steps import score_tile_rows, unroll
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
 from specrun.spec.plan.model import LoraPlan, ModelPlan, ModuleCount
@@ -108,7 +109,9 @@ def _model(draft: Draft) -> ModelPlan:
         total_parameters=sum(a for a, _ in table.values()),
         trainable_parameters=sum(t for _, t in table.values()),
         embedding_dim=embedding_dim(config),
-        towers=draft.spec.model.towers,
+        towers=towers_of(draft.spec.model, draft.need("config")),
+        image_processor=draft.image_processor,
+        image_weights=draft.pretrained_image.weights if draft.pretrained_image else None,
         decided_by=_decided_by(draft),
         lora=None
         if lora is None
@@ -139,7 +142,6 @@ def _data(draft: Draft) -> DataPlan:
         scan=draft.need("scan"),
         max_query_length=query,
         max_positive_length=positive,
-        image_processor=draft.image_processor,
         mining=draft.mining,
     )
 

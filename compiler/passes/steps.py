@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.facts import StageLayout, StageRequest
-from specrun.spec.plan.data import PythonSource, modality
+from specrun.compiler.passes.lengths import most_tokens
+from specrun.spec.plan.data import PythonSource
 from specrun.spec.plan.schedule import (
     Constant,
     ConstantWithWarmup,
@@ -131,13 +132,6 @@ def unroll(draft: Draft) -> int:
     longest = max((group.count for group in draft.groups), default=1)
     fitting = longest if longest <= UNROLLED and not train.gradient_checkpointing else 1
     return train.unroll or fitting
-
-
-def most_tokens(draft: Draft) -> tuple[int, int]:
-    """Tokens kept of a query and of a positive; an image counts as one."""
-    source, limits = draft.need("source"), draft.spec.data.max_length
-    query = 1 if modality(source, "query") == "image" else limits.query
-    return query, 1 if modality(source, "positive") == "image" else limits.positive
 
 
 def _layouts(draft: Draft, context: Context, epochs: list[int]) -> tuple[StageLayout, ...]:

@@ -27,6 +27,7 @@ from specrun.spec.plan.data import (
     RetrievalMode,
     TokenizerPlan,
 )
+from specrun.spec.plan.images import ImageProcessor
 
 FORMAT = 1
 TOLD_EVERY = 1000
@@ -117,15 +118,23 @@ class Tokens:
     pad_id: int
 
 
-def ensure_tokens(data: DataPlan, tokenizer: TokenizerPlan, tell: Tell = silent) -> Tokens:
-    """The plan's tokens and pixels, from the cache or made again. InputError when rows or tokenizer changed."""
+def ensure_tokens(
+    data: DataPlan,
+    tokenizer: TokenizerPlan,
+    tell: Tell = silent,
+    processor: ImageProcessor | None = None,
+) -> Tokens:
+    """The plan's tokens and pixels, from the cache or made again. InputError when rows or tokenizer changed.
+
+    ``processor`` is the model's, which rows of images need.
+    """
     rows = ensure_rows(data, tell)
     mode: RetrievalMode = "t2t"
     pixels = None
     if not isinstance(data.source, PythonSource) and data.source.images is not None:
-        assert data.image_processor is not None  # the compiler sees to it
+        assert processor is not None  # the compiler sees to it
         mode = data.source.retrieval_mode
-        pixels = pixels_of(rows, data.source.images, data.image_processor, tell)
+        pixels = pixels_of(rows, data.source.images, processor, tell)
     lengths = (data.max_query_length, data.max_positive_length)
     return tokens_of(rows.digest, tokenizer, *lengths, tell, mode=mode, pixels=pixels)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
-from specrun.spec.plan.images import ImageProcessor
 from specrun.spec.record import record
 
 
@@ -193,9 +192,6 @@ class DataPlan:
     scan: Annotated[Scan, Fact(doc="What was found.")]
     max_query_length: Annotated[int, Fact(doc="Tokens kept of a query.", unit="tokens")]
     max_positive_length: Annotated[int, Fact(doc="Tokens kept of a positive.", unit="tokens")]
-    image_processor: Annotated[
-        ImageProcessor | None, Fact(doc="How images become pixels; null is no images.")
-    ] = None
     mining: Annotated[MiningPlan | None, Fact(doc="Mined negatives; null is none.")] = None
 
     @property
