@@ -215,6 +215,12 @@ def silu(x: jax.Array) -> jax.Array:
     return jax.nn.silu(x.astype(jnp.float32)).astype(x.dtype)
 
 
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """x · σ(1.702 x) in f32, in the dtype of x: how CLIP was trained (Hendrycks & Gimpel 2016, §2)."""
+    wide = x.astype(jnp.float32)
+    return (wide * jax.nn.sigmoid(1.702 * wide)).astype(x.dtype)
+
+
 def tanh_gelu(x: jax.Array) -> jax.Array:
     """GELU by tanh in f32, in the dtype of x (Hendrycks & Gimpel 2016)."""
     return jax.nn.gelu(x.astype(jnp.float32), approximate=True).astype(x.dtype)
