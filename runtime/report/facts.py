@@ -100,7 +100,7 @@ def _value(value: Any) -> str:
 def _model(plan: Plan) -> str:
     model = plan.model
     return (
-        f"{model.config.kind}, {model.config.num_hidden_layers} layers, embedding {model.embedding_dim}; "
+        f"{networks(model)}, embedding {model.embedding_dim}; "
         f"{model.total_parameters:,} parameters, {model.trainable_parameters:,} trained"
     )
 

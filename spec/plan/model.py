@@ -326,3 +326,13 @@ class ModelPlan:
         StartPlan | None,
         Fact(doc="The run that parameters start from, instead of weights or seed; null is none."),
     ] = None
+
+
+def networks(model: ModelPlan, after: str = "") -> str:
+    """The networks of a model in a few words, ``after`` standing behind the first name."""
+    config = model.config
+    if isinstance(config, TextImageConfig):
+        parts = (f"{x.kind} of {x.num_hidden_layers} layers" for x in (config.text, config.image))
+        return f"{' and '.join(parts)}{after}"
+    towers = "two towers of " if model.towers == "separate" else ""
+    return f"{config.kind}{after}, {towers}{config.num_hidden_layers} layers"
