@@ -6,20 +6,32 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import jax
 import numpy as np
 
 from specrun.runtime.models.clip import model as clip
-from specrun.runtime.models.clip.table import text_rows, vision_rows
+from specrun.runtime.models.clip import table as clip_table
 from specrun.runtime.models.modules import Adapter, Keys, Stack, bind, computing_in, fork, shell
+from specrun.runtime.models.siglip import model as siglip
+from specrun.runtime.models.siglip import table as siglip_table
 from specrun.runtime.models.stacking import stack, unstack
+from specrun.runtime.models.vit import model as vit
+from specrun.runtime.models.vit import table as vit_table
 from specrun.runtime.trees import Tree, flatten
 from specrun.runtime.weights.load import match_weights
 from specrun.runtime.weights.names import orient
 from specrun.spec.plan.model import Group, TableRow
-from specrun.spec.plan.towers import ClipTextConfig, ClipVisionConfig, TextShape, TowerConfig
+from specrun.spec.plan.towers import (
+    ClipTextConfig,
+    ClipVisionConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+    TextShape,
+    TowerConfig,
+    VitConfig,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,9 +112,22 @@ def tower(config: TowerConfig, **options: Any) -> OneTower:
     """The parts that belong to ``config``."""
     match config:
         case ClipTextConfig():
-            parts = (text_rows(config), clip.TextEnds, clip.TextLayer, clip.context)
+            parts = (clip_table.text_rows(config), clip.TextEnds, clip.TextLayer, clip.context)
         case ClipVisionConfig():
-            parts = (vision_rows(config), clip.VisionEnds, clip.VisionLayer, clip.context)
+            parts = (
+                clip_table.vision_rows(config),
+                clip.VisionEnds,
+                clip.VisionLayer,
+                clip.context,
+            )
+        case SiglipTextConfig():
+            table = siglip_table.text_rows(config)
+            parts = (table, siglip.TextEnds, siglip.TextLayer, siglip.context)
+        case SiglipVisionConfig():
+            table = siglip_table.vision_rows(config)
+            parts = (table, siglip.VisionEnds, siglip.VisionLayer, siglip.context)
+        case VitConfig():
+            parts = (vit_table.rows(config), vit.VisionEnds, vit.VisionLayer, vit.context)
         case _:
-            raise NotImplementedError(config.kind)
+            assert_never(config)
     return OneTower(config, *parts, **options)
