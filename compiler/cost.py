@@ -408,9 +408,7 @@ def _share(batching: Batching, count: int, flowing: bool) -> float:
     return LOOP if unroll == count else LOOP + UNROLLED * (unroll - 1)
 
 
-def _residuals(
-    work: Work, step: Step, tower: Tower | None, prefix: str, length: int
-) -> int:
+def _residuals(work: Work, step: Step, tower: Tower | None, prefix: str, length: int) -> int:
     """Bytes that one token leaves behind in one layer of a group."""
     config = work.network(tower)
     width, inner, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads

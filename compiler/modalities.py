@@ -22,9 +22,7 @@ def image_columns(spec: Experiment, report: Reporter) -> None:
         message = f"`data.columns.query_image` is missing: in `{mode}` a query has an image"
         hint = "add `data: {columns: {query_image: NAME}}`"
         related = ("data.retrieval_mode",)
-        report.error(
-            "data.columns.query_image", "missing-key", message, hint=hint, related=related
-        )
+        report.error("data.columns.query_image", "missing-key", message, hint=hint, related=related)
     if mode[0] == "i":
         message = f"`data.columns.query` has no effect: in `{mode}` a query is an image alone"
         no_effect(report, ("data", "columns", "query"), switch, message)
@@ -60,9 +58,7 @@ def patches_fit(spec: Experiment, report: Reporter) -> None:
             f"`{path}` {model.num_attention_heads} does not divide `hidden_size` "
             f"{model.hidden_size}"
         )
-        report.error(
-            path, "heads-do-not-divide", message, related=("model.image.hidden_size",)
-        )
+        report.error(path, "heads-do-not-divide", message, related=("model.image.hidden_size",))
 
 
 def networks_for_both(spec: Experiment, report: Reporter) -> None:

@@ -114,7 +114,9 @@ def tokenizer_given(spec: Experiment, report: Reporter) -> None:
                 report.error(
                     "tokenizer", "missing-key", message, hint=hint, related=(f"{at}.kind",)
                 )
-        case BertModel() | RobertaModel() | MpnetModel() | AutoModel() | ClipModel() | SiglipModel():
+        case (
+            BertModel() | RobertaModel() | MpnetModel() | AutoModel() | ClipModel() | SiglipModel()
+        ):
             pass
         case _:
             assert_never(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specrun.compiler.passes.losses import describe
-from specrun.spec.plan.model import inside_layer
+from specrun.spec.plan.model import inside_layer, networks
 from specrun.spec.plan.plan import Plan
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")

@@ -29,8 +29,8 @@ from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import Program, build_program
 from specrun.runtime.program.settings import executable_settings
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.file import plan_digest
 from specrun.spec.plan.data import modality
+from specrun.spec.plan.file import plan_digest
 from specrun.spec.plan.model import SIDES, Side
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import Trace

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specrun.compiler.facts import Peek, Pretrained, PretrainedImage, StageLayout, StageRequest, Start
+from specrun.compiler.facts import (
+    Peek,
+    Pretrained,
+    PretrainedImage,
+    StageLayout,
+    StageRequest,
+    Start,
+)
 from specrun.runtime.telling import Tell, silent
 
 if TYPE_CHECKING:

@@ -66,7 +66,9 @@ def place_model(draft: Draft, context: Context) -> Draft:
     """The directories of pretrained networks, inspected; nothing for a model from scratch."""
     model = draft.spec.model
     if isinstance(model, ComposedModel):
-        return _place_image(_place_text(draft, model.text, "model.text", context), model.image, context)
+        return _place_image(
+            _place_text(draft, model.text, "model.text", context), model.image, context
+        )
     return _place_text(draft, model, "model", context)
 
 
@@ -91,9 +93,7 @@ def _place_text(draft: Draft, model: Model, at: str, context: Context) -> Draft:
             hint=f"write `kind: {kind}`" if at == "model" else "name a directory of texts alone",
         )
         return draft
-    return replace(
-        draft, model_directory=directory, pretrained=found, pretrained_image=found.image
-    )
+    return replace(draft, model_directory=directory, pretrained=found, pretrained_image=found.image)
 
 
 def _suiting(model: Model, at: str) -> tuple[str, ...]:
@@ -106,7 +106,11 @@ def _suiting(model: Model, at: str) -> tuple[str, ...]:
 def _kind(found: Pretrained) -> str:
     """What ``kind`` says of a directory."""
     config = found.config
-    return config.text.kind.removesuffix("_text") if isinstance(config, TextImageConfig) else config.kind
+    return (
+        config.text.kind.removesuffix("_text")
+        if isinstance(config, TextImageConfig)
+        else config.kind
+    )
 
 
 def _place_image(draft: Draft, model: Image, context: Context) -> Draft:
@@ -210,9 +214,7 @@ def _source(draft: Draft, context: Context) -> Source | None:
             table = _place_table(data, data.path, "data.path", split, context)
             if table.images is not None:
                 root = Path(table.images.root)
-                _require(
-                    root.is_dir(), "data.image_root", data.image_root, root, "folder", context
-                )
+                _require(root.is_dir(), "data.image_root", data.image_root, root, "folder", context)
             return replace(table, max_negatives=data.max_negatives)
         case _:
             assert_never(data)

@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from typing import cast
 
 from specrun.compiler.draft import Context, Draft, StageDraft
-from specrun.compiler.passes.losses import loss_rows
 from specrun.compiler.passes.lengths import most_tokens
+from specrun.compiler.passes.losses import loss_rows
 from specrun.spec.plan.data import modality
 from specrun.spec.plan.images import ImageProcessor, uniform
 from specrun.spec.plan.model import (
@@ -20,9 +20,9 @@ from specrun.spec.plan.model import (
     EncoderConfig,
     Group,
     MpnetConfig,
+    NetworkConfig,
     Parameter,
     PretrainedConfig,
-    NetworkConfig,
     RobertaConfig,
     TableRow,
     TextConfig,
@@ -37,14 +37,14 @@ from specrun.spec.plan.towers import TextTower, VitConfig
 from specrun.spec.words.model import (
     AutoModel,
     BertModel,
-    MpnetModel,
-    RobertaModel,
     ClipModel,
     ComposedModel,
     Image,
     ImageEncoderModel,
     Model,
+    MpnetModel,
     PretrainedModel,
+    RobertaModel,
     SiglipModel,
     Text,
     TextEncoderModel,
@@ -67,10 +67,8 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     _check_padding(draft, text, context)
     _check_dims(draft, config, context)
     _check_modalities(draft, config, context)
-    rows = _in_towers(_table(config, context), towers_of(model, config))
-    return replace(
-        draft, config=config, rows=rows, image_processor=_image_processor(draft, config)
-    )
+    rows = _in_towers(_table(config, draft, context), towers_of(model, config))
+    return replace(draft, config=config, rows=rows, image_processor=_image_processor(draft, config))
 
 
 def towers_of(model: Model, config: EncoderConfig) -> Towers:
@@ -138,7 +136,9 @@ def _text(model: Text, draft: Draft) -> TextConfig | None:
     if isinstance(model, TextEncoderModel):
         return _text_encoder(model, _vocab_size(draft))
     found = draft.pretrained.config if draft.pretrained else None
-    return None if found is None or isinstance(found, TextImageConfig) else _pretrained(model, found)
+    return (
+        None if found is None or isinstance(found, TextImageConfig) else _pretrained(model, found)
+    )
 
 
 def _composed(model: ComposedModel, draft: Draft, context: Context) -> TextImageConfig | None:
@@ -192,13 +192,17 @@ def _image_network(model: Image, draft: Draft) -> VitConfig | None:
             )
 
 
-def _table(config: EncoderConfig, context: Context) -> tuple[TableRow, ...]:
+def _table(config: EncoderConfig, draft: Draft, context: Context) -> tuple[TableRow, ...]:
     """Every parameter; those of two networks begin with their names."""
     if not isinstance(config, TextImageConfig):
         return context.facts.table(config)
     found: list[TableRow] = []
     for name, network in (("text", config.text), ("image", config.image)):
         own = context.facts.table(network)
+        if (
+            name == "image" and draft.pretrained_image is None
+        ):  # a ViT's are read, but where there is none
+            own = tuple(replace(row, new=True) for row in own)
         own += _head_rows(network_dim(network), config.head_dim)
         found += (replace(row, path=f"{name}.{row.path}") for row in own)
     return tuple(found)
@@ -382,9 +386,7 @@ def _pretrained(model: PretrainedModel, found: PretrainedConfig) -> PretrainedCo
     return replace(found, **{k: v for k, v in given.items() if v is not None})
 
 
-def _in_towers(
-    rows: tuple[TableRow, ...], towers: Towers
-) -> tuple[TableRow, ...]:
+def _in_towers(rows: tuple[TableRow, ...], towers: Towers) -> tuple[TableRow, ...]:
     """The rows as they are, or once for each side with its name in front."""
     if towers != "separate":
         return rows

@@ -114,9 +114,7 @@ def _query(record: Record, columns: TableSource, image: FindImage | None) -> str
         case "image":
             return _image(record, columns.query_image, image)
         case "both":
-            return both(
-                _text(record, columns.query), _image(record, columns.query_image, image)
-            )
+            return both(_text(record, columns.query), _image(record, columns.query_image, image))
 
 
 def _positive(record: Record, columns: TableSource, image: FindImage | None) -> str:

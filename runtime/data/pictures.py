@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from specrun.runtime.cache import file_digest
 from specrun.runtime.data.columns import image_names
@@ -17,12 +16,7 @@ from specrun.runtime.telling import Tell, silent
 from specrun.spec.plan.data import ImageSource, Table
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from specrun.runtime.data.sources import Listing, SourceFile
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 TOLD_EVERY = 100
 _OUTSIDE = "image outside image_root"
@@ -91,8 +85,14 @@ class Pictures:
         return found
 
 
-def look(root: str, name: str) -> tuple[Path, str, int, str]:
-    """(path, digest, bytes, fault) of an image's file; of the digest and the fault one is empty."""
+def look_all(root: str, names: Sequence[str]) -> Iterator[tuple[Path, str, int, str]]:
+    """(path, digest, bytes, fault) of the files of images; of the digest and the fault one is empty."""
+    from specrun.runtime.images.decode import in_order  # Pillow, which `check` does not need
+
+    return in_order(lambda name: _look(root, name), names, workers())
+
+
+def _look(root: str, name: str) -> tuple[Path, str, int, str]:
     try:
         path = place_of(root, name)
         need_regular(path)
@@ -106,32 +106,16 @@ def look(root: str, name: str) -> tuple[Path, str, int, str]:
         return Path(root), "", 0, f"unreadable image: {why}"
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """``function`` of every item, in their order, by several threads that are never far ahead."""
-    from concurrent.futures import ThreadPoolExecutor  # 5 ms that `check` need not pay
-
-    pool = ThreadPoolExecutor(workers(), thread_name_prefix="specrun-images")
-    waiting: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 4 * workers():
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:  # at once, also when the caller is interrupted
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
 def _faults(
     files: Iterable[SourceFile], source: ImageSource, tell: Tell
 ) -> dict[str, tuple[str, str]]:
     """(class, detail) of each unusable image by digest, from decoding all of them once."""
-    unique = {file.digest: file for file in files if not file.error}
+    from specrun.runtime.images.decode import in_order
+
+    unique = {file.digest: file.path for file in files if not file.error}
+    looked = in_order(lambda path: _fault(path, source.max_pixels), unique.values(), workers())
     found: dict[str, tuple[str, str]] = {}
-    for count, (digest, bad) in enumerate(
-        zip(unique, in_order(lambda f: _fault(f.path, source.max_pixels), unique.values())), 1
-    ):
+    for count, (digest, bad) in enumerate(zip(unique, looked, strict=True), start=1):
         if bad is not None:
             found[digest] = bad
         if count % TOLD_EVERY == 0 or count == len(unique):
@@ -140,10 +124,10 @@ def _faults(
 
 
 def _fault(path: Path, max_pixels: int) -> tuple[str, str] | None:
-    from specrun.runtime.images.decode import BadImage, decode  # Pillow, which `check` does not need
+    from specrun.runtime.images.decode import BadImage, decode
 
     try:
         decode(path, max_pixels)
         return None
     except BadImage as bad:
-        return bad.reason, bad.detail
+        return bad.reason.replace("_", " "), bad.detail

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import assert_never
 
 from specrun.runtime.cache import file_digest
-from specrun.runtime.data.pictures import in_order, look, named_images
+from specrun.runtime.data.pictures import look_all, named_images
 from specrun.runtime.data.raw import FileError
 from specrun.runtime.data.tables import need_regular, table_files, table_root
 from specrun.spec.diagnostics import Diagnostic, InputError
@@ -219,7 +219,7 @@ def _list_images(root: str, tables: list[tuple[Place, Listing]]) -> Listing:
             names |= dict.fromkeys(named_images(place.source, listing.files))
         except (OSError, FileError) as error:
             raise InputError([unreadable(place, error)]) from error
-    looked = in_order(lambda name: look(root, name), names)
+    looked = look_all(root, list(names))
     files = tuple(
         SourceFile(name=name, path=path, digest=digest, bytes=size, error=error)
         for name, (path, digest, size, error) in zip(names, looked, strict=True)

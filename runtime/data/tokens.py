@@ -12,9 +12,9 @@ import numpy as np
 import tokenizers
 
 from specrun.runtime import cache
+from specrun.runtime.data.content import Images, Items, TextsAndImages
 from specrun.runtime.data.items import image_of, text_of
 from specrun.runtime.data.pixel_cache import Pixels, pixels_of
-from specrun.runtime.data.content import Images, Items, TextsAndImages
 from specrun.runtime.data.rows import Rows, Split, map_array
 from specrun.runtime.data.scan import ensure_rows, rows_of
 from specrun.runtime.data.tokenizer import Tokenizer, load
@@ -249,7 +249,11 @@ def _load(
         if what == "text":
             return _load_ragged(folder, f"{side}.{name}")
         images = _images(of, pixels)
-        return images if what == "image" else TextsAndImages(_load_ragged(folder, f"{side}.{name}"), images)
+        return (
+            images
+            if what == "image"
+            else TextsAndImages(_load_ragged(folder, f"{side}.{name}"), images)
+        )
 
     negatives = None
     if split.negatives is not None:

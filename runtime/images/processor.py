@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from specrun.runtime.models.pieces import Folder
-from specrun.spec.plan.images import ImageProcessor, Resample
+from specrun.spec.plan.images import HALF, ImageProcessor, Resample
 
 MAX_EDGE = 16_384
 """Longest edge of a processed picture, in pixels."""
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-HALF = (0.5, 0.5, 0.5)
 
 _CONFIG = "preprocessor_config.json"
 _COMBINED = "processor_config.json"
@@ -75,24 +74,6 @@ def read_processor(directory: Path) -> ImageProcessor:
     folder.finish()
     assert processor is not None  # finish raises when a fault was found
     return processor
-
-
-def uniform(height: int, width: int) -> ImageProcessor:
-    """For a model from scratch: any picture to ``height`` × ``width``, bicubic; bytes 0 to 255 become -1 to 1."""
-    return ImageProcessor(
-        do_convert_rgb=True,
-        do_resize=True,
-        shortest_edge=None,
-        size=(height, width),
-        resample="bicubic",
-        do_center_crop=False,
-        crop=None,
-        do_rescale=True,
-        rescale_factor=1 / 255,
-        do_normalize=True,
-        mean=HALF,
-        std=HALF,
-    )
 
 
 def _raw(folder: Folder) -> tuple[str, dict[str, Any] | None]:

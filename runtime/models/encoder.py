@@ -54,6 +54,7 @@ from specrun.spec.plan.towers import (
     ClipVisionConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
+    TextTower,
     VitConfig,
 )
 
@@ -236,15 +237,15 @@ def _family(model: ModelPlan) -> tuple[Shell, Layers]:
                 lambda adapters: mpnet.Layer(config, adapters),
             )
         case ClipTextConfig():
-            return shell(lambda: clip.TextEnds(config)), lambda a: clip.Layer(config, a)
+            return shell(lambda: clip.TextEnds(config)), lambda a: clip.TextLayer(config, a)
         case ClipVisionConfig():
-            return shell(lambda: clip.VisionEnds(config)), lambda a: clip.Layer(config, a)
+            return shell(lambda: clip.VisionEnds(config)), lambda a: clip.VisionLayer(config, a)
         case SiglipTextConfig():
-            return shell(lambda: siglip.TextEnds(config)), lambda a: siglip.Layer(config, a)
+            return shell(lambda: siglip.TextEnds(config)), lambda a: siglip.TextLayer(config, a)
         case SiglipVisionConfig():
-            return shell(lambda: siglip.VisionEnds(config)), lambda a: siglip.Layer(config, a)
+            return shell(lambda: siglip.VisionEnds(config)), lambda a: siglip.VisionLayer(config, a)
         case VitConfig():
-            return shell(lambda: vit.Ends(config)), lambda a: vit.Layer(config, a)
+            return shell(lambda: vit.VisionEnds(config)), lambda a: vit.VisionLayer(config, a)
         case _:
             assert_never(config)
 
@@ -257,19 +258,25 @@ def _context(config: NetworkConfig, ends: Any, mask: jax.Array) -> tuple[Any, ..
             return bert.context(config, mask)
         case MpnetConfig():
             return ends.context(mask)
-        case ClipTextConfig() | SiglipTextConfig():
-            return ()
-        case ClipVisionConfig() | SiglipVisionConfig() | VitConfig():
-            return ()
+        case ClipTextConfig() | ClipVisionConfig():
+            return clip.context(config, mask)
+        case SiglipTextConfig() | SiglipVisionConfig():
+            return siglip.context(config, mask)
+        case VitConfig():
+            return vit.context(config, mask)
         case _:
             assert_never(config)
 
 
-def _pool(config: NetworkConfig, ends: Any, x: jax.Array, content: jax.Array, mask: jax.Array) -> jax.Array:
+def _pool(
+    config: NetworkConfig, ends: Any, x: jax.Array, content: jax.Array, mask: jax.Array
+) -> jax.Array:
     """One vector of each row, [B, D]."""
     if isinstance(config, TextConfig):
         return POOLING[config.pooling](x, mask)
-    return ends.pool(x, content, mask)
+    if isinstance(config, TextTower):
+        return ends.pool(x, content, mask)
+    return ends.pool(x, mask)
 
 
 def _adapters(group: Group, lora: LoraPlan | None) -> dict[str, Adapter]:

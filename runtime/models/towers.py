@@ -68,4 +68,6 @@ def _config(model: ModelPlan, name: Tower) -> NetworkConfig:
 def _lora(lora: LoraPlan, begin: str) -> LoraPlan:
     """The adapters of one tower, which may have none."""
     own = (m for m in lora.matches if m.module.startswith(begin))
-    return replace(lora, matches=tuple(replace(m, module=m.module.removeprefix(begin)) for m in own))
+    return replace(
+        lora, matches=tuple(replace(m, module=m.module.removeprefix(begin)) for m in own)
+    )

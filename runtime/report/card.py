@@ -10,6 +10,7 @@ from typing import Any
 
 from specrun.runtime.report.facts import inputs, plan_facts
 from specrun.spec.plan.file import identity, plan_digest
+from specrun.spec.plan.model import ModelPlan, TextImageConfig
 from specrun.spec.plan.plan import Plan
 
 TAGS = ("specrun", "sentence-similarity", "feature-extraction")

@@ -7,7 +7,7 @@ from typing import Any
 from specrun.runtime.telling import size
 from specrun.spec.codec import to_plain
 from specrun.spec.plan.data import Input, MiningPlan, TokenizerFile
-from specrun.spec.plan.model import StartPlan
+from specrun.spec.plan.model import StartPlan, networks
 from specrun.spec.plan.plan import Plan
 
 Facts = list[tuple[str, str]]

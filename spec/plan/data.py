@@ -49,7 +49,9 @@ class TableSource:
     kind: Annotated[str, Fact(doc="Format.")]
     path: Annotated[str, Fact(doc="Absolute path.", klass="cosmetic")]
     query: Annotated[str, Fact(doc="Column of the query.")] = "query"
-    query_image: Annotated[str | None, Fact(doc="Column of the query's image; null is none.")] = None
+    query_image: Annotated[str | None, Fact(doc="Column of the query's image; null is none.")] = (
+        None
+    )
     positive: Annotated[str, Fact(doc="Column of the positive.")] = "positive"
     negatives: Annotated[str | None, Fact(doc="Column of the negatives; null is none.")] = None
     label: Annotated[str | None, Fact(doc="Column of the label; null is none.")] = None

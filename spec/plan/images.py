@@ -10,6 +10,8 @@ from specrun.spec.record import record
 Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 """Pillow's filters."""
 
+HALF = (0.5, 0.5, 0.5)
+
 
 @record
 class ImageProcessor:
@@ -53,3 +55,21 @@ class ImageProcessor:
         shape = self.crop or self.size
         assert shape is not None  # a processor without one size for all is not made
         return shape
+
+
+def uniform(height: int, width: int) -> ImageProcessor:
+    """For a model from scratch: any picture to ``height`` × ``width``, bicubic; bytes 0 to 255 become -1 to 1."""
+    return ImageProcessor(
+        do_convert_rgb=True,
+        do_resize=True,
+        shortest_edge=None,
+        size=(height, width),
+        resample="bicubic",
+        do_center_crop=False,
+        crop=None,
+        do_rescale=True,
+        rescale_factor=1 / 255,
+        do_normalize=True,
+        mean=HALF,
+        std=HALF,
+    )

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
 
-
 IMAGE_MODES = ("t2i", "i2t", "i2i", "m2t", "m2i")
 """The values of ``retrieval_mode`` that have images on some side."""
 

@@ -175,9 +175,9 @@ Text = TextEncoderModel | BertModel | RobertaModel | MpnetModel | AutoModel
 class ImageEncoderModel:
     """An image encoder trained from scratch: patches, pre-LN blocks (ViT), pooling, optional head."""
 
-    kind: Annotated[Literal["image_encoder"], Fact(doc="An image encoder trained from scratch.")] = (
-        "image_encoder"
-    )
+    kind: Annotated[
+        Literal["image_encoder"], Fact(doc="An image encoder trained from scratch.")
+    ] = "image_encoder"
     image_size: Annotated[
         int,
         Fact(
@@ -190,7 +190,12 @@ class ImageEncoderModel:
     ] = 224
     patch_size: Annotated[
         int,
-        Fact(doc="Height and width of a patch; must divide `image_size`.", ge=1, le=4096, unit="pixels"),
+        Fact(
+            doc="Height and width of a patch; must divide `image_size`.",
+            ge=1,
+            le=4096,
+            unit="pixels",
+        ),
     ] = 16
     hidden_size: Annotated[int, Fact(doc="Width of the blocks.", ge=1, le=65536)] = 256
     num_hidden_layers: Annotated[int, Fact(doc="Number of blocks.", ge=1, le=512)] = 4
@@ -253,7 +258,9 @@ Image = ImageEncoderModel | VitModel
 class ClipModel:
     """A CLIP read from a Hugging Face directory: texts and images embedded into one space."""
 
-    kind: Annotated[Literal["clip"], Fact(doc="A CLIP read from a Hugging Face directory.")] = "clip"
+    kind: Annotated[Literal["clip"], Fact(doc="A CLIP read from a Hugging Face directory.")] = (
+        "clip"
+    )
     name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/clip-vit-base-patch32",))]
 
 
@@ -261,10 +268,12 @@ class ClipModel:
 class SiglipModel:
     """A SigLIP, or a SigLIP2 of one resolution, read from a Hugging Face directory."""
 
-    kind: Annotated[
-        Literal["siglip"], Fact(doc="A SigLIP read from a Hugging Face directory.")
-    ] = "siglip"
-    name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/siglip2-base-patch16-224",))]
+    kind: Annotated[Literal["siglip"], Fact(doc="A SigLIP read from a Hugging Face directory.")] = (
+        "siglip"
+    )
+    name_or_path: Annotated[
+        str, Fact(doc=_DIRECTORY, examples=("models/siglip2-base-patch16-224",))
+    ]
 
 
 @record

@@ -15,11 +15,11 @@ import pytest
 from specrun.runtime.images import pixels, processor
 from specrun.runtime.images.faults import BadImage
 from specrun.runtime.images.pixels import affine, process, resized
-from specrun.runtime.images.processor import read_processor, uniform
+from specrun.runtime.images.processor import read_processor
 from specrun.spec.annotations import fields_of
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.images import ImageProcessor, Resample
+from specrun.spec.plan.images import ImageProcessor, Resample, uniform
 from tests.runtime.images.pictures import noise
 
 CLIP = {"image_processor_type": "CLIPImageProcessor"}
