@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from specrun.runtime.data.batches import Batch
+from specrun.runtime.data.content import Both
 from specrun.runtime.flops import missed
 from specrun.runtime.loop.embed import padded_length
 from specrun.runtime.loop.folder import write_json

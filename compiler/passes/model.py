@@ -185,8 +185,10 @@ def _image_network(model: Image, draft: Draft) -> VitConfig | None:
                 "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
                 "projection_dim": model.projection_dim,
             }
+            found = draft.pretrained_image.config
+            assert isinstance(found, VitConfig)  # the directory was read as one
             return replace(
-                draft.pretrained_image.config,
+                found,
                 pooling=model.pooling,
                 **{k: v for k, v in given.items() if v is not None},
             )

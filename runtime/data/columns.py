@@ -12,6 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from specrun.runtime.data.items import both
@@ -100,10 +101,8 @@ def image_names(record: Record, columns: TableSource) -> list[str]:
         named.append(record.values.get(columns.query_image))
     if modality(columns, "positive") == "image":
         named.append(record.values.get(columns.positive))
-        try:
+        with suppress(Unusable):  # a fault of the row, told of when it is made
             named += _list(record, columns.negatives)
-        except Unusable:
-            pass  # a fault of the row, told of when it is made
     return [name for name in named if isinstance(name, str) and name and is_unicode(name)]
 
 
@@ -125,7 +124,8 @@ def _positive(record: Record, columns: TableSource, image: FindImage | None) -> 
 
 def _image(record: Record, key: str | None, image: FindImage | None) -> str:
     """The item of the image whose path stands under ``key``."""
-    assert key is not None and image is not None  # the compiler and the scan see to it
+    assert key is not None  # the compiler sees to it
+    assert image is not None  # the scan does
     return image(_text(record, key))
 
 

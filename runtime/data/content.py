@@ -93,8 +93,13 @@ class TextsAndImages:
         return Both(ids, self.images.gather(rows, 1, pad_id)[0]), mask
 
 
-def length_of(item: Any) -> int:
-    """Tokens of what ``Items`` gives for a row."""
+def lengths_of(items: Sequence[Any]) -> np.ndarray:
+    """Tokens of rows as ``Items`` gives them, int64 [rows]. Those that are made when asked for say it themselves."""
+    told = getattr(items, "lengths", None)
+    return told if told is not None else np.array([_length(item) for item in items], np.int64)
+
+
+def _length(item: Any) -> int:
     ids = item.ids if isinstance(item, Both) else item
     return 1 if ids.ndim == 3 else len(ids)
 

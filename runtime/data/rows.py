@@ -56,6 +56,7 @@ class Split:
     """One side of the rows. ``fields`` are float64 [rows] by name, NaN where a row lacks one.
 
     ``places`` are ``file:line``; ``names`` are functions' qualified names, empty for tables.
+    ``images`` are the paths of the images, below the source's folder, by the digests in the rows' items.
     ``negatives`` and ``labels`` are None where no row has one. Labels are numbered over both sides
     in the order in which they first occur, training first.
     """
@@ -67,6 +68,7 @@ class Split:
     fields: dict[str, np.ndarray]
     negatives: Lists | None = None
     labels: np.ndarray | None = None  # int32 [rows], -1 where a row has none
+    images: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -118,7 +120,8 @@ def load_rows(digest: str) -> Rows | None:
         return None
     images = folder / _IMAGES
     named = json.loads(images.read_text(encoding="utf-8")) if images.exists() else {}
-    return Rows(digest, _load_split(folder, "training"), _load_split(folder, "validation"), named)
+    sides = (_load_split(folder, side, named) for side in ("training", "validation"))
+    return Rows(digest, *sides, named)
 
 
 def map_array(path: Path, dtype: str) -> np.ndarray:
@@ -171,7 +174,7 @@ def _write_labels(folder: Path, side: str, rows: Sequence[Row], numbers: dict[st
         np.array(labels, "<i4").tofile(folder / f"{side}.labels")
 
 
-def _load_split(folder: Path, side: str) -> Split:
+def _load_split(folder: Path, side: str, images: Mapping[str, str]) -> Split:
     names = json.loads((folder / f"{side}.fields.json").read_text(encoding="utf-8"))
     values = map_array(folder / f"{side}.fields", "<f8").reshape(len(names), -1)
     labels = folder / f"{side}.labels"
@@ -183,6 +186,7 @@ def _load_split(folder: Path, side: str) -> Split:
         fields=dict(zip(names, values, strict=True)),
         negatives=_load_negatives(folder, side),
         labels=map_array(labels, "<i4") if labels.exists() else None,
+        images=images,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from specrun.runtime.data.content import collate, length_of
+from specrun.runtime.data.content import collate, lengths_of
 
 SHORTEST = 8
 """Least padded length, in tokens."""
@@ -45,7 +45,7 @@ def batches(
     sequences: Sequence[Any], batch_size: int, longest: int, pad_id: int
 ) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
     """(row numbers, content, mask): the rows from the shortest to the longest."""
-    lengths = np.array([length_of(s) for s in sequences], np.int64)
+    lengths = lengths_of(sequences)
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]

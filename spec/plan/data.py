@@ -104,6 +104,11 @@ def modality(source: Source | TableSource, side: Literal["query", "positive"]) -
     return MODALITIES[letter]
 
 
+def has_images(source: Source) -> bool:
+    """Whether some side of the rows has images."""
+    return not isinstance(source, PythonSource) and source.images is not None
+
+
 @record
 class HeldOutFraction:
     kind: Annotated[
