@@ -31,6 +31,10 @@ class Values:
         found = raw if isinstance(raw, Mapping) else {}
         return Values(found, f"{self._at}{key}.", self._faults)
 
+    @property
+    def faults_found(self) -> int:
+        return len(self._faults)
+
     def has(self, key: str) -> bool:
         """Whether ``key`` is there and not null."""
         return self._raw.get(key) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, assert_never
@@ -91,6 +92,9 @@ class OneTower:
         self, params: Tree, inputs: Any, mask: Any, keys: Keys = None, **options: Any
     ) -> jax.Array:
         """Token ids [B, S] or pixels [B, H, W, 3] → embeddings [B, E]."""
+        return jax.jit(partial(self._encode, **options))(params, inputs, mask, keys)
+
+    def _encode(self, params: Tree, inputs: Any, mask: Any, keys: Keys, **options: Any) -> Any:
         ends = bind(
             shell(lambda: self.ends(self.config)),
             {k: v for k, v in params.items() if k != "groups"},
