@@ -28,6 +28,7 @@ from specrun.spec.plan.data import (
     TokenizerSource,
     TrainedTokenizer,
     TsvSource,
+    modality,
 )
 from specrun.spec.plan.model import TextImageConfig
 from specrun.spec.words.data import (
@@ -151,6 +152,8 @@ def peek_data(draft: Draft, context: Context) -> Draft:
     held = draft.held_out
     if not _is_there(source) or (isinstance(held, HeldOutFile) and not _is_there(held.source)):
         return draft  # which is told already
+    if modality(source, "query") != "text" and getattr(source, "query_image", None) is None:
+        return draft  # told too: the column is missing
     try:
         found = context.facts.peek(source, held)
     except InputError as error:

@@ -216,8 +216,10 @@ def _head_rows(width: int, head_dim: int | None) -> tuple[TableRow, ...]:
         return ()
     rows: list[TableRow] = []
     for name, n_in in (("first", width), ("second", head_dim)):
-        rows.append(TableRow(path=f"head.{name}.kernel", shape=(n_in, head_dim), role="kernel"))
-        rows.append(TableRow(path=f"head.{name}.bias", shape=(head_dim,), role="bias"))
+        rows.append(
+            TableRow(path=f"projector.{name}.kernel", shape=(n_in, head_dim), role="kernel")
+        )
+        rows.append(TableRow(path=f"projector.{name}.bias", shape=(head_dim,), role="bias"))
     return tuple(rows)
 
 

@@ -98,12 +98,18 @@ def _one(
 
 
 def _candidate(index: int, scores: np.ndarray, measured: Measured, split: Split) -> dict[str, Any]:
-    row = int(measured.pairs.candidates[index])
+    pairs = measured.pairs
+    score = round(float(scores[index]), 4)
+    if index >= len(pairs.candidates):  # an explicit negative, which has no row of its own
+        assert split.negatives is not None
+        text = split.negatives.texts[int(pairs.negatives[index - len(pairs.candidates)])]
+        return {"text": _cut(shown(text, split.images)), "place": "", "name": "", "score": score}
+    row = int(pairs.candidates[index])
     return {
         "text": _cut(shown(split.positives[row], split.images)),
         "place": split.places[row],
         "name": split.names[row],
-        "score": round(float(scores[index]), 4),
+        "score": score,
     }
 
 

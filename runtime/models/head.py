@@ -9,8 +9,8 @@ from flax import nnx
 
 from specrun.runtime.models.modules import Dense, gelu
 
-HEAD = "head"
-"""How the paths of its parameters begin."""
+HEAD = "projector"
+"""How the paths of its parameters begin. Some networks have a `head` of their own."""
 
 
 class Head(nnx.Module):
