@@ -48,9 +48,9 @@ _FAMILIES: dict[str, Names] = {
     "bert": Names(dict(bert.NAMES + bert.POOLER), bert.PREFIXES, bert.UNUSED),
     "roberta": Names(dict(roberta.NAMES + roberta.POOLER), roberta.PREFIXES, roberta.UNUSED),
     "mpnet": Names(dict(mpnet.NAMES + mpnet.POOLER), mpnet.PREFIXES, mpnet.UNUSED),
-    "clip_text": Names(dict(clip.TEXT_NAMES), (), clip.TEXT_UNUSED),
+    "clip_text": Names(dict(clip.TEXT_NAMES), (), clip.TEXT_UNUSED, dict(clip.LOGIT_BARE)),
     "clip_vision": Names(dict(clip.VISION_NAMES), (), clip.VISION_UNUSED, dict(clip.VISION_BARE)),
-    "siglip_text": Names(dict(siglip.TEXT_NAMES), (), siglip.TEXT_UNUSED),
+    "siglip_text": Names(dict(siglip.TEXT_NAMES), (), siglip.TEXT_UNUSED, dict(siglip.LOGIT_BARE)),
     "siglip_vision": Names(
         dict(siglip.VISION_NAMES), (), siglip.VISION_UNUSED, dict(siglip.VISION_BARE)
     ),
@@ -66,15 +66,14 @@ def family(config: EncoderConfig | TowerConfig) -> Names:
 
 def file_name(row: TableRow, config: EncoderConfig | TowerConfig, layout: Layout) -> str:
     """The name that files of ``layout`` give to ``row``: ``encoder.layer.3.attention.self.query.weight``."""
-    module, _, _ = row.path.rpartition(".")
-    if isinstance(config, TextEncoderConfig) or row.new:
-        return f"{module}.{_LEAF[layout][row.role]}"
-    whole = family(config).bare.get(row.path)
-    if whole is not None:
-        return whole
+    names, leaf = family(config), _LEAF[layout].get(row.role, "")
+    if row.path in names.bare:
+        return names.bare[row.path]
     layer = row.layer
     path = row.path if layer is None else row.path.replace(f"layers.{layer}.", "layers.{i}.", 1)
-    return f"{family(config).modules[path].format(i=layer)}.{_LEAF[layout][row.role]}"
+    if isinstance(config, TextEncoderConfig) or (row.new and path not in names.modules):
+        return f"{row.path.rpartition('.')[0]}.{leaf}"
+    return f"{names.modules[path].format(i=layer)}.{leaf}"
 
 
 def orient(array: np.ndarray, row: TableRow, layout: Layout) -> np.ndarray:
@@ -146,8 +145,9 @@ def write_names(
     Raises KeyError when a leaf of ``rows`` is absent.
     """
     return {
-        file_name(row, config, layout): np.ascontiguousarray(
-            _orient_back(np.asarray(leaves[row.path]), row, layout)
+        # not np.ascontiguousarray, which gives a number an axis
+        file_name(row, config, layout): np.asarray(
+            _orient_back(np.asarray(leaves[row.path]), row, layout), order="C"
         )
         for row in rows
     }

@@ -27,6 +27,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.parity
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "towers"
+
 BLOCKS = {
     "hidden_size": 32,
     "num_hidden_layers": 3,
@@ -157,3 +159,17 @@ def test_the_defaults_are_those_of_transformers(tmp_path: Path, raw: dict[str, A
         for key in set(vars(ours)) - {"kind", "projection_dim", "hidden_dropout_prob"}:
             if key != "attention_probs_dropout_prob":
                 assert getattr(ours, key) == getattr(part, key), key
+
+
+@pytest.mark.parametrize(("folder", "family"), [("clip_torch", "clip"), ("siglip_torch", "siglip")])
+def test_the_stored_output_is_that_of_todays_torch(folder: str, family: str):
+    """Of the checked-in files, which transformers 4.57 wrote."""
+    theirs = transformers.AutoModel.from_pretrained(GOLDEN / folder).eval()
+    with np.load(GOLDEN / f"expected_{family}.npz") as golden, torch.no_grad():
+        image = theirs.get_image_features(torch_pixels(golden["pixels"])).pooler_output
+        np.testing.assert_allclose(image.numpy(), golden["image"], atol=2e-6, rtol=0)
+        inputs = torch_texts(golden["ids"], golden["mask"])
+        if family == "siglip":
+            inputs = {"input_ids": torch.nn.functional.pad(inputs["input_ids"], (0, 3), value=1)}
+        text = theirs.get_text_features(**inputs).pooler_output
+        np.testing.assert_allclose(text.numpy(), golden["text"], atol=2e-6, rtol=0)

@@ -96,3 +96,14 @@ def test_the_defaults_are_those_of_transformers(tmp_path: Path):
     ours = vit_config(config_of(tmp_path))
     for key in set(vars(ours)) - {"kind", "pooling", "final_layer_norm", "projection_dim"}:
         assert getattr(ours, key) == getattr(theirs, key), key
+
+
+@pytest.mark.parametrize("folder", ["vit_torch", "vit_torch_head"])
+def test_the_stored_output_is_that_of_todays_torch(folder: str):
+    """Of the checked-in files, which transformers 4.57 wrote."""
+    golden_folder = Path(__file__).parents[1] / "golden" / "towers"
+    theirs = transformers.ViTModel.from_pretrained(golden_folder / folder).eval()
+    with np.load(golden_folder / "expected_vit.npz") as golden, torch.no_grad():
+        hidden = theirs(torch_pixels(golden["pixels"])).last_hidden_state
+        np.testing.assert_allclose(hidden[:, 0].numpy(), golden["image"], atol=2e-6, rtol=0)
+        np.testing.assert_allclose(hidden[:, 1:].mean(1).numpy(), golden["mean"], atol=2e-6, rtol=0)

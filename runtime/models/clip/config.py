@@ -26,7 +26,8 @@ def clip_config(raw: Mapping[str, Any]) -> tuple[ClipTextConfig, ClipVisionConfi
     text = _text(_part(values, "text_config"), width)
     vision = _vision(_part(values, "vision_config"), width)
     values.finish()
-    text_rows(text), vision_rows(vision)  # raise where heads do not divide the width
+    text_rows(text)  # raises where heads do not divide the width
+    vision_rows(vision)
     return text, vision
 
 

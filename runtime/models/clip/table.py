@@ -70,6 +70,9 @@ VISION_NAMES = (
 VISION_BARE = (("embeddings.class_embedding.embedding", "vision_model.embeddings.class_embedding"),)
 """Our leaf ↔ the whole name of a tensor that no module holds."""
 
+LOGIT_BARE = (("logit_scale", "logit_scale"),)
+"""What the file holds beside both networks, under the names of the network of texts."""
+
 TEXT_UNUSED = (
     *("vision_model.", "visual_projection.", "logit_scale"),
     "text_model.embeddings.position_ids",
@@ -105,6 +108,11 @@ def vision_rows(config: ClipVisionConfig) -> tuple[TableRow, ...]:
         *norm("post_layernorm", width),
     ]
     return _read(table, config)
+
+
+def logit_rows() -> tuple[TableRow, ...]:
+    """log(1 / τ) of the loss that CLIP was trained with. Only who asks for it reads or writes it."""
+    return (TableRow(path="logit_scale", shape=(), role="temperature", new=False),)
 
 
 def token_rows(config: ClipTextConfig | SiglipTextConfig) -> tuple[TableRow, ...]:

@@ -43,7 +43,8 @@ def siglip_config(raw: Mapping[str, Any]) -> tuple[SiglipTextConfig, SiglipVisio
         )
         values.refuse(message, "projection_size of text_config is hidden_size of vision_config")
     values.finish()
-    text_rows(text), vision_rows(vision)  # raise where heads do not divide the width
+    text_rows(text)  # raises where heads do not divide the width
+    vision_rows(vision)
     return text, vision
 
 

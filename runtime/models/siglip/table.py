@@ -52,6 +52,9 @@ VISION_BARE = (
 )
 """Our leaf ↔ the whole name of a tensor that no module holds."""
 
+LOGIT_BARE = (("logit_scale", "logit_scale"), ("logit_bias", "logit_bias"))
+"""What the file holds beside both networks, under the names of the network of texts."""
+
 TEXT_UNUSED = ("vision_model.", "logit_scale", "logit_bias", "text_model.embeddings.position_ids")
 """Tensors that are known and take no part in the embedding of a text. A name that begins so is listed."""
 
@@ -91,3 +94,11 @@ def vision_rows(config: SiglipVisionConfig) -> tuple[TableRow, ...]:
         *dense("head.mlp.fc2", inner, width),
     ]
     return tuple(replace(row, new=False) for row in table)
+
+
+def logit_rows() -> tuple[TableRow, ...]:
+    """log(1 / τ) and the offset of the loss that SigLIP was trained with. Only who asks for them reads or writes them."""
+    return (
+        TableRow(path="logit_scale", shape=(), role="temperature", new=False, held=(1,)),
+        TableRow(path="logit_bias", shape=(), role="offset", new=False, held=(1,)),
+    )

@@ -255,6 +255,10 @@ def test_quick_gelu_is_its_formula():
     x = np.linspace(-6, 6, 101, dtype=np.float32)
     np.testing.assert_allclose(quick_gelu(jnp.asarray(x)), x / (1 + np.exp(-1.702 * x)), atol=2e-6)
     assert quick_gelu(jnp.asarray(x, jnp.bfloat16)).dtype == jnp.bfloat16
+    wide = jnp.asarray(x)
+    slope = jax.grad(lambda v: jnp.sum(quick_gelu(v) * wide))(wide)
+    plain = jax.grad(lambda v: jnp.sum(v * jax.nn.sigmoid(1.702 * v) * wide))(wide)
+    np.testing.assert_allclose(slope, plain, atol=5e-6)
     assert clip.ACTIVATIONS.keys() == set(clip_table.ACTIVATIONS)
 
 
