@@ -95,7 +95,7 @@ def read(path: str, max_pixels: int) -> bytes:
                 raise BadImage("too_many_pixels", path, detail)
             return file.read()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise BadImage("missing_image", path, error.strerror) from error
+        raise BadImage("missing_image", path, _said(error)) from error
     except (OSError, ValueError) as error:
         raise BadImage("unreadable_image", path, _said(error)) from error
 
