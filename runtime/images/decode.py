@@ -11,7 +11,7 @@ import io
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -56,7 +56,7 @@ def decode(source: str | os.PathLike[str] | bytes, max_pixels: int) -> Image.Ima
 
 def decode_all(
     paths: Sequence[str], processor: ImageProcessor, max_pixels: int, workers: int
-) -> Iterator[np.ndarray | BadImage]:
+) -> Generator[np.ndarray | BadImage, None, None]:
     """Each file processed, or what is wrong with it, in the order of ``paths``. uint8 [height, width, 3]
 
     Decoded by threads, for Pillow works outside of Python's lock; what is handed out does not depend on their
@@ -95,7 +95,7 @@ def read(path: str, max_pixels: int) -> bytes:
                 raise BadImage("too_many_pixels", path, detail)
             return file.read()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise BadImage("missing_image", path, error.strerror) from error
+        raise BadImage("missing_image", path, _said(error)) from error
     except (OSError, ValueError) as error:
         raise BadImage("unreadable_image", path, _said(error)) from error
 
@@ -126,7 +126,7 @@ def load(data: bytes, max_pixels: int) -> Image.Image:
 
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """``map`` by threads, with bounded look-ahead. Leaving the iteration drops what has not begun."""
     if workers < 1:
         raise ValueError(f"at least one worker is needed, found {workers}")

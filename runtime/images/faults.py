@@ -31,3 +31,7 @@ class BadImage(Exception):
     def at(self, path: str) -> BadImage:
         """The same fault of the file ``path``."""
         return BadImage(self.reason, path, self.detail)
+
+    def bare(self) -> BadImage:
+        """The same without the frames and buffers that a raised exception holds on to."""
+        return self.at(self.path)

@@ -45,7 +45,10 @@ def process(image: Image.Image, processor: ImageProcessor) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB; over white where the picture is transparent, as ``image_transforms.convert_to_rgb``."""
+    """RGB; over white where the picture is transparent, as ``image_transforms.convert_to_rgb``.
+
+    Transformers before 5.21 dropped the transparency instead and showed what lay beneath it.
+    """
     if "A" in image.getbands() or image.info.get("transparency") is not None:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")

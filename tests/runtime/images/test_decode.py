@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import struct
 import time
@@ -75,6 +76,19 @@ def test_a_truncated_file_is_never_a_picture(mode: str) -> None:
     for cut in sorted(cuts):
         reason, _ = fault(data[:cut])
         assert reason == "truncated_image", f"{cut} of {len(data)} bytes"
+
+
+def test_of_a_jpeg_of_several_pictures_only_the_first_has_to_be_whole() -> None:
+    """As stereo cameras and telephones write them (MPO)."""
+    first, second = noise(40, 30, seed=1), noise(40, 30, seed=2)
+    data = saved(first, "MPO", save_all=True, append_images=[second])
+    alone = Image.open(io.BytesIO(data))
+    assert alone.format == "MPO"
+    expected = np.array(alone)
+    end = data.index(b"\xff\xd9") + 2
+    for cut in (end, end + 40, len(data)):
+        np.testing.assert_array_equal(np.array(decode(data[:cut], MANY)), expected)
+    assert fault(data[: end - 2])[0] == "truncated_image"
 
 
 @pytest.mark.parametrize("mode", ["png", "png_palette_alpha", "png_16_bit"])
