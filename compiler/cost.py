@@ -23,6 +23,7 @@ from specrun.spec.plan.model import (
     tower_of,
 )
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.towers import SiglipTextConfig
 from specrun.spec.plan.training import CostPlan, InfoNCE, LossPlan, SigLIP, Trace, TraceCost
 from specrun.spec.record import record
 
@@ -38,7 +39,7 @@ PRODUCTS: Mapping[str, int] = {
     "gelu_pytorch_tanh": 2,
     "gelu": 1,
     "gelu_python": 1,
-    "quick_gelu": 2,
+    "quick_gelu": 1,
     "silu": 2,
     "swish": 2,
     "relu": 0,
@@ -243,7 +244,12 @@ def _side(plan: Plan, side: Side, count: int, length: int) -> Iterator[Text]:
         return
     what, image = modality(plan.data.source, side), config.image
     if what != "image":
-        yield Text(tower="text", count=count, length=length)
+        whole = isinstance(config.text, SiglipTextConfig)  # which sees every text at full length
+        yield Text(
+            tower="text",
+            count=count,
+            length=config.text.max_position_embeddings if whole else length,
+        )
     if what != "text":
         pixels = image.num_channels * image.image_size**2
         yield Text(tower="image", count=count, length=image.tokens, pixels=pixels)
@@ -446,7 +452,11 @@ def _saved_inputs(work: Work, step: Step, prefix: str) -> tuple[int, int]:
 def _shared_input(module: str) -> str:
     """A name for what a linear layer reads: queries, keys and values read the same, so do gate and up."""
     head, _, last = module.rpartition(".")
-    for siblings in (("query", "key", "value"), ("gate", "up")):
+    for siblings in (
+        ("query", "key", "value"),
+        ("q_proj", "k_proj", "v_proj"),
+        ("gate", "up"),
+    ):
         if last in siblings:
             return f"{head}.{siblings[0]}"
     return module

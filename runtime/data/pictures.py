@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from specrun.runtime.cache import file_digest
 from specrun.runtime.data.columns import image_names
 from specrun.runtime.data.items import image_item
 from specrun.runtime.data.raw import Record, Unusable, printable
-from specrun.runtime.data.tables import need_regular, open_table
+from specrun.runtime.data.tables import open_table
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.plan.data import ImageSource, Table
 
@@ -85,25 +84,29 @@ class Pictures:
         return found
 
 
-def look_all(root: str, names: Sequence[str]) -> Iterator[tuple[Path, str, int, str]]:
+def look_all(source: ImageSource, names: Sequence[str]) -> Iterator[tuple[Path, str, int, str]]:
     """(path, digest, bytes, fault) of the files of images; of the digest and the fault one is empty."""
-    from specrun.runtime.images.decode import in_order  # Pillow, which `check` does not need
+    from specrun.runtime.images.cache import image_digests  # Pillow, which `check` does not need
 
-    return in_order(lambda name: _look(root, name), names, workers())
+    paths = {name: _place(source.root, name) for name in names}
+    inside = [str(path) for path in paths.values() if isinstance(path, Path)]
+    digests = iter(image_digests(inside, source.max_pixels, workers()))
+    for path in paths.values():
+        if isinstance(path, Unusable):
+            yield Path(source.root), "", 0, f"{path.reason}: {path.detail}"
+            continue
+        digest = next(digests)
+        if isinstance(digest, str):
+            yield path, f"sha256:{digest}", path.stat().st_size, ""
+        else:
+            yield path, "", 0, f"{digest.reason.replace('_', ' ')}: {digest.detail}"
 
 
-def _look(root: str, name: str) -> tuple[Path, str, int, str]:
+def _place(root: str, name: str) -> Path | Unusable:
     try:
-        path = place_of(root, name)
-        need_regular(path)
-        return path, "sha256:" + file_digest(path), path.stat().st_size, ""
+        return place_of(root, name)
     except Unusable as bad:
-        return Path(root), "", 0, f"{bad.reason}: {bad.detail}"
-    except FileNotFoundError:
-        return Path(root), "", 0, "missing image: is no file in image_root"
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        return Path(root), "", 0, f"unreadable image: {why}"
+        return bad
 
 
 def _faults(

@@ -20,6 +20,7 @@ from specrun.spec.plan.data import (
     HeldOutFile,
     HeldOutFraction,
     HeldOutSplit,
+    ImageSource,
     Input,
     PythonSource,
     Source,
@@ -68,7 +69,7 @@ def list_inputs(source: Source, held_out: HeldOut | None) -> tuple[Listing, ...]
     listings = [listing for listing in found if listing is not None]
     if isinstance(source, PythonSource) or source.images is None:
         return tuple(listings)
-    return (*listings, _list_images(source.images.root, list(zip(at, listings, strict=True))))
+    return (*listings, _list_images(source.images, list(zip(at, listings, strict=True))))
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _list_tree(root: Path, exclude: Sequence[str]) -> Listing:
     )
 
 
-def _list_images(root: str, tables: list[tuple[Place, Listing]]) -> Listing:
+def _list_images(source: ImageSource, tables: list[tuple[Place, Listing]]) -> Listing:
     """The images that rows name, those among them that cannot be read told by their ``error``."""
     names: dict[str, None] = {}
     for place, listing in tables:
@@ -219,7 +220,7 @@ def _list_images(root: str, tables: list[tuple[Place, Listing]]) -> Listing:
             names |= dict.fromkeys(named_images(place.source, listing.files))
         except (OSError, FileError) as error:
             raise InputError([unreadable(place, error)]) from error
-    looked = look_all(root, list(names))
+    looked = look_all(source, list(names))
     files = tuple(
         SourceFile(name=name, path=path, digest=digest, bytes=size, error=error)
         for name, (path, digest, size, error) in zip(names, looked, strict=True)
@@ -227,7 +228,7 @@ def _list_images(root: str, tables: list[tuple[Place, Listing]]) -> Listing:
     return Listing(
         input=Input(
             role="images",
-            path=root,
+            path=source.root,
             digest=_digest_of(files),
             bytes=sum(f.bytes for f in files),
             files=len(files),

@@ -99,6 +99,8 @@ class Encoder:
         del side  # one network embeds both
         config = network_config(self.model)
         _check_length(config, content)
+        if isinstance(config, SiglipTextConfig):  # it sees padding, so padding must be its own
+            content = jnp.where(mask, content, config.pad_token_id)
         outside = ("groups", HEAD)
         ends = bind(self.ends, {k: v for k, v in params.items() if k not in outside})
         per_layer = fork(keys if _is_random(self.model) else None, config.num_hidden_layers + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Input
 from specrun.spec.plan.images import ImageProcessor
 from specrun.spec.plan.model import NetworkConfig, TextImageConfig, WeightsPlan
-from specrun.spec.plan.towers import ImageTower, TextTower
+from specrun.spec.plan.towers import ImageTower, SiglipTextConfig, TextTower
 
 Pair = Callable[[Mapping[str, Any]], tuple[TextTower, ImageTower]]
 
@@ -59,9 +59,22 @@ def inspect_pair(
 ) -> tuple[TextImageConfig, WeightsPlan | None, ImageDirectory]:
     """The two networks of a directory, and where the weights of the texts' one come from."""
     text, image = PAIRS[model_type](raw)
+    if isinstance(text, SiglipTextConfig):
+        text = replace(text, pad_token_id=_padding(folder, text.pad_token_id))
     found = _image(folder, image, weights)
     config = TextImageConfig(text=text, image=image, head_dim=None)
     return config, weights_of(folder.path, text) if weights else None, found
+
+
+def _padding(folder: Folder, otherwise: int) -> int:
+    """The id that the directory's tokenizer pads with; config.json's is often a mere default."""
+    raw = folder.json("tokenizer_config.json") or {}
+    token, added = raw.get("pad_token"), raw.get("added_tokens_decoder")
+    name = token.get("content") if isinstance(token, dict) else token
+    for number, entry in (added if isinstance(added, dict) else {}).items():
+        if isinstance(entry, dict) and name and entry.get("content") == name and number.isdigit():
+            return int(number)
+    return otherwise
 
 
 def weights_of(directory: Path, config: NetworkConfig) -> WeightsPlan | None:

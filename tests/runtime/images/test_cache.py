@@ -20,10 +20,9 @@ from specrun.runtime.images.cache import Images, image_cache, image_digests
 from specrun.runtime.images.decode import decode
 from specrun.runtime.images.faults import BadImage
 from specrun.runtime.images.pixels import process
-from specrun.runtime.images.processor import uniform
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError, RunError
-from specrun.spec.plan.images import ImageProcessor
+from specrun.spec.plan.images import ImageProcessor, uniform
 from tests.runtime.images.pictures import noise, saved
 
 MANY = 10**8
@@ -210,7 +209,7 @@ SCRIPT = """\
 import resource, sys
 from pathlib import Path
 from specrun.runtime.images.cache import image_cache, image_digests
-from specrun.runtime.images.processor import uniform
+from specrun.spec.plan.images import uniform
 from specrun.spec.diagnostics import RunError
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 paths = sys.argv[1:]

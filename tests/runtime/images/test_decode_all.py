@@ -17,7 +17,8 @@ from specrun.runtime.images import decode as module
 from specrun.runtime.images.decode import decode, decode_all, in_order
 from specrun.runtime.images.faults import BadImage
 from specrun.runtime.images.pixels import process
-from specrun.runtime.images.processor import read_processor, uniform
+from specrun.runtime.images.processor import read_processor
+from specrun.spec.plan.images import uniform
 from tests.runtime.images.pictures import MODES, noise, saved
 
 MANY = 10**8
@@ -128,7 +129,7 @@ def test_an_error_that_is_no_fault_of_a_picture_comes_through() -> None:
 SCRIPT = """\
 import sys
 from specrun.runtime.images.decode import decode_all
-from specrun.runtime.images.processor import uniform
+from specrun.spec.plan.images import uniform
 paths = [sys.argv[1]] * 1_000_000
 try:
     for i, _ in enumerate(decode_all(paths, uniform(8, 8), 10**8, 2)):
