@@ -118,10 +118,10 @@ COMMANDS: tuple[Command, ...] = (
         _arg("--backend", choices=("exact", "faiss"), default="exact", help="how the nearest are found (default exact)"),
         NO_PROGRESS,
     )),
-    Command("export", "write a directory that transformers and sentence-transformers load", "export", (
+    Command("export", "write a directory that sentence-transformers, transformers or PEFT loads", "export", (
         FOLDER,
         _arg("-o", "--output", required=True, metavar="DIR", help="a new directory"),
-        _arg("--to", choices=("safetensors", "msgpack"), default="safetensors", help="format of the weights (default safetensors)"),
+        _arg("--to", choices=("sentence-transformers", "hf", "flax", "peft"), default="sentence-transformers", help="what loads it: SentenceTransformer (default), AutoModel, Flax classes, or PeftModel (adapters alone)"),
         _arg("--tower", choices=("query", "positive"), help="which of separate towers"),
         _arg("--which", choices=("best", "final"), default="best", help="which parameters of a run (default best)"),
         _arg("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights (default float32)"),

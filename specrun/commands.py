@@ -241,7 +241,7 @@ def export(options: Namespace) -> int:
     done = write(
         options.folder,
         options.output,
-        form=options.to,
+        to=options.to,
         dtype=options.dtype,
         which=options.which,
         side=options.tower,

@@ -53,8 +53,25 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     _check_vocabulary(draft, config, context)
     _check_padding(draft, config, context)
     _check_dims(draft, config, context)
-    rows = _in_towers(context.facts.table(config), model.towers)
-    return replace(draft, config=config, rows=rows)
+    table = _with_own_head(context.facts.table(config), draft, context)
+    return replace(draft, config=config, rows=_in_towers(table, model.towers))
+
+
+def _with_own_head(
+    table: tuple[TableRow, ...], draft: Draft, context: Context
+) -> tuple[TableRow, ...]:
+    """The rows, the head read from the directory where that has one of its own."""
+    weights = draft.pretrained.weights if draft.pretrained else None
+    if weights is None or weights.head is None:
+        return table
+    if draft.spec.model.projection_dim is not None:
+        context.report.error(
+            "model.projection_dim",
+            "own-head",
+            f"{weights.directory} has a head of its own, and a new one would take its place",
+            hint="remove `projection_dim` to train on with that head",
+        )
+    return tuple(replace(r, new=False) if r.path == "projection.kernel" else r for r in table)
 
 
 def _check_precision(draft: Draft, context: Context) -> None:

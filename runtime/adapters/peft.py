@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from specrun.runtime.models.stacking import stack, unstack
 from specrun.runtime.models.towers import tower
@@ -25,6 +24,7 @@ from specrun.runtime.trees import Tree
 from specrun.runtime.weights.names import file_name
 from specrun.runtime.weights.safetensors_file import read_safetensors
 from specrun.runtime.weights.tensors import READABLE
+from specrun.runtime.weights.write import Dtype, write_weights
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.model import (
     SIDES,
@@ -93,17 +93,24 @@ def adapter_config(model: ModelPlan, base: str | None = None) -> dict[str, Any]:
     }
 
 
-def write_adapter(folder: Path, params: Tree, model: ModelPlan, base: str | None = None) -> None:
+def write_adapter(
+    folder: Path,
+    params: Tree,
+    model: ModelPlan,
+    base: str | None = None,
+    *,
+    dtype: Dtype = "float32",
+) -> None:
     """Write PEFT's two files into ``folder``, which is made; for separate towers, into one below it for each.
 
     A tower without adapters has no folder.
     """
     if model.towers == "separate":
         for side in _adapted(model):
-            write_adapter(folder / side, params[side], tower(model, side), base)
+            write_adapter(folder / side, params[side], tower(model, side), base, dtype=dtype)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(to_peft(params, model), folder / WEIGHTS, metadata={"format": "pt"})
+    write_weights(folder / WEIGHTS, to_peft(params, model), "safetensors", dtype)
     text = json.dumps(adapter_config(model, base), indent=2, sort_keys=True)
     (folder / CONFIG).write_text(text + "\n", "utf-8")
 

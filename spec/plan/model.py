@@ -210,6 +210,11 @@ class WeightsPlan:
     layout: Annotated[Literal["torch", "flax"], Fact(doc="Names and orientation in the files.")]
     files: Annotated[tuple[Input, ...], Fact(doc="The files.")]
 
+    @property
+    def head(self) -> Input | None:
+        """The file of the directory's own head (sentence-transformers' Dense); None where it has none."""
+        return next((file for file in self.files if file.role == "head"), None)
+
 
 @record
 class StartPlan:
