@@ -20,7 +20,14 @@ if TYPE_CHECKING:
         TokenizerPlan,
         TokenizerSource,
     )
-    from specrun.spec.plan.model import AdapterMatch, EncoderConfig, Group, Parameter, TableRow
+    from specrun.spec.plan.model import (
+        AdapterMatch,
+        AdapterStart,
+        EncoderConfig,
+        Group,
+        Parameter,
+        TableRow,
+    )
     from specrun.spec.plan.schedule import Schedule
     from specrun.spec.plan.training import (
         CheckpointPlan,
@@ -82,6 +89,7 @@ class Draft:
     config: EncoderConfig | None = None
     rows: tuple[TableRow, ...] = ()
     matches: tuple[AdapterMatch, ...] = ()
+    adapter: AdapterStart | None = None
     stages: tuple[StageDraft, ...] = ()
     groups: tuple[Group, ...] = ()
     parameters: tuple[Parameter, ...] = ()

@@ -10,7 +10,7 @@ from specrun.runtime.telling import Tell, silent
 
 if TYPE_CHECKING:
     from specrun.spec.plan.data import HeldOut, Scan, Source, TokenizerPlan, TokenizerSource
-    from specrun.spec.plan.model import EncoderConfig, TableRow
+    from specrun.spec.plan.model import AdapterStart, EncoderConfig, ModelPlan, TableRow
 
 
 class RuntimeFacts:
@@ -47,6 +47,11 @@ class RuntimeFacts:
             tokenizer=found.tokenizer,
             tokenizer_digest=found.tokenizer_digest,
         )
+
+    def adapter(self, directory: Path, model: ModelPlan) -> AdapterStart:
+        from specrun.runtime.adapters.start import inspect_adapter
+
+        return inspect_adapter(directory, model)
 
     def slow_bfloat16(self, platform: str) -> str:
         from specrun.runtime.machine import slow_bfloat16

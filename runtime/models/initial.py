@@ -10,6 +10,7 @@ import hashlib
 
 import numpy as np
 
+from specrun.runtime.adapters.start import read_adapter_start
 from specrun.runtime.models.stacking import logical_paths, parameter_leaves
 from specrun.runtime.models.start import read_start
 from specrun.runtime.models.tables import rows
@@ -17,7 +18,7 @@ from specrun.runtime.models.towers import tower
 from specrun.runtime.trees import Tree, unflatten
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import SIDES, ModelPlan, Parameter, Side
+from specrun.spec.plan.model import SIDES, ModelPlan, Parameter, Side, tower_of
 
 
 def initial_arrays(model: ModelPlan, seed: int) -> Tree:
@@ -36,10 +37,11 @@ def initial_arrays(model: ModelPlan, seed: int) -> Tree:
 
 def _of_side(model: ModelPlan, side: Side, read: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What one tower is read from: its own in another run, or the files that both towers share."""
-    if model.init_from is None:
-        return dict(read)
     start = f"{side}."
-    return {path.removeprefix(start): x for path, x in read.items() if path.startswith(start)}
+    own = {path.removeprefix(start): x for path, x in read.items() if path.startswith(start)}
+    if model.init_from is not None:
+        return own
+    return {**{path: x for path, x in read.items() if tower_of(path)[0] is None}, **own}
 
 
 def _network(model: ModelPlan, seed: int, prefix: str, read: dict[str, np.ndarray]) -> Tree:
@@ -58,6 +60,13 @@ def _network(model: ModelPlan, seed: int, prefix: str, read: dict[str, np.ndarra
 
 
 def _read(model: ModelPlan, parameters: tuple[Parameter, ...]) -> dict[str, np.ndarray]:
+    start = model.lora.init_from if model.lora else None
+    adapters = {} if start is None else read_adapter_start(start, model)
+    rest = tuple(p for p in parameters if p.role not in ("lora_a", "lora_b"))
+    return {**_read_network(model, rest), **adapters}
+
+
+def _read_network(model: ModelPlan, parameters: tuple[Parameter, ...]) -> dict[str, np.ndarray]:
     if all(parameter.new for parameter in parameters):
         return {}
     if model.init_from is not None:

@@ -92,7 +92,7 @@ def test_transformers_embeds_as_we_do(tmp_path: Path, name: str, to: Any):
     np.testing.assert_allclose(found, expected, atol=EMBEDDING, rtol=0)
 
 
-ADAPTED = {
+ADAPTED: dict[str, dict[str, Any]] = {
     "bert, cls": {"flavour": "torch_safetensors", "pooling": "cls"},
     "roberta, last": {"flavour": "roberta_torch", "pooling": "last"},
     "mpnet": {"flavour": "mpnet_torch"},
