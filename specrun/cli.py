@@ -54,6 +54,11 @@ COMMANDS: tuple[Command, ...] = (
     Command("init", "write a commented spec to start from", "init", (
         _arg("file", nargs="?", default="spec.yaml", metavar="FILE", help="where to write it"),
     )),
+    Command("migrate", "turn another tool's configuration into a commented spec", "migrate", (
+        _arg("file", metavar="FILE", help="YAML or JSON of vembed-factory, sentence-transformers' TrainingArguments, or the RetNet-HRM encoder"),
+        _arg("-o", "--output", metavar="SPEC", help="a new file; without it the spec is printed"),
+        _arg("--from", dest="tool", choices=("vembed", "sentence-transformers", "retnet-hrm"), help="whose configuration it is; its keys tell it where they can"),
+    )),
     Command("check", "report every mistake of a spec", "check", (SPEC, SET, FORMAT)),
     Command("compile", "turn a spec into an immutable plan", "compile", (
         SPEC,
