@@ -98,6 +98,15 @@ RETNET = Dialect(
 )
 """Its guide's values."""
 
+KEYWORDS = Dialect(
+    name="keywords",
+    title="specrun.Trainer",
+    words=frozenset(),
+    defaults={},
+    per_device=TRAINING_ARGUMENTS.per_device,
+)
+"""Keywords of Python: any tool's names, and the spec's own defaults."""
+
 DIALECTS = (VEMBED, TRAINING_ARGUMENTS, RETNET)
 
 

@@ -16,7 +16,7 @@ from specrun.compiler.migrate.draft import Draft, Left, Old
 from specrun.compiler.migrate.finish import finish
 from specrun.compiler.migrate.read import IDLE_SECTIONS, Key, destination, is_section, read_keys
 from specrun.compiler.migrate.render import render
-from specrun.compiler.migrate.rules import RULES, is_off, plain
+from specrun.compiler.migrate.rules import RULES, count_of, is_off, plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.experiment import Experiment
 
@@ -65,7 +65,7 @@ def migrate(file: Path, tool: str | None = None) -> Migrated:
     dialect = named(tool) if tool else told(key.name.replace("-", "_") for key in keys)
     draft = Draft(dialect=dialect, devices=_devices(keys))
     for key in keys:
-        _take(key, draft)
+        take(key, draft)
     for name, value in dialect.defaults.items():
         known = destination(name, "model" if name == "dropout" else "")
         assert known is not None
@@ -85,13 +85,14 @@ def _devices(keys: Iterable[Key]) -> int | None:
     """Devices that a number for each is multiplied by; None where the file does not say."""
     for key in keys:
         if key.known is not None and key.known.new == "hardware.devices":
-            count = len(key.value) if isinstance(key.value, list) else key.value
+            count = count_of(key.value)
             if type(count) is int and count > 0:
                 return count
     return None
 
 
-def _take(key: Key, draft: Draft) -> None:
+def take(key: Key, draft: Draft) -> None:
+    """Put a key where it stands in the spec, or say why it does not."""
     name = key.name.replace("-", "_")
     old = Old(name, key.value, key.line, draft.dialect.title)
     if name == "retrieval_mode":
@@ -152,10 +153,14 @@ def _section(old: Old, known: Foreign, draft: Draft) -> None:
 
 
 def _unknown(old: Old, draft: Draft) -> None:
-    words = [*FOREIGN, *homes_of(Experiment)]
-    close = get_close_matches(old.name, words, n=1, cutoff=0.8)
-    meant = f"; did you mean `{close[0]}`?" if close else ""
-    draft.miss(old, f"not known{meant}")
+    close = close_to(old.name)
+    draft.miss(old, f"not known; did you mean `{close}`?" if close else "not known")
+
+
+def close_to(name: str) -> str:
+    """The known key that ``name`` may be meant as; empty where none is near."""
+    words = [*homes_of(Experiment), *FOREIGN]
+    return next(iter(get_close_matches(name, words, n=1, cutoff=0.8)), "")
 
 
 def _check(text: str, draft: Draft) -> None:

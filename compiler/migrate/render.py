@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from specrun.compiler.migrate.draft import Draft, Left, Setting
 from specrun.compiler.migrate.finish import nested
+from specrun.compiler.migrate.rules import items
 from specrun.spec.experiment import Experiment
 
 WIDTH = 40
@@ -62,9 +63,10 @@ def _line(text: str, comment: str) -> str:
 def scalar(value: Any) -> str:
     """A value in flow style: JSON, whose texts are plain where YAML reads them as the same text."""
     if isinstance(value, list):
-        return f"[{', '.join(scalar(v) for v in value)}]"
+        return f"[{', '.join(map(scalar, items(value)))}]"
     if isinstance(value, dict):
-        pairs = (f"{json.dumps(k)}: {scalar(v)}" for k, v in value.items())
+        table = cast("dict[str, Any]", value)
+        pairs = (f"{json.dumps(k)}: {scalar(v)}" for k, v in table.items())
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, str) and _is_plain(value):
         return value

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from specrun.compiler.migrate.draft import Draft, Old
 
 Rule = Callable[[Old, str, str, Draft], None]
 """(key, path in the spec, what the table of foreign names notes, draft)."""
 
-OFF = (None, False, 0, "", "no", "none", "None", "off", [], {})
+OFF: tuple[Any, ...] = (None, False, 0, "", "no", "none", "None", "off", [], {})
 """Values under which a switch does nothing."""
 
 
 def is_off(value: Any) -> bool:
     """Whether a key with this value asks for nothing."""
     return any(value == off and type(value) is type(off) for off in OFF)
+
+
+def items(value: Any) -> list[Any]:
+    """A list as it is, anything else as a list of one."""
+    return cast("list[Any]", value) if isinstance(value, list) else [value]
+
+
+def count_of(value: Any) -> Any:
+    """How many a list names; anything else says it itself."""
+    return len(items(value)) if isinstance(value, list) else value
 
 
 def plain(old: Old, path: str, note: str, draft: Draft) -> None:
@@ -79,9 +89,9 @@ def _optimizer(old: Old, path: str, note: str, draft: Draft) -> None:
 
 
 def _betas(old: Old, path: str, note: str, draft: Draft) -> None:
-    if isinstance(old.value, list) and len(old.value) == 2:
-        draft.set("optimizer.beta1", old.value[0], old)
-        draft.set("optimizer.beta2", old.value[1], old)
+    if len(items(old.value)) == 2:
+        for key, beta in zip(("beta1", "beta2"), items(old.value), strict=True):
+            draft.set(f"optimizer.{key}", beta, old)
     elif old.name == "betas":
         draft.miss(old, "two numbers are needed")
     else:
@@ -222,7 +232,7 @@ def _list(old: Old, path: str, note: str, draft: Draft) -> None:
     if value is None:
         draft.drop(old, "null is the default")
     else:
-        draft.set(path, value if isinstance(value, list) else [value], old)
+        draft.set(path, items(value), old)
 
 
 def _targets(old: Old, path: str, note: str, draft: Draft) -> None:
@@ -281,7 +291,7 @@ _METRICS = "metrics are mrr@k, ndcg@k, recall@k and precision@k"
 
 
 def _metrics(old: Old, path: str, note: str, draft: Draft) -> None:
-    names = old.value if isinstance(old.value, list) else [old.value]
+    names = items(old.value)
     found = [m for m in map(_metric_of, names) if m is not None]
     if found:
         draft.set(path, list(dict.fromkeys(found)), old)
@@ -300,7 +310,7 @@ _TRACKERS = ("tensorboard", "wandb")
 
 
 def _trackers(old: Old, path: str, note: str, draft: Draft) -> None:
-    names = old.value if isinstance(old.value, list) else [old.value]
+    names = items(old.value)
     if old.name in ("use_wandb", "wandb", "tensorboard") and isinstance(old.value, bool):
         names = [old.name.removeprefix("use_")] if old.value else []
     if old.name == "logging_dir":
@@ -379,8 +389,7 @@ def _platform(old: Old, path: str, note: str, draft: Draft) -> None:
 
 
 def _devices(old: Old, path: str, note: str, draft: Draft) -> None:
-    count = len(old.value) if isinstance(old.value, list) else old.value
-    draft.set(path, count, old)
+    draft.set(path, count_of(old.value), old)
 
 
 def _name(old: Old, path: str, note: str, draft: Draft) -> None:
