@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from specrun.compiler.migrate.dialects import KEYWORDS
 from specrun.compiler.migrate.draft import Draft, Left, Old
 from specrun.compiler.migrate.finish import finish, nested
+from specrun.compiler.migrate.losses import TEACHERS
 from specrun.compiler.migrate.migrate import close_to, take
 from specrun.compiler.migrate.read import Key, destination, is_section
-from specrun.compiler.migrate.rules import is_off
+from specrun.compiler.migrate.values import is_off
 from specrun.spec.diagnostics import Diagnostic, InputError
 
 if TYPE_CHECKING:
@@ -81,7 +82,12 @@ def _take(name: str, value: Any, draft: Draft) -> None:
     if isinstance(value, Mapping | list) and known is not None and is_section(known.new):
         for path, leaf in _leaves(known.new, value):
             draft.set(path, leaf, Old(name, leaf, 1, "Trainer"))
-    elif known is not None and not known.new and not is_off(value) and name not in CONFIRMED:
+    elif (
+        known is not None
+        and not known.new
+        and not is_off(value)
+        and name not in (*CONFIRMED, *TEACHERS)
+    ):
         draft.unmet.append(Left(name, 1, known.message(name)))
     else:
         take(Key(name, value, 1, known), draft)

@@ -43,13 +43,15 @@ class Left:
 
 @dataclass
 class Draft:
-    """The spec in the making. ``devices`` is None where the file does not say how many. ``idle`` has no meaning here; ``unmet`` would change what is trained."""
+    """The spec in the making. ``devices`` is None where the file does not say how many; ``teacher``
+    is set where it distils. ``idle`` has no meaning here; ``unmet`` would change what is trained."""
 
     dialect: Dialect
     devices: int | None = None
     settings: dict[str, Setting] = field(default_factory=dict[str, Setting])
     idle: list[Left] = field(default_factory=list[Left])
     unmet: list[Left] = field(default_factory=list[Left])
+    teacher: bool = False
 
     def set(self, path: str, value: Any, old: Old, note: str = "") -> None:
         """Put ``value`` at ``path`` (``losses[0].kind``); two keys that disagree are both told."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from specrun.compiler.migrate.draft import Draft, Left, Setting
+from specrun.compiler.migrate.losses import finish_teacher
 from specrun.compiler.migrate.rules import format_of
 
 DIMS = (768, 512, 256)
@@ -97,6 +98,7 @@ def _model(draft: Draft) -> None:
 
 def _losses(draft: Draft) -> None:
     draft.assume("losses[0].kind", "infonce", "no loss is named")
+    finish_teacher(draft)
     kind = draft.get("losses[0].kind")
     for key, kinds in _OF_KINDS.items():
         setting = draft.settings.get(f"losses[0].{key}")

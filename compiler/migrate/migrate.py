@@ -14,15 +14,17 @@ from specrun.compiler.front import load
 from specrun.compiler.migrate.dialects import Dialect, named, told
 from specrun.compiler.migrate.draft import Draft, Left, Old
 from specrun.compiler.migrate.finish import finish
+from specrun.compiler.migrate.losses import TEACHERS, teacher
 from specrun.compiler.migrate.read import IDLE_SECTIONS, Key, destination, is_section, read_keys
 from specrun.compiler.migrate.render import render
-from specrun.compiler.migrate.rules import RULES, count_of, is_off, plain
+from specrun.compiler.migrate.rules import RULES
+from specrun.compiler.migrate.values import count_of, is_off, plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.experiment import Experiment
 
 CHANGES = frozenset(
     {
-        *("teacher_model_name", "distillation_alpha", "distillation_temperature", "guide"),
+        "guide",
         *("prompts", "default_prompt_name", "prompt", "label_smoothing", "label_smoothing_factor"),
         *("neftune_noise_alpha", "load_in_8bit", "load_in_4bit", "quantization"),
         *("quantization_config", "masking_rate_range", "mask_token_id", "hardness_mode"),
@@ -34,7 +36,7 @@ CHANGES = frozenset(
         *("pseudo_data_ratio", "vae", "config_override", "fsdp", "deepspeed", "query_expansion"),
         *("latent_dim", "beta", "bce_weight", "kld_weight", "contrast_anchors"),
         *("contrast_positives", "last_layer_weight", "n_layers_per_step", "layer_weighting"),
-        *("student_temperature", "teacher_temperature", "transition_epochs"),
+        "transition_epochs",
     }
 )
 """Names without a place here whose values, when set, would change what is trained."""
@@ -99,6 +101,8 @@ def take(key: Key, draft: Draft) -> None:
         _mode(old, draft)
     elif name == "encoder_mode":
         _encoder(old, draft)
+    elif name in TEACHERS:
+        teacher(old, draft)
     elif name in IDLE_SECTIONS:
         draft.drop(old, FOREIGN[name].note if name in FOREIGN else "it has no meaning here")
     elif key.known is None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from specrun.compiler.migrate.draft import Draft, Left, Setting
 from specrun.compiler.migrate.finish import nested
-from specrun.compiler.migrate.rules import items
+from specrun.compiler.migrate.values import items
 from specrun.spec.experiment import Experiment
 
 WIDTH = 40

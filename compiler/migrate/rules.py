@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 from specrun.compiler.migrate.draft import Draft, Old
-
-Rule = Callable[[Old, str, str, Draft], None]
-"""(key, path in the spec, what the table of foreign names notes, draft)."""
-
-OFF: tuple[Any, ...] = (None, False, 0, "", "no", "none", "None", "off", [], {})
-"""Values under which a switch does nothing."""
-
-
-def is_off(value: Any) -> bool:
-    """Whether a key with this value asks for nothing."""
-    return any(value == off and type(value) is type(off) for off in OFF)
-
-
-def items(value: Any) -> list[Any]:
-    """A list as it is, anything else as a list of one."""
-    return cast("list[Any]", value) if isinstance(value, list) else [value]
-
-
-def count_of(value: Any) -> Any:
-    """How many a list names; anything else says it itself."""
-    return len(items(value)) if isinstance(value, list) else value
-
-
-def plain(old: Old, path: str, note: str, draft: Draft) -> None:
-    """The value as it is; null is left to the spec's default."""
-    if old.value is None:
-        draft.drop(old, "null is the default")
-    else:
-        draft.set(path, old.value, old)
-
-
-def noted(old: Old, path: str, note: str, draft: Draft) -> None:
-    """The value as it is, with what differs."""
-    if old.value is None:
-        draft.drop(old, "null is the default")
-    else:
-        draft.set(path, old.value, old, note)
+from specrun.compiler.migrate.losses import loss, loss_name, of_loss, temperature
+from specrun.compiler.migrate.values import Rule, count_of, is_count, is_off, items, noted, plain
 
 
 def _rows(old: Old, path: str, note: str, draft: Draft) -> None:
-    if old.name not in draft.dialect.per_device or not _is_count(old.value):
+    if old.name not in draft.dialect.per_device or not is_count(old.value):
         draft.set(path, old.value, old)
         return
     if draft.devices is None:
@@ -56,10 +21,6 @@ def _rows(old: Old, path: str, note: str, draft: Draft) -> None:
     else:
         said = f"{old.value} for each device, times {draft.devices}"
         draft.set(path, old.value * draft.devices, old, said)
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value > 0
 
 
 def _whole(old: Old, path: str, note: str, draft: Draft) -> None:
@@ -151,75 +112,6 @@ def _matmul(old: Old, path: str, note: str, draft: Draft) -> None:
         draft.set(path, "default" if old.value else "highest", old)
 
 
-def _temperature(old: Old, path: str, note: str, draft: Draft) -> None:
-    number = isinstance(old.value, int | float) and not isinstance(old.value, bool)
-    if old.name == "scale" and number and old.value > 0:
-        draft.set("losses[0].temperature", 1 / old.value, old, "1 / scale")
-    elif old.name == "scale":
-        draft.miss(old, "a number above 0 is needed")
-    else:
-        plain(old, "losses[0].temperature", note, draft)
-
-
-def _of_loss(old: Old, path: str, note: str, draft: Draft) -> None:
-    plain(old, path.replace("losses[]", "losses[0]"), note, draft)
-
-
-LOSSES: Mapping[str, Mapping[str, Any]] = {
-    "contrastive": {"kind": "infonce"},
-    "mnrl": {"kind": "infonce", "symmetric": False},
-    "MultipleNegativesRankingLoss": {"kind": "infonce", "symmetric": False, "temperature": 0.05},
-    "MultipleNegativesSymmetricRankingLoss": {"kind": "infonce", "temperature": 0.05},
-    "CachedMultipleNegativesRankingLoss": {
-        **{"kind": "infonce", "symmetric": False, "temperature": 0.05}
-    },
-    "cached_infonce": {"kind": "infonce"},
-    "CoSENTLoss": {"kind": "cosent", "temperature": 0.05},
-    "triplet_loss": {"kind": "triplet"},
-    "sigmoid": {"kind": "siglip"},
-}
-"""Losses under other names, with what those names imply where the file is silent."""
-
-CACHED = ("CachedMultipleNegativesRankingLoss", "cached_infonce")
-WIDTHS = ("mrl", "matryoshka", "MatryoshkaLoss")
-
-
-def _loss(old: Old, path: str, note: str, draft: Draft) -> None:
-    value = old.value
-    if value in WIDTHS:
-        draft.set("losses[0].kind", "infonce", old, "under `matryoshka`")
-        draft.set("matryoshka", True, old)
-        return
-    if not isinstance(value, str) or (value not in LOSSES and value not in known_losses()):
-        draft.miss(
-            old, f"not supported yet: losses are {', '.join(known_losses())}; found {value!r}"
-        )
-        return
-    settings = LOSSES.get(value, {"kind": value})
-    draft.set("losses[0].kind", settings["kind"], old)
-    for key, implied in settings.items():
-        draft.assume(f"losses[0].{key}", implied, f"as {value} has it")
-    if value in CACHED:
-        draft.set("train.gradient_cache", True, old)
-
-
-def _loss_name(old: Old, path: str, note: str, draft: Draft) -> None:
-    """``loss: {name: infonce}`` names the kind."""
-    if old.value in LOSSES or old.value in known_losses() or old.value in WIDTHS:
-        _loss(old, path, note, draft)
-    else:
-        plain(old, "losses[0].name", note, draft)
-
-
-def known_losses() -> tuple[str, ...]:
-    """The kinds of losses that the spec has."""
-    from typing import get_args
-
-    from specrun.spec.words.losses import Loss
-
-    return tuple(cls.__dataclass_fields__["kind"].default for cls in get_args(Loss))
-
-
 def _switch(old: Old, path: str, note: str, draft: Draft) -> None:
     """A section that is on or off."""
     if is_off(old.value) and path not in draft.settings:
@@ -268,7 +160,7 @@ def _saves(old: Old, path: str, note: str, draft: Draft) -> None:
 
 
 def _keep(old: Old, path: str, note: str, draft: Draft) -> None:
-    if _is_count(old.value):
+    if is_count(old.value):
         draft.set(path, max(2, old.value), old, "" if old.value > 1 else "at least 2")
     else:
         draft.drop(old, "the two newest and the best are kept")
@@ -368,7 +260,7 @@ def _held_out(old: Old, path: str, note: str, draft: Draft) -> None:
 
 def _positions(old: Old, path: str, note: str, draft: Draft) -> None:
     known = {"rope": "rotary", "rotary": "rotary", "absolute": "learned", "learned": "learned"}
-    if old.value in known:
+    if isinstance(old.value, str) and old.value in known:
         draft.set(path, known[old.value], old)
     else:
         draft.miss(old, f"not supported yet: positions are learned or rotary, found {old.value!r}")
@@ -408,7 +300,7 @@ def _buckets(old: Old, path: str, note: str, draft: Draft) -> None:
 
 
 def _logging(old: Old, path: str, note: str, draft: Draft) -> None:
-    if _is_count(old.value) and not isinstance(old.value, bool):
+    if is_count(old.value) and not isinstance(old.value, bool):
         draft.set(path, old.value, old)
     else:
         draft.drop(old, "`train.log_every_steps` is a number of steps")
@@ -456,14 +348,14 @@ RULES: Mapping[str, Rule] = {
     "data.validation.fraction": _held_out,
     "data.max_length": _lengths,
     "data.negatives": _switch,
-    "losses": _loss,
-    "losses[].kind": _loss,
-    "losses[].name": _loss_name,
-    "losses[].temperature": _temperature,
-    "losses[].margin": _of_loss,
-    "losses[].bias": _of_loss,
-    "losses[].negatives": _of_loss,
-    "losses[].symmetric": _of_loss,
+    "losses": loss,
+    "losses[].kind": loss,
+    "losses[].name": loss_name,
+    "losses[].temperature": temperature,
+    "losses[].margin": of_loss,
+    "losses[].bias": of_loss,
+    "losses[].negatives": of_loss,
+    "losses[].symmetric": of_loss,
     "lora": _switch,
     "lora.target_modules": _targets,
     "matryoshka": _switch,

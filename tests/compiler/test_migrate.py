@@ -16,9 +16,10 @@ from specrun.cli import main
 from specrun.compiler.foreign.table import FOREIGN, LATER_KINDS
 from specrun.compiler.front import load
 from specrun.compiler.migrate.dialects import DIALECTS
+from specrun.compiler.migrate.losses import LOSSES, known_losses
 from specrun.compiler.migrate.migrate import CHANGES, Migrated, migrate
 from specrun.compiler.migrate.read import PLAIN, destination, exists
-from specrun.compiler.migrate.rules import LOSSES, RULES, SCHEDULES, SWITCHES, known_losses
+from specrun.compiler.migrate.rules import RULES, SCHEDULES, SWITCHES
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import JsonlSource
 from specrun.spec.plan.model import TextEncoderConfig
@@ -298,9 +299,19 @@ def test_matryoshka(place: Path):
     assert plan.matryoshka.dims == (768, 512, 256)
 
 
-def test_distillation_is_told(place: Path):
-    told = unmet(place, over(BASE, DISTILLATION))
-    assert set(told) >= {"teacher_model_name", "distillation_alpha", "distillation_temperature"}
+def test_distillation(place: Path):
+    """alpha × the teacher's loss and (1 − alpha) × the task's, where the spec has that loss; else it is told."""
+    text = over(BASE, DISTILLATION)
+    if "distillation" not in known_losses():
+        told = unmet(place, text)
+        assert {"teacher_model_name", "distillation_alpha", "distillation_temperature"} <= set(told)
+        assert "not supported yet" in told["loss_type"]
+        return
+    task, teacher = planned(place, text).losses
+    assert (task.kind, task.weight) == ("infonce", pytest.approx(0.3))
+    assert (teacher.kind, teacher.weight) == ("distillation", 0.7)
+    assert getattr(teacher, "distillation_temperature", None) == 4.0
+    assert "teacher" in unmet(place, text.replace("teacher_model_name", "#"))["losses[1].teacher"]
 
 
 def test_weights_and_biases(place: Path):
