@@ -307,9 +307,10 @@ def test_distillation(place: Path):
         assert {"teacher_model_name", "distillation_alpha", "distillation_temperature"} <= set(told)
         assert "not supported yet" in told["loss_type"]
         return
-    task, teacher = planned(place, text).losses
-    assert (task.kind, task.weight) == ("infonce", pytest.approx(0.3))
-    assert (teacher.kind, teacher.weight) == ("distillation", 0.7)
+    plan = planned(place, text)
+    weights = plan.segments[0].loss_weights
+    assert weights == {"infonce": pytest.approx(0.3), "distillation": 0.7}
+    teacher = plan.losses[1]
     assert getattr(teacher, "distillation_temperature", None) == 4.0
     assert "teacher" in unmet(place, text.replace("teacher_model_name", "#"))["losses[1].teacher"]
 
