@@ -131,13 +131,13 @@ def _ignored(draft: Draft, words: Mapping[str, Any]) -> Iterator[Left]:
 
 
 def _fault(left: Left) -> Diagnostic:
-    close = close_to(left.name) if left.reason.startswith("not known") else ""
-    return Diagnostic(
-        code="keyword",
-        message=left.reason if f"`{left.name}`" in left.reason else f"`{left.name}`: {left.reason}",
-        path=left.name,
-        hint=f"did you mean `{close}`?" if close else "",
-    )
+    if left.reason.startswith("not known"):
+        close = close_to(left.name)
+        message, hint = f"`{left.name}` is not known", f"did you mean `{close}`?" if close else ""
+    else:
+        known = f"`{left.name}`" in left.reason
+        message, hint = left.reason if known else f"`{left.name}`: {left.reason}", ""
+    return Diagnostic(code="keyword", message=message, path=left.name, hint=hint)
 
 
 def _without_marks(tree: dict[str, Any]) -> dict[str, Any]:

@@ -118,12 +118,18 @@ def destination(name: str, section: str) -> Foreign | None:
         return FOREIGN[name]
     if name in PLAIN and not (section and name in ("name", "path")):
         return Foreign(PLAIN[name])
-    homes = _homes().get(name, [])
-    if len(homes) == 1 or (homes and exists(name)):
-        place = "" if exists(name) else homes[0].split("`")[1]
-        return Foreign(f"{place}.{name}".lstrip("."))
-    shared = {home.split("`")[1] for home in homes if "`" in home}
-    return Foreign(f"{shared.pop()}.{name}") if len(shared) == 1 else None
+    place = _home(name)
+    return None if place is None else Foreign(f"{place}.{name}".lstrip("."))
+
+
+def _home(name: str) -> str | None:
+    """The one section that a word stands in, of several the one nearest to the root; None where two are as near."""
+    places = {home.split("`")[1] if "`" in home else "" for home in _homes().get(name, [])}
+    if not places:
+        return None
+    depth = {place: len(place.split(".")) if place else 0 for place in places}
+    nearest = [place for place in places if depth[place] == min(depth.values())]
+    return nearest[0] if len(nearest) == 1 else None
 
 
 @cache

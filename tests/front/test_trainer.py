@@ -97,7 +97,7 @@ def test_a_model_from_scratch_is_a_section(model: Path):
     [
         ({"learning_rte": 1e-3}, ("learning_rte", "did you mean `learning_rate`?")),
         ({"epoch": 1}, ("epoch", "did you mean `epochs`?")),
-        ({"wharble": 1}, ("`wharble`: not known",)),
+        ({"wharble": 1}, ("`wharble` is not known",)),
         ({"retrieval_mode": "t2i"}, ("not supported yet", "'t2i'")),
         ({"num_workers": 4}, ("`num_workers` is not in this version", "loader processes")),
         ({"load_best_model_at_end": True}, ("load_best_model_at_end", "best/")),
