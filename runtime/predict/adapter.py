@@ -141,7 +141,16 @@ def _base(plan: Plan, order: Order) -> Path:
 
 
 def _check_rest(model: ModelPlan, order: Order) -> None:
-    """All that was trained or drawn beside the adapters must be none: the base does not hold it."""
+    """All that was trained or drawn beside the adapters must be none: the base does not hold it.
+
+    Nor may there be a head of the base's own, which sentence-transformers knows and PeftModel does not.
+    """
+    if model.weights is not None and model.weights.head is not None:
+        raise InputError(
+            f"{model.weights.directory} has a head (2_Dense), which PeftModel would leave out",
+            code="head",
+            hint=_MERGED,
+        )
     rest = [
         p.path
         for p in model.parameters

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import specrun
-from specrun.cli import main
+from specrun.cli import COMMANDS, main
 from specrun.compiler.foreign.table import FOREIGN, LATER_KINDS
 from specrun.compiler.front import load
 from specrun.compiler.migrate.dialects import DIALECTS
@@ -496,6 +496,12 @@ def test_a_bad_file(
     assert part in err
     assert "Traceback" not in err
     assert not (tmp_path / "new.yaml").exists()
+
+
+def test_the_command_offers_every_tool():
+    [command] = [c for c in COMMANDS if c.name == "migrate"]
+    [option] = [o for o in command.options if "--from" in o.names]
+    assert option.settings["choices"] == tuple(d.name for d in DIALECTS)
 
 
 def test_the_tool_may_be_named(place: Path):

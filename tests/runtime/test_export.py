@@ -7,14 +7,14 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from specrun.cli import main
+from specrun.cli import COMMANDS, main
 from specrun.runtime.adapters.peft import read_adapter
 from specrun.runtime.data.tokenizer import digest_of_text
 from specrun.runtime.loop.parameters import write_parameters
@@ -23,7 +23,9 @@ from specrun.runtime.models.encoder import initial_parameters
 from specrun.runtime.predict import adapter as adapting
 from specrun.runtime.predict import export as exporting
 from specrun.runtime.predict.export import NOTE, export
+from specrun.runtime.predict.order import FORMS, To, Whole
 from specrun.runtime.predict.predictor import Predictor
+from specrun.runtime.report.export_card import LIBRARIES
 from specrun.runtime.trees import flatten, unflatten
 from specrun.runtime.weights.files import read
 from specrun.spec.diagnostics import InputError, RunError
@@ -36,7 +38,7 @@ from tests.runtime.models.tiny import lora_plan, model_plan
 from tests.runtime.plans import make_infonce, make_plan, separate
 
 SAME = 1e-6
-FORMS = ("sentence-transformers", "flax")
+READ_BY_US = ("sentence-transformers", "flax")
 SOURCES = {
     "bert": "torch_safetensors",
     "roberta": "roberta_torch",
@@ -113,7 +115,7 @@ def refused(folder: Path, target: Path, *parts: str, **options: Any) -> InputErr
     return caught.value
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", READ_BY_US)
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("lora", [False, True])
 def test_an_export_embeds_as_the_run(tmp_path: Path, form: Any, name: str, lora: bool):
@@ -158,7 +160,7 @@ def test_a_shared_network_has_no_tower_to_choose(tmp_path: Path):
     refused(tmp_path / "run", tmp_path / "out", "no query tower", side="query")
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", READ_BY_US)
 def test_a_directory_is_converted_without_a_changed_bit(tmp_path: Path, form: Any):
     """The pooler comes along; read back, every number is the same."""
     directory = make_directory(tmp_path / "model")
@@ -283,7 +285,7 @@ def test_a_head_is_a_dense_module(tmp_path: Path):
     np.testing.assert_array_equal(head.float32(), kernel.T)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", READ_BY_US)
 @pytest.mark.parametrize("lora", [False, True])
 def test_a_head_is_read_again(tmp_path: Path, form: Any, lora: bool):
     make_pretrained_run(tmp_path, "mpnet_torch", projection_dim=6, lora=lora)
@@ -294,7 +296,7 @@ def test_a_head_is_read_again(tmp_path: Path, form: Any, lora: bool):
     np.testing.assert_allclose(found, expected, atol=SAME)
     again = tmp_path / "again"
     export(tmp_path / "out", again, to=form)
-    for name in (exporting.FILES[exporting.FORMS[form]], "2_Dense/model.safetensors"):
+    for name in (exporting.FILES[FORMS[form]], "2_Dense/model.safetensors"):
         assert (again / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
 
 
@@ -403,6 +405,41 @@ def test_what_is_more_than_adapters_is_refused(tmp_path: Path):
         "--to sentence-transformers",
         to="peft",
     )
+
+
+def test_adapters_below_a_head_of_the_base_are_refused(tmp_path: Path):
+    """PeftModel's embeddings would be those before the head."""
+    make_pretrained_run(tmp_path, projection_dim=6)
+    export(tmp_path / "run", tmp_path / "headed")
+    found = inspect(tmp_path / "headed")
+    lora = lora_plan(found.config, ["attention.self.query"])
+    model = model_plan(found.config, lora=lora, weights=found.weights)
+    plan = read_plan(tmp_path / "run" / "plan.json")
+    write_plan(dataclasses.replace(plan, model=model), tmp_path / "run" / "plan.json")
+    frozen(tmp_path / "run")
+    for name in ("best", "final"):
+        shutil.rmtree(tmp_path / "run" / name)
+        write_parameters(tmp_path / "run" / name, moved(model), {"step": 1})
+    refused(tmp_path / "run", tmp_path / "out", "2_Dense", "adapters merged", to="peft")
+
+
+@pytest.mark.parametrize("flavour", ["torch_safetensors", "roberta_torch", "mpnet_torch"])
+def test_through_flax_and_back_no_byte_changes(tmp_path: Path, flavour: str):
+    source = source_directory(tmp_path / "source", flavour)
+    export(source, tmp_path / "there", to="flax")
+    assert not (tmp_path / "there" / "model.safetensors").exists()
+    for name, folder in (("direct", source), ("back", tmp_path / "there")):
+        export(folder, tmp_path / name, to="hf")
+    same = [(tmp_path / n / "model.safetensors").read_bytes() for n in ("direct", "back")]
+    assert same[0] == same[1]
+
+
+def test_the_command_offers_every_form():
+    [command] = [c for c in COMMANDS if c.name == "export"]
+    [option] = [o for o in command.options if "--to" in o.names]
+    assert option.settings["choices"] == get_args(To) == tuple(LIBRARIES)
+    assert set(FORMS) == set(get_args(Whole))
+    assert option.settings["default"] == get_args(To)[0]
 
 
 def test_without_adapters_there_are_none_to_export(tmp_path: Path):
