@@ -21,7 +21,14 @@ if TYPE_CHECKING:
         TokenizerSource,
     )
     from specrun.spec.plan.images import ImageProcessor
-    from specrun.spec.plan.model import AdapterMatch, EncoderConfig, Group, Parameter, TableRow
+    from specrun.spec.plan.model import (
+        AdapterMatch,
+        AdapterStart,
+        EncoderConfig,
+        Group,
+        Parameter,
+        TableRow,
+    )
     from specrun.spec.plan.schedule import Schedule
     from specrun.spec.plan.training import (
         CheckpointPlan,
@@ -85,6 +92,7 @@ class Draft:
     config: EncoderConfig | None = None
     rows: tuple[TableRow, ...] = ()
     matches: tuple[AdapterMatch, ...] = ()
+    adapter: AdapterStart | None = None
     stages: tuple[StageDraft, ...] = ()
     groups: tuple[Group, ...] = ()
     parameters: tuple[Parameter, ...] = ()

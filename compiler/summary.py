@@ -61,6 +61,9 @@ def _model(plan: Plan) -> list[str]:
         lines.append(
             f"lora       rank {model.lora.rank} on {len(model.lora.matches)} layers: {', '.join(names)}"
         )
+        if (begun := model.lora.init_from) is not None:
+            base = f", made for {begun.base}" if begun.base else ""
+            lines.append(f"           from {begun.folder}, {begun.files[-1].digest[:12]}…{base}")
     return lines
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         TokenizerPlan,
         TokenizerSource,
     )
-    from specrun.spec.plan.model import NetworkConfig, TableRow
+    from specrun.spec.plan.model import AdapterStart, ModelPlan, NetworkConfig, TableRow
 
 
 class RuntimeFacts:
@@ -68,6 +68,11 @@ class RuntimeFacts:
             tokenizer=found.tokenizer,
             tokenizer_digest=found.tokenizer_digest,
         )
+
+    def adapter(self, directory: Path, model: ModelPlan) -> AdapterStart:
+        from specrun.runtime.adapters.start import inspect_adapter
+
+        return inspect_adapter(directory, model)
 
     def slow_bfloat16(self, platform: str) -> str:
         from specrun.runtime.machine import slow_bfloat16

@@ -10,8 +10,6 @@ from specrun.compiler.foreign.foreign import (
     NO_DIFFUSION,
     NO_DISTILLATION,
     NO_GENERATION,
-    NO_MINING,
-    RESUMES,
     SECTION_IS_ON,
     WEIGHTS_FLOAT32,
     Foreign,
@@ -106,12 +104,17 @@ _VEMBED: Mapping[str, Foreign] = {
 
 _RETNET: Mapping[str, Foreign] = {
     "use_hard_negatives": to(
-        "losses[].negatives", "negatives that a row brings; there is no mining"
+        "data.negatives", "`{kind: mined, refresh_every_steps: N}`; a row's own need no key"
     ),
-    "hard_negatives": to("losses[].negatives", "negatives that a row brings; there is no mining"),
-    "mining": none(NO_MINING),
+    "hard_negatives": to(
+        "data.negatives", "`{kind: mined, refresh_every_steps: N}`; a row's own need no key"
+    ),
+    "mining": to("data.negatives", "with `kind: mined`"),
+    "refresh_every": to("data.negatives.refresh_every_steps"),
     "eval_interval": to("evaluation.every_steps"),
-    "resume_from": none(RESUMES),
+    "resume_from": to(
+        "init_from", "a run's folder: its parameters, with a new optimizer; `specrun run` resumes"
+    ),
     "config": to("extends", "a list of presets or files"),
     "retrieval": none(_AFTERWARDS),
     "encoder_checkpoint": none(_AFTERWARDS),

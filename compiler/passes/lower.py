@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from specrun.compiler.chunks import chunk_rows
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
+from specrun.compiler.passes.adapters import lora_plan
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.losses import loss_plan
-from specrun.compiler.passes.model import counts, embedding_dim, scale_of, towers_of
+from specrun.compiler.passes.model import counts, embedding_dim, towers_of
 from specrun.compiler.passes.steps import score_tile_rows, unroll
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
-from specrun.spec.plan.model import LoraPlan, ModelPlan, ModuleCount
+from specrun.spec.plan.model import ModelPlan, ModuleCount
 from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
 from specrun.spec.plan.training import (
     AdamWPlan,
@@ -100,7 +101,6 @@ def _version() -> str:
 def _model(draft: Draft) -> ModelPlan:
     config = draft.need("config")
     table = counts(draft.parameters)
-    lora = draft.spec.lora
     return ModelPlan(
         config=config,
         groups=draft.groups,
@@ -113,15 +113,7 @@ def _model(draft: Draft) -> ModelPlan:
         image_processor=draft.image_processor,
         image_weights=draft.pretrained_image.weights if draft.pretrained_image else None,
         decided_by=_decided_by(draft),
-        lora=None
-        if lora is None
-        else LoraPlan(
-            rank=lora.rank,
-            alpha=lora.alpha,
-            dropout=lora.dropout,
-            scale=scale_of(lora.rank, lora.alpha, lora.rslora),
-            matches=draft.matches,
-        ),
+        lora=lora_plan(draft),
         weights=draft.pretrained.weights if draft.pretrained else None,
         init_from=draft.start.plan if draft.start else None,
     )

@@ -197,13 +197,13 @@ def _image_network(model: Image, draft: Draft) -> VitConfig | None:
 def _table(config: EncoderConfig, draft: Draft, context: Context) -> tuple[TableRow, ...]:
     """Every parameter; those of two networks begin with their names."""
     if not isinstance(config, TextImageConfig):
-        return context.facts.table(config)
+        return _with_own_head(context.facts.table(config), draft, context)
     found: list[TableRow] = []
     for name, network in (("text", config.text), ("image", config.image)):
         own = context.facts.table(network)
-        if (
-            name == "image" and draft.pretrained_image is None
-        ):  # a ViT's are read, but where there is none
+        if name == "text" and isinstance(network, TextConfig):
+            own = _with_own_head(own, draft, context)
+        if name == "image" and draft.pretrained_image is None:  # the table is of one that is read
             own = tuple(replace(row, new=True) for row in own)
         own += _head_rows(network_dim(network), config.head_dim)
         found += (replace(row, path=f"{name}.{row.path}") for row in own)
@@ -221,6 +221,23 @@ def _head_rows(width: int, head_dim: int | None) -> tuple[TableRow, ...]:
         )
         rows.append(TableRow(path=f"projector.{name}.bias", shape=(head_dim,), role="bias"))
     return tuple(rows)
+
+
+def _with_own_head(
+    table: tuple[TableRow, ...], draft: Draft, context: Context
+) -> tuple[TableRow, ...]:
+    """The rows, the head read from the directory where that has one of its own."""
+    weights = draft.pretrained.weights if draft.pretrained else None
+    if weights is None or weights.head is None:
+        return table
+    if getattr(draft.spec.model, "projection_dim", None) is not None:
+        context.report.error(
+            "model.projection_dim",
+            "own-head",
+            f"{weights.directory} has a head of its own, and a new one would take its place",
+            hint="remove `projection_dim` to train on with that head",
+        )
+    return tuple(replace(r, new=False) if r.path == "projection.kernel" else r for r in table)
 
 
 def _check_precision(draft: Draft, context: Context) -> None:

@@ -10,6 +10,7 @@ import hashlib
 
 import numpy as np
 
+from specrun.runtime.adapters.start import read_adapter_start
 from specrun.runtime.models.stacking import logical_paths, parameter_leaves
 from specrun.runtime.models.start import read_start
 from specrun.runtime.models.tables import rows
@@ -25,19 +26,26 @@ def initial_arrays(model: ModelPlan, seed: int) -> Tree:
 
     Separate towers are read from the same files; what is new in them differs, as their paths do.
     """
+    adapters = _adapters(model)
     names = tower_names(model.towers)
     if not names:
-        read = _read(model, tuple(parameter_leaves(model.parameters)))
-        return _network(model, seed, "", read)
-    return {name: _of_tower(model, name, seed) for name in names}
+        return _network(model, seed, "", {**_read(model), **adapters})
+    return {name: _of_tower(model, name, seed, adapters) for name in names}
 
 
-def _of_tower(model: ModelPlan, name: Tower, seed: int) -> Tree:
+def _adapters(model: ModelPlan) -> dict[str, np.ndarray]:
+    """The adapters that training goes on with, those of all towers; none where they are new."""
+    start = model.lora.init_from if model.lora else None
+    return {} if start is None else read_adapter_start(start, model)
+
+
+def _of_tower(model: ModelPlan, name: Tower, seed: int, adapters: dict[str, np.ndarray]) -> Tree:
     """The leaves of one tower: its own in another run, or those of the files that it is read from."""
     own, begin = tower(model, name), f"{name}."
-    read = _read(own, tuple(parameter_leaves(own.parameters)))
+    read = _read(own)
     if model.init_from is not None:
         read = {p.removeprefix(begin): x for p, x in read.items() if p.startswith(begin)}
+    read |= {p.removeprefix(begin): x for p, x in adapters.items() if p.startswith(begin)}
     return _network(own, seed, begin, read)
 
 
@@ -56,7 +64,10 @@ def _network(model: ModelPlan, seed: int, prefix: str, read: dict[str, np.ndarra
     return unflatten(leaves)
 
 
-def _read(model: ModelPlan, parameters: tuple[Parameter, ...]) -> dict[str, np.ndarray]:
+def _read(model: ModelPlan) -> dict[str, np.ndarray]:
+    """What the network itself is read from, adapters left out."""
+    leaves = parameter_leaves(model.parameters)
+    parameters = [p for p in leaves if p.role not in ("lora_a", "lora_b")]
     if all(parameter.new for parameter in parameters):
         return {}
     if model.init_from is not None:

@@ -86,12 +86,17 @@ def open_folder(folder: Path, which: Which = "best") -> Trained:
 _NAME_ONE = "name the output folder of a run, or a Hugging Face or sentence-transformers directory"
 
 
-def _of_run(folder: RunFolder, which: Which) -> Trained:
+def read_run(folder: RunFolder, which: Which) -> tuple[Plan, Tree]:
+    """A run's plan and its parameters as they were trained, adapters apart. InputError as ``open_folder``."""
     plan = read_plan(folder.plan)
-    source = _parameters_folder(folder, which)
+    source = parameters_folder(folder, which)
     tree = _read_stable(source)
     check_leaves(plan.model, tree, source)
-    encoder = {name: part for name, part in tree.items() if name != "losses"}
+    return plan, {name: part for name, part in tree.items() if name != "losses"}
+
+
+def _of_run(folder: RunFolder, which: Which) -> Trained:
+    plan, encoder = read_run(folder, which)
     merged = lora.merge(encoder, plan.model) if plan.model.lora else encoder
     model = lora.plain(plan.model)
     dims = plan.matryoshka.dims if plan.matryoshka else ()
@@ -107,7 +112,8 @@ def _of_run(folder: RunFolder, which: Which) -> Trained:
     )
 
 
-def _parameters_folder(folder: RunFolder, which: Which) -> Path:
+def parameters_folder(folder: RunFolder, which: Which) -> Path:
+    """Where a run keeps them: best/, or final/ of a run that has evaluated nothing."""
     wanted = [folder.best, folder.final] if which == "best" else [folder.final]
     for path in wanted:
         if path.is_dir():

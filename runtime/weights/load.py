@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from specrun.runtime.weights import files as weight_files
+from specrun.runtime.weights.head import PATH as HEAD
+from specrun.runtime.weights.head import load_head
 from specrun.runtime.weights.names import (
     Layout,
     canonical,
@@ -77,7 +79,11 @@ def load_weights(
     if changed:
         raise InputError(changed)
     match = match_weights(Path(plan.files[0].path), config, rows)
-    return {row.path: orient(tensor.float32(), row, match.layout) for row, tensor in match.pairs}
+    leaves = {row.path: orient(tensor.float32(), row, match.layout) for row, tensor in match.pairs}
+    if plan.head is not None and config.projection_dim is not None:
+        shape = (config.hidden_size, config.projection_dim)
+        leaves[HEAD] = load_head(Path(plan.head.path), shape)
+    return leaves
 
 
 def load_beside(

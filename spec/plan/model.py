@@ -246,12 +246,28 @@ class AdapterMatch:
 
 
 @record
+class AdapterStart:
+    """The adapters that a run's own start from."""
+
+    folder: Annotated[str, Fact(doc="Absolute folder.", klass="cosmetic")]
+    base: Annotated[
+        str | None,
+        Fact(doc="The base model that adapter_config.json names; null is none.", klass="cosmetic"),
+    ]
+    files: Annotated[tuple[Input, ...], Fact(doc="adapter_config.json and its weights.")]
+
+
+@record
 class LoraPlan:
     rank: Annotated[int, Fact(doc="Rank.")]
     alpha: Annotated[float, Fact(doc="Alpha.")]
     dropout: Annotated[float, Fact(doc="Dropout on the adapter's input.")]
     scale: Annotated[float, Fact(doc="alpha / rank, or alpha / √rank.")]
     matches: Annotated[tuple[AdapterMatch, ...], Fact(doc="What matched what.")]
+    init_from: Annotated[
+        AdapterStart | None,
+        Fact(doc="The adapters that these start from; null is the seed."),
+    ] = None
 
 
 @record
@@ -261,6 +277,11 @@ class WeightsPlan:
     directory: Annotated[str, Fact(doc="Absolute directory.", klass="cosmetic")]
     layout: Annotated[Literal["torch", "flax"], Fact(doc="Names and orientation in the files.")]
     files: Annotated[tuple[Input, ...], Fact(doc="The files.")]
+
+    @property
+    def head(self) -> Input | None:
+        """The file of the directory's own head (sentence-transformers' Dense); None where it has none."""
+        return next((file for file in self.files if file.role == "head"), None)
 
 
 @record

@@ -122,7 +122,11 @@ class PretrainedModel:
     ] = None
     projection_dim: Annotated[
         int | None,
-        Fact(doc="Width of a new linear head without bias; null is no head.", ge=1, le=65536),
+        Fact(
+            doc="Width of a new linear head without bias; null takes the directory's own (sentence-transformers' Dense), else none.",
+            ge=1,
+            le=65536,
+        ),
     ] = None
     towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
 

@@ -96,6 +96,22 @@ def write_inputs(folder: Path) -> None:
     (folder / "broken").mkdir()
     (folder / "broken" / "bad.py").write_text("def (")
     (folder / "preset.yaml").write_text("seed: 9\n")
+    write_adapter(folder / "adapter")
+
+
+def write_adapter(folder: Path) -> None:
+    """PEFT's files for rank 2 on the queries of one layer of width 16."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 16, "target_modules": ["query"]}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    name = "base_model.model.layers.0.attention.query.lora_"
+    tensors = {f"{name}A.weight": np.ones((2, 16)), f"{name}B.weight": np.ones((16, 2))}
+    save_file(
+        {k: v.astype(np.float32) for k, v in tensors.items()}, folder / "adapter_model.safetensors"
+    )
 
 
 def write_images(folder: Path) -> None:
@@ -742,6 +758,7 @@ TABLE: tuple[Case, ...] = (
     Case("lora.dropout", (*LORA, "lora.dropout=0.5"), after_a_step, LORA),
     Case("lora.target_modules", (*LORA, "lora.target_modules=[value]"), trained, LORA),
     Case("lora.rslora", (*LORA, "lora.rslora=true"), after_a_step, LORA),
+    Case("lora.init_from", (*LORA, "lora.init_from=adapter"), start, LORA),
     Case("matryoshka", MRL, jaxpr),
     Case("matryoshka.dims", (*MRL, "matryoshka.dims=[16, 4]"), jaxpr, MRL),
     Case("matryoshka.weights", (*MRL, "matryoshka.weights=[1, 5]"), after_a_step, MRL),
