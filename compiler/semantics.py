@@ -24,6 +24,7 @@ from specrun.spec.words.model import (
     AutoModel,
     BertModel,
     MpnetModel,
+    Qwen3Model,
     RobertaModel,
     TextEncoderModel,
 )
@@ -92,7 +93,7 @@ def tokenizer_given(spec: Experiment, report: Reporter) -> None:
                 report.error(
                     "tokenizer", "missing-key", message, hint=hint, related=("model.kind",)
                 )
-        case BertModel() | RobertaModel() | MpnetModel() | AutoModel():
+        case BertModel() | RobertaModel() | MpnetModel() | Qwen3Model() | AutoModel():
             pass
         case _:
             assert_never(spec.model)

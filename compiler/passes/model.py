@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Literal, cast
@@ -31,6 +31,7 @@ from specrun.spec.words.model import (
     BertModel,
     MpnetModel,
     PretrainedModel,
+    Qwen3Model,
     RobertaModel,
     TextEncoderModel,
 )
@@ -45,8 +46,9 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     match model:
         case TextEncoderModel():
             config: EncoderConfig | None = _text_encoder(model, _vocab_size(draft))
-        case BertModel() | RobertaModel() | MpnetModel() | AutoModel():
-            config = _pretrained(model, draft.pretrained.config) if draft.pretrained else None
+        case BertModel() | RobertaModel() | MpnetModel() | Qwen3Model() | AutoModel():
+            found = draft.pretrained
+            config = _pretrained(model, found.config, context) if found else None
     if config is None:
         return draft
     _check_lengths(draft, config, context)
@@ -205,14 +207,27 @@ def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig
     )
 
 
-def _pretrained(model: PretrainedModel, found: PretrainedConfig) -> PretrainedConfig:
+def _pretrained(
+    model: PretrainedModel, found: PretrainedConfig, context: Context
+) -> PretrainedConfig:
+    """The directory's configuration with what the spec sets beside it."""
+    hidden: float | None = getattr(model, "hidden_dropout_prob", None)
+    if hidden is not None and not _has(found, "hidden_dropout_prob"):
+        message = f"{found.kind} has no dropout on embeddings and block outputs"
+        hint = "remove the line; model.attention_probs_dropout_prob has an effect"
+        context.report.error("model.hidden_dropout_prob", "no-effect", message, hint=hint)
+        hidden = None
     given = {
-        "hidden_dropout_prob": model.hidden_dropout_prob,
+        "hidden_dropout_prob": hidden,
         "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
         "pooling": model.pooling,
         "projection_dim": model.projection_dim,
     }
     return replace(found, **{k: v for k, v in given.items() if v is not None})
+
+
+def _has(config: PretrainedConfig, name: str) -> bool:
+    return any(field.name == name for field in fields(config))
 
 
 def _in_towers(

@@ -29,7 +29,7 @@ MAX_BYTES, MAX_IDS = 256 << 20, 1 << 31
 _KIND = "tokenizers"
 _BY_SETTINGS = "tokenizer-settings"
 _NAME = "tokenizer.json"
-PAD_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "[pad]")
+PAD_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "[pad]", "<|endoftext|>")
 _AT_ONCE = 10_000
 TOLD_EVERY = 1000
 

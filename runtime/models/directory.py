@@ -92,9 +92,12 @@ def _family_config(
         model.fault("config.json", message, hint)
         return None
     before = model.faults_found
+    raw, wrong = family.flat(raw)
+    for message in wrong:
+        model.fault("config.json", message, _VARIANT)
     _refuse_unlike(model, raw, family)
     values = {
-        key: _value(model, raw, key, family.default(key, str(model_type)))
+        key: _value(model, raw, family.keys.get(key, key), family.default(key, str(model_type)))
         for key in family.defaults
     }
     _check_activation(model, values["hidden_act"], family)
@@ -113,8 +116,10 @@ def _family_config(
 
 
 _DIRECTORY = (
-    "name a Hugging Face or sentence-transformers directory of the BERT, RoBERTa or MPNet family"
+    "name a Hugging Face or sentence-transformers directory of the BERT, RoBERTa, MPNet or Qwen3 "
+    "family"
 )
+_VARIANT = "this variant of the architecture is not implemented"
 
 
 def _refuse_unlike(model: Folder, raw: dict[str, object], family: Family) -> None:
@@ -122,9 +127,7 @@ def _refuse_unlike(model: Folder, raw: dict[str, object], family: Family) -> Non
     for key, only in family.fixed.items():
         if key in raw and raw[key] != only and not (raw[key] is None and not only):
             message = f"{key} must be {only!r}, found {_short(raw[key])}"
-            model.fault(
-                "config.json", message, "this variant of the architecture is not implemented"
-            )
+            model.fault("config.json", message, _VARIANT)
     code = raw.get("auto_map")
     if isinstance(code, dict) and any(str(k) not in ("AutoTokenizer", "AutoConfig") for k in code):
         message = "auto_map names code that comes with the model, which is never run"
@@ -143,7 +146,7 @@ def _value(model: Folder, raw: dict[str, object], key: str, default: object) -> 
     elif isinstance(default, float):
         if isinstance(value, int | float) and type(value) is not bool and _in_range(key, value):
             return float(value)
-        rule = "a number from 0 to below 1" if key.endswith("_prob") else "a number above 0"
+        rule = "a number from 0 to below 1" if key.endswith(_SHARES) else "a number above 0"
         model.fault("config.json", f"{key} must be {rule}, found {_short(value)}", _TYPE)
     elif isinstance(value, str):
         return value
@@ -164,8 +167,12 @@ def _short(value: object) -> str:
 _TYPE = "config.json must be the model's own, as transformers writes it"
 
 
+_SHARES = ("_prob", "_dropout")
+"""How the names of dropout's shares end."""
+
+
 def _in_range(key: str, value: float) -> bool:
-    return 0 <= value < 1 if key.endswith("_prob") else 0 < value < 1e6
+    return 0 <= value < 1 if key.endswith(_SHARES) else 0 < value < 1e9
 
 
 def _check_activation(model: Folder, activation: object, family: Family) -> None:

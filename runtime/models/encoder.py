@@ -24,6 +24,7 @@ from specrun.runtime.models.modules import (
     shell,
 )
 from specrun.runtime.models.mpnet import model as mpnet
+from specrun.runtime.models.qwen3 import model as qwen3
 from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.stacking import parameter_leaves
 from specrun.runtime.models.text_encoder import model as text_encoder
@@ -38,6 +39,7 @@ from specrun.spec.plan.model import (
     LoraPlan,
     ModelPlan,
     MpnetConfig,
+    Qwen3Config,
     RobertaConfig,
     Side,
     TextEncoderConfig,
@@ -89,7 +91,7 @@ class Encoder:
             first = group.first + 1
             own = None if per_layer[0] is None else per_layer[first : first + group.count]
             x = stack(params["groups"][str(i)], x, *context, keys=own)
-        return ends.finish(POOLING[config.pooling](x, mask))
+        return ends.finish(POOLING[config.pooling](ends.tokens(x), mask))
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,11 @@ def _family(model: ModelPlan) -> tuple[Shell, Layers]:
                 shell(lambda: mpnet.Ends(config)),
                 lambda adapters: mpnet.Layer(config, adapters),
             )
+        case Qwen3Config():
+            return (
+                shell(lambda: qwen3.Ends(config)),
+                lambda adapters: qwen3.Layer(config, adapters),
+            )
         case _:
             assert_never(config)
 
@@ -185,6 +192,8 @@ def _context(config: EncoderConfig, ends: Any, mask: jax.Array) -> tuple[Any, ..
             return bert.context(config, mask)
         case MpnetConfig():
             return ends.context(mask)
+        case Qwen3Config():
+            return qwen3.context(config, mask)
         case _:
             assert_never(config)
 

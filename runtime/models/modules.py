@@ -176,6 +176,19 @@ class LayerNorm(nnx.Module):
         return centred * jax.lax.rsqrt(variance + self.eps) * self.scale[...] + self.bias[...]
 
 
+class RMSNorm(nnx.Module):
+    """x [..., D] → [..., D] in f32: x / √(mean(x²) + eps) · scale (Zhang & Sennrich 2019)."""
+
+    def __init__(self, width: int, eps: float):
+        self.scale = nnx.Param(jnp.ones((width,)))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x.astype(jnp.float32)
+        square = jnp.mean(x * x, axis=-1, keepdims=True)
+        return x * jax.lax.rsqrt(square + self.eps) * self.scale[...]
+
+
 class Embedding(nnx.Module):
     """ids int [...] → [..., D]. An id outside the table gives NaN rather than another row's numbers."""
 

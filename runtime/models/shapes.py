@@ -22,6 +22,11 @@ def norm(path: str, width: int) -> tuple[TableRow, ...]:
     )
 
 
+def rms_norm(path: str, width: int) -> tuple[TableRow, ...]:
+    """``scale`` (width) of a norm without a bias."""
+    return (TableRow(path=f"{path}.scale", shape=(width,), role="scale"),)
+
+
 def embedding(path: str, count: int, width: int) -> tuple[TableRow, ...]:
     """``embedding`` (count, width)."""
     return (TableRow(path=f"{path}.embedding", shape=(count, width), role="embedding"),)

@@ -6,12 +6,15 @@ from typing import assert_never
 
 from specrun.runtime.models.bert import table as bert
 from specrun.runtime.models.mpnet import table as mpnet
+from specrun.runtime.models.qwen3 import table as qwen3
 from specrun.runtime.models.roberta import table as roberta
 from specrun.runtime.models.text_encoder import table as text_encoder
 from specrun.spec.plan.model import (
     BertConfig,
     EncoderConfig,
     MpnetConfig,
+    PretrainedConfig,
+    Qwen3Config,
     RobertaConfig,
     TableRow,
     TextEncoderConfig,
@@ -29,5 +32,18 @@ def rows(config: EncoderConfig) -> tuple[TableRow, ...]:
             return roberta.rows(config)
         case MpnetConfig():
             return mpnet.rows(config)
+        case Qwen3Config():
+            return qwen3.rows(config)
+        case _:
+            assert_never(config)
+
+
+def pooler_rows(config: PretrainedConfig) -> tuple[TableRow, ...]:
+    """The parameters of the pooler that transformers' class has, which only writing asks for; none without one."""
+    match config:
+        case BertConfig() | RobertaConfig() | MpnetConfig():
+            return bert.pooler_rows(config)
+        case Qwen3Config():
+            return ()
         case _:
             assert_never(config)

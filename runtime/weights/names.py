@@ -14,6 +14,7 @@ import numpy as np
 
 from specrun.runtime.models.bert import table as bert
 from specrun.runtime.models.mpnet import table as mpnet
+from specrun.runtime.models.qwen3 import table as qwen3
 from specrun.runtime.models.roberta import table as roberta
 from specrun.runtime.weights.tensors import Tensor
 from specrun.spec.plan.model import EncoderConfig, TableRow, TextEncoderConfig
@@ -40,6 +41,7 @@ _FAMILIES: dict[str, Names] = {
     "bert": Names(dict(bert.NAMES + bert.POOLER), bert.PREFIXES, bert.UNUSED),
     "roberta": Names(dict(roberta.NAMES + roberta.POOLER), roberta.PREFIXES, roberta.UNUSED),
     "mpnet": Names(dict(mpnet.NAMES + mpnet.POOLER), mpnet.PREFIXES, mpnet.UNUSED),
+    "qwen3": Names(dict(qwen3.NAMES), qwen3.PREFIXES, qwen3.UNUSED),
     "text_encoder": Names({}, (), ()),  # our own paths are its names
 }
 

@@ -106,10 +106,6 @@ class PretrainedModel:
 
     kind: Annotated[str, Fact(doc="The family.")]
     name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/all-MiniLM-L6-v2",))]
-    hidden_dropout_prob: Annotated[
-        float | None,
-        Fact(doc="Dropout on embeddings and block outputs; null takes config.json's.", ge=0, lt=1),
-    ] = None
     attention_probs_dropout_prob: Annotated[
         float | None,
         Fact(doc="Dropout on attention probabilities; null takes config.json's.", ge=0, lt=1),
@@ -128,7 +124,17 @@ class PretrainedModel:
 
 
 @record
-class BertModel(PretrainedModel):
+class PostNormModel(PretrainedModel):
+    """What BERT and the families built like it have besides."""
+
+    hidden_dropout_prob: Annotated[
+        float | None,
+        Fact(doc="Dropout on embeddings and block outputs; null takes config.json's.", ge=0, lt=1),
+    ] = None
+
+
+@record
+class BertModel(PostNormModel):
     """A BERT-family encoder (BERT, MiniLM) read from a Hugging Face directory."""
 
     kind: Annotated[
@@ -137,7 +143,7 @@ class BertModel(PretrainedModel):
 
 
 @record
-class RobertaModel(PretrainedModel):
+class RobertaModel(PostNormModel):
     """A RoBERTa-family encoder (RoBERTa, XLM-R, CamemBERT) read from a Hugging Face directory."""
 
     kind: Annotated[
@@ -148,13 +154,23 @@ class RobertaModel(PretrainedModel):
 
 
 @record
-class MpnetModel(PretrainedModel):
+class MpnetModel(PostNormModel):
     """An MPNet encoder (all-mpnet-base-v2) read from a Hugging Face directory."""
 
     kind: Annotated[
         Literal["mpnet"], Fact(doc="An MPNet encoder read from a Hugging Face directory.")
     ] = "mpnet"
     name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/all-mpnet-base-v2",))]
+
+
+@record
+class Qwen3Model(PretrainedModel):
+    """A Qwen3 decoder that embeds (Qwen3-Embedding) read from a Hugging Face directory."""
+
+    kind: Annotated[
+        Literal["qwen3"], Fact(doc="A Qwen3 decoder read from a Hugging Face directory.")
+    ] = "qwen3"
+    name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/Qwen3-Embedding-0.6B",))]
 
 
 @record
@@ -165,6 +181,14 @@ class AutoModel(PretrainedModel):
         Literal["auto"],
         Fact(doc="The family that `model_type` in the directory's config.json names."),
     ] = "auto"
+    hidden_dropout_prob: Annotated[
+        float | None,
+        Fact(
+            doc="Dropout on embeddings and block outputs, refused for a family without; null takes config.json's.",
+            ge=0,
+            lt=1,
+        ),
+    ] = None
 
 
-Model = TextEncoderModel | BertModel | RobertaModel | MpnetModel | AutoModel
+Model = TextEncoderModel | BertModel | RobertaModel | MpnetModel | Qwen3Model | AutoModel

@@ -920,6 +920,12 @@ ELSEWHERE = {
     "model{mpnet}.pooling": "test_mpnet_keys",
     "model{mpnet}.projection_dim": "test_mpnet_keys",
     "model{mpnet}.towers": "test_mpnet_keys",
+    "model{qwen3}.kind": "tests/parity and tests/front/test_pretrained.py",
+    "model{qwen3}.name_or_path": "test_another_directory_gives_other_weights",
+    "model{qwen3}.attention_probs_dropout_prob": "test_qwen3_keys",
+    "model{qwen3}.pooling": "test_qwen3_keys",
+    "model{qwen3}.projection_dim": "test_qwen3_keys",
+    "model{qwen3}.towers": "test_qwen3_keys",
     "model{auto}.kind": "tests/front/test_pretrained.py",
     "model{auto}.name_or_path": "test_another_directory_gives_other_weights",
     "model{auto}.hidden_dropout_prob": "test_mpnet_keys",
@@ -976,7 +982,7 @@ def pretrained(
     if not ids.exists():
         from tokenizers import Tokenizer, models, pre_tokenizers
 
-        pad = {"bert": 0, "roberta": 1, "mpnet": 1, "auto": 1}[kind]
+        pad = {"bert": 0, "roberta": 1, "mpnet": 1, "qwen3": 0, "auto": 1}[kind]
         words = {"[PAD]": pad, "[UNK]": 1 - pad}
         words |= {word: i for i, word in enumerate(("open", "a", "file", "x", "return"), 2)}
         made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
@@ -1025,12 +1031,24 @@ def test_mpnet_keys(kind: str, setting: str, artefact: Artefact, folder: Path) -
     assert artefact(before) != artefact(after)
 
 
+@pytest.mark.parametrize(("setting", "artefact"), FAMILY_KEYS[1:])
+def test_qwen3_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+    """The base pools by the mean, as the fixture names no pooling."""
+    own: dict[str, Any] = {"kind": "qwen3", "directory": GOLDEN.parent / "qwen3_torch"}
+    before, after = (
+        compiled(pretrained(folder, **own)),
+        compiled(pretrained(folder, setting, **own)),
+    )
+    assert artefact(before) != artefact(after)
+
+
 @pytest.mark.parametrize(
     ("kind", "one", "other"),
     [
         ("bert", "torch_safetensors", "flax_msgpack"),
         ("roberta", "roberta_torch", "xlmr_torch"),
         ("mpnet", "mpnet_torch", "mpnet_torch_head"),
+        ("qwen3", "qwen3_torch", "qwen3_torch_head"),
         ("auto", "mpnet_torch", "roberta_torch"),
     ],
 )

@@ -114,6 +114,8 @@ def found(spec: Path, **options: Any) -> list[tuple[str, str, str, str]]:
         ("roberta", "torch_safetensors", "bert"),
         ("roberta", "mpnet_torch", "mpnet"),
         ("mpnet", "roberta_torch", "roberta"),
+        ("qwen3", "mpnet_torch", "mpnet"),
+        ("bert", "qwen3_torch", "qwen3"),
     ],
 )
 def test_a_directory_of_another_family_is_refused_by_the_right_kind(
@@ -138,6 +140,21 @@ def test_a_tokenizer_that_pads_with_another_id_is_refused(tmp_path: Path, kind: 
         Predictor(directory)
 
 
+@pytest.mark.parametrize("kind", ["qwen3", "auto"])
+def test_dropout_that_a_family_lacks_is_refused(tmp_path: Path, kind: str):
+    """By the family's own words where it is named, and by the plan where config.json decides."""
+    directory = write_model(tmp_path / "model", "qwen3_torch", tokenizer_text())
+    spec = write_spec(tmp_path, kind, directory)
+    [(code, path, message, hint)] = found(spec, overrides=["model.hidden_dropout_prob=0.1"])
+    assert path == "model.hidden_dropout_prob"
+    if kind == "auto":
+        assert (code, message) == (
+            "no-effect",
+            "qwen3 has no dropout on embeddings and block outputs",
+        )
+        assert hint == "remove the line; model.attention_probs_dropout_prob has an effect"
+
+
 def test_lengths_are_held_against_the_positions_that_tokens_have(tmp_path: Path):
     directory = write_model(tmp_path / "model", "roberta_torch", tokenizer_text())
     spec = write_spec(tmp_path, "roberta", directory)
@@ -148,7 +165,10 @@ def test_lengths_are_held_against_the_positions_that_tokens_have(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("kind", "flavour"),
-    [("roberta", "roberta_torch"), ("roberta", "xlmr_flax"), ("mpnet", "mpnet_torch")],
+    [
+        *(("roberta", "roberta_torch"), ("roberta", "xlmr_flax"), ("mpnet", "mpnet_torch")),
+        ("qwen3", "qwen3_torch"),
+    ],
 )
 def test_a_family_trains_and_embeds(
     tmp_path: Path, kind: str, flavour: str, monkeypatch: pytest.MonkeyPatch
@@ -156,7 +176,7 @@ def test_a_family_trains_and_embeds(
     monkeypatch.chdir(tmp_path)
     directory = write_model(tmp_path / "model", flavour, tokenizer_text())
     plan = specrun.compile(write_spec(tmp_path, kind, directory), environ={})
-    assert plan.tokenizer.pad_id == plan.model.config.pad_token_id == 1
+    assert plan.tokenizer.pad_id == getattr(plan.model.config, "pad_token_id", 1) == 1
     result = specrun.run(plan)
     assert np.isfinite(result.metrics["loss"])
     before, after = Predictor(directory), Predictor(tmp_path / "runs" / "tiny")
@@ -170,6 +190,7 @@ def test_a_family_trains_and_embeds(
         ("roberta_torch", "roberta", "roberta"),
         ("xlmr_flax", "roberta", "xlm-roberta"),
         ("mpnet_torch", "mpnet", "mpnet"),
+        ("qwen3_torch", "qwen3", "qwen3"),
     ],
 )
 def test_auto_decides_by_the_configuration_and_says_so(
@@ -205,7 +226,7 @@ def test_auto_refuses_what_it_does_not_know(tmp_path: Path, model_type: str, hin
     (directory / "config.json").write_text(json.dumps({"model_type": model_type}))
     [(_, path, message, mend)] = found(write_spec(tmp_path, "auto", directory))
     assert path == "model.name_or_path"
-    assert "must be one of: bert, roberta, xlm-roberta, camembert, mpnet" in message
+    assert "must be one of: bert, roberta, xlm-roberta, camembert, mpnet, qwen3" in message
     assert f"found {model_type!r} (" in message
     assert mend.startswith(hint)
 

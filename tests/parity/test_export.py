@@ -38,6 +38,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "mpnet": {"flavour": "mpnet_torch_head"},
     "mpnet under LoRA": {"flavour": "mpnet_torch", "lora": True},
+    "qwen3": {"flavour": "qwen3_torch_head", "pooling": "last"},
+    "qwen3 under LoRA": {"flavour": "qwen3_torch", "lora": True, "pooling": "last"},
+    "qwen3 with a head": {"flavour": "qwen3_torch", "projection_dim": 6},
     "mpnet with a head": {"flavour": "mpnet_torch", "projection_dim": 6},
 }
 CLASSES = {
@@ -45,6 +48,7 @@ CLASSES = {
     "roberta": "RobertaModel",
     "xlm-r": "XLMRobertaModel",
     "mpnet": "MPNetModel",
+    "qwen3": "Qwen3Model",
 }
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from specrun.runtime.models.bert.table import DEFAULTS, FIXED
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
 from specrun.spec.diagnostics import InputError
-from tests.runtime.models.tiny import bert_config, mpnet_config, roberta_config
+from tests.runtime.models.tiny import bert_config, mpnet_config, qwen3_config, roberta_config
 from tests.runtime.weights.files import safetensors_bytes, tensors, write_config
 
 CONFIG = bert_config(num_hidden_layers=1)
@@ -109,7 +109,7 @@ def test_the_digest_covers_every_file_that_was_read(tmp_path: Path):
     [
         (
             {"model_type": "electra"},
-            "model_type must be one of: bert, roberta, xlm-roberta, camembert, mpnet; "
+            "model_type must be one of: bert, roberta, xlm-roberta, camembert, mpnet, qwen3; "
             "found 'electra'",
         ),
         ({"model_type": ["bert"]}, "found ['bert']"),
@@ -186,6 +186,61 @@ def test_mpnet_loses_the_positions_up_to_the_padding_id(tmp_path: Path):
     assert (found.config, found.config.longest) == (config, 12)
     write_config(tmp_path, config, model_type="mpnet", max_position_embeddings=2)
     faults(tmp_path, "2 positions leave none for a token")
+
+
+def write_qwen3(folder: Path, **changes: Any) -> None:
+    """config.json in config.json's words."""
+    values = {k: v for k, v in vars(qwen3_config()).items() if k not in ("pooling", "kind")}
+    own = {"model_type": "qwen3", "attention_dropout": values.pop("attention_probs_dropout_prob")}
+    write(folder, "config.json", {**values, **own, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "theta"),
+    [
+        ({"rope_theta": 5e6}, 5e6),
+        ({"rope_theta": 5e6, "rope_scaling": None}, 5e6),
+        ({"rope_theta": 7, "rope_parameters": {"rope_type": "default", "rope_theta": 5e6}}, 5e6),
+        ({"rope_theta": 5e6, "rope_scaling": {"type": "default"}}, 5e6),
+        ({"layer_types": ["full_attention"] * 3, "sliding_window": 8}, 1e6),
+    ],
+)
+def test_qwen3_in_both_spellings_of_the_rotation(
+    tmp_path: Path, changes: dict[str, Any], theta: float
+):
+    write_qwen3(tmp_path, **changes)
+    assert inspect(tmp_path).config == qwen3_config(pooling="mean", rope_theta=theta)
+    write_qwen3(tmp_path, num_key_value_heads=None, attention_dropout=0.25)
+    found = inspect(tmp_path).config
+    assert found == qwen3_config(
+        pooling="mean", num_key_value_heads=4, attention_probs_dropout_prob=0.25
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope_scaling.rope_type must be 'def"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_parameters.rope_type must be 'default'"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor must be 1.0"),
+        ({"rope_parameters": [1]}, "rope_parameters must be an object, found [1]"),
+        ({"rope_theta": None}, "rope_theta must be a number above 0, found None"),
+        ({"rope_theta": "1e6"}, "rope_theta must be a number above 0, found '1e6'"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "all be 'full_attention'"),
+        ({"layer_types": 3}, "layer_types must all be 'full_attention', found 3"),
+        ({"use_sliding_window": True}, "use_sliding_window must be False, found True"),
+        ({"attention_bias": True}, "attention_bias must be False, found True"),
+        ({"is_causal": False}, "is_causal must be True, found False"),
+        ({"hidden_act": "gelu"}, "hidden_act must be one of: silu, swish"),
+        ({"attention_dropout": 1}, "attention_dropout must be a number from 0 to below 1"),
+        ({"num_key_value_heads": 3}, "4 / 3 is not whole"),
+        ({"num_key_value_heads": 0}, "num_key_value_heads must be a whole number from 1"),
+        ({"head_dim": 5}, "head_dim must be even, found 5"),
+    ],
+)
+def test_a_faulty_qwen3(tmp_path: Path, changes: dict[str, Any], found: str):
+    write_qwen3(tmp_path, **changes)
+    faults(tmp_path, found)
 
 
 def test_all_faults_at_once(tmp_path: Path):

@@ -17,6 +17,7 @@ from specrun.spec.plan.model import (
     ModelPlan,
     MpnetConfig,
     Parameter,
+    Qwen3Config,
     RobertaConfig,
     TableRow,
     TextEncoderConfig,
@@ -80,6 +81,28 @@ def mpnet_config(**changes: Any) -> MpnetConfig:
         k: v for k, v in vars(roberta_config()).items() if k not in ("kind", "type_vocab_size")
     }
     base = MpnetConfig(**shared, relative_attention_num_buckets=32)
+    return dataclasses.replace(base, **changes)
+
+
+def qwen3_config(**changes: Any) -> Qwen3Config:
+    """Four heads of six on two of keys: wider than the blocks."""
+    base = Qwen3Config(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+        intermediate_size=24,
+        hidden_act="silu",
+        max_position_embeddings=12,
+        attention_probs_dropout_prob=0.0,
+        rms_norm_eps=1e-6,
+        rope_theta=1e6,
+        initializer_range=0.3,
+        pooling="last",
+        projection_dim=None,
+    )
     return dataclasses.replace(base, **changes)
 
 
