@@ -72,6 +72,24 @@ def unigram(baked: bool) -> str:
     return _finished(made, baked)
 
 
+def appending(padding_side: str = "left") -> str:
+    """Qwen3-Embedding's kind: byte-level BPE, and behind every text the token that also pads."""
+    letters = ["\u0120", *"abcdefghijklmnopqrstuvwxyz", "re", "th", "the"]
+    ids = {token: i for i, token in enumerate(("<|im_start|>", *letters, "<|endoftext|>"))}
+    made = Tokenizer(models.BPE(ids, [("r", "e"), ("t", "h"), ("th", "e")]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    made.add_special_tokens(["<|im_start|>", "<|endoftext|>"])
+    end = processors.TemplateProcessing(
+        single="$A <|endoftext|>", special_tokens=[("<|endoftext|>", ids["<|endoftext|>"])]
+    )
+    made.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), end])
+    if padding_side == "left":
+        made.enable_padding(
+            direction="left", pad_id=ids["<|endoftext|>"], pad_token="<|endoftext|>"
+        )
+    return made.to_str()
+
+
 def _finished(made: Tokenizer, baked: bool) -> str:
     made.add_special_tokens(SPECIAL)
     made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
@@ -269,6 +287,23 @@ def test_robertas_tokenizers_bring_their_padding_and_special_tokens(
     assert [x[-1] for x in ids] == [2] * 4
     assert [len(x) for x in ids][1:] == [len(ids[1]), 2, 12]
     assert not any(1 in x for x in ids)
+    together = predictor.encode_text(texts)
+    alone = np.concatenate([predictor.encode_text([text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", ["left", "none"])
+def test_qwen3s_tokenizer_ends_a_text_that_is_cut(tmp_path: Path, side: str):
+    """The last token is what is pooled, so it must be there; it pads too, which the mask tells apart."""
+    directory = write_model(tmp_path / "model", "qwen3_torch", appending(side))
+    predictor = Predictor(directory)
+    tokenizer = predictor.trained.tokenizer
+    end = tokenizer.pad_id
+    assert tokenizer.token_of(end)[0] == "<|endoftext|>"
+    texts = ["read the tree", "x", "", "open a file the list the tree the file a x a x a x"]
+    ids = tokenizer.encode(texts, predictor.trained.lengths["positive"])
+    assert [(int(x[-1]), int((x == end).sum())) for x in ids] == [(end, 1)] * 4
+    assert [len(x) for x in ids][1:] == [3, 1, 12]
     together = predictor.encode_text(texts)
     alone = np.concatenate([predictor.encode_text([text]) for text in texts])
     np.testing.assert_allclose(together, alone, atol=1e-6)

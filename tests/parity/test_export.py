@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from specrun.runtime.predict.export import export
 from specrun.runtime.predict.predictor import Predictor
-from tests.front.test_pretrained import byte_level, unigram, write_model
+from tests.front.test_pretrained import appending, byte_level, unigram, write_model
 from tests.parity.test_minilm import TEXTS
 from tests.runtime.test_export import make_pretrained_run
 
@@ -111,6 +112,38 @@ def test_robertas_tokenizers_are_kept(tmp_path: Path, made: Any):
     texts = ["read the tree", "x", "open a file the list the tree the file a x a x a x"]
     expected = Predictor(directory).encode_text(texts)
     np.testing.assert_allclose(model.encode(texts), expected, atol=EMBEDDING, rtol=0)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_qwen3_pads_on_either_side(tmp_path: Path, side: str):
+    """As sentence-transformers embeds with the directory's own tokenizer, texts cut at the length among them."""
+    directory = write_model(tmp_path / "model", "qwen3_torch", appending())
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": "<|endoftext|>",
+        "eos_token": "<|endoftext|>",
+        "padding_side": side,
+        "model_max_length": 12,
+    }
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    (directory / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 16, "pooling_mode_lasttoken": True}
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (kind, path) in enumerate(
+            [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+        )
+    ]
+    (directory / "modules.json").write_text(json.dumps(modules))
+    model = sentence_transformers.SentenceTransformer(str(directory), device="cpu")
+    assert model.tokenizer.padding_side == side
+    texts = ["read the tree", "x", "open a file the list the tree the file a x a x a x"]
+    expected = Predictor(directory).encode_text(texts)
+    np.testing.assert_allclose(model.encode(texts), expected, atol=EMBEDDING, rtol=0)
+    export(directory, tmp_path / "out")
+    again = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    np.testing.assert_allclose(again.encode(texts), expected, atol=EMBEDDING, rtol=0)
 
 
 def test_the_real_minilm_comes_back(tmp_path: Path):
