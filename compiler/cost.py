@@ -14,6 +14,7 @@ from specrun.compiler.chunks import MICRO
 from specrun.spec.plan.model import (
     EncoderConfig,
     Group,
+    ModernbertConfig,
     Parameter,
     Qwen3Config,
     Side,
@@ -32,6 +33,7 @@ widens the rest, so this is an upper bound."""
 
 PRODUCTS: Mapping[str, int] = {
     "swiglu": 3,
+    "gated": 3,
     "gelu_new": 2,
     "gelu_pytorch_tanh": 2,
     "gelu": 1,
@@ -363,23 +365,30 @@ def _encoding(work: Work, step: Step, batching: Batching, rows: int, text: Text)
     for prefix, group in work.layers(text.tower):
         flowing = flowing or any(p.startswith(prefix) for p in step.trained)
         each = tokens * _residuals(work, step, prefix, text.length)
-        kept += group.count * (numbers if batching.checkpointing else each) if flowing else 0
-        working = max(working, round(each * _share(batching, group.count, flowing)))
+        again = _computed_again(batching, group)
+        kept += group.count * (numbers if again else each) if flowing else 0
+        working = max(working, round(each * _share(batching, group, flowing)))
     return _Encoding(kept, working)
 
 
 def _learned_positions(config: EncoderConfig) -> bool:
     if isinstance(config, TextEncoderConfig):
         return config.position_embedding == "learned"
-    return not isinstance(config, Qwen3Config)
+    return not isinstance(config, Qwen3Config | ModernbertConfig)
 
 
-def _share(batching: Batching, count: int, flowing: bool) -> float:
+def _computed_again(batching: Batching, group: Group) -> bool:
+    """Whether a layer's residuals are gone until the backward pass; XLA keeps those of a loop of one iteration."""
+    return batching.checkpointing and group.count > 1
+
+
+def _share(batching: Batching, group: Group, flowing: bool) -> float:
     """How much of a layer's residuals is in flight beside what is kept of it."""
+    count = group.count
     unroll = min(batching.unroll, count)
     if not flowing:
         return FROZEN
-    if batching.checkpointing:
+    if _computed_again(batching, group):
         return AGAIN + AGAIN_UNROLLED * (unroll - 1)
     if count == 1:
         return NO_LOOP
@@ -401,7 +410,13 @@ def _residuals(work: Work, step: Step, prefix: str, length: int) -> int:
 
 def _activation(config: EncoderConfig) -> str:
     """The key of ``PRODUCTS``."""
-    return "swiglu" if isinstance(config, Qwen3Config) else config.hidden_act
+    match config:
+        case Qwen3Config():
+            return "swiglu"
+        case ModernbertConfig():
+            return "gated"
+        case _:
+            return config.hidden_act
 
 
 def _mixed(config: EncoderConfig) -> int:
@@ -502,7 +517,7 @@ def _layer_flops(config: EncoderConfig, rows: int, length: int) -> int:
     if isinstance(config, Qwen3Config):
         queries = config.num_attention_heads * config.head_dim
         keys = config.num_key_value_heads * config.head_dim
-    gates = 3 if _activation(config) == "swiglu" else 2
+    gates = 3 if _activation(config) in ("swiglu", "gated") else 2
     linear = 2 * (2 * width * (queries + keys) + gates * width * inner)
     mixing = 4 * length * queries + 6 * length * config.num_attention_heads
     other = 25 * width + 10 * inner

@@ -23,6 +23,7 @@ from specrun.spec.words.losses import CoSENTLoss, InfoNCELoss, Loss, SigLIPLoss
 from specrun.spec.words.model import (
     AutoModel,
     BertModel,
+    ModernbertModel,
     MpnetModel,
     Qwen3Model,
     RobertaModel,
@@ -93,7 +94,14 @@ def tokenizer_given(spec: Experiment, report: Reporter) -> None:
                 report.error(
                     "tokenizer", "missing-key", message, hint=hint, related=("model.kind",)
                 )
-        case BertModel() | RobertaModel() | MpnetModel() | Qwen3Model() | AutoModel():
+        case (
+            BertModel()
+            | RobertaModel()
+            | MpnetModel()
+            | Qwen3Model()
+            | ModernbertModel()
+            | AutoModel()
+        ):
             pass
         case _:
             assert_never(spec.model)

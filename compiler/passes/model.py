@@ -29,12 +29,23 @@ from specrun.spec.plan.model import (
 from specrun.spec.words.model import (
     AutoModel,
     BertModel,
+    ModernbertModel,
     MpnetModel,
     PretrainedModel,
     Qwen3Model,
     RobertaModel,
     TextEncoderModel,
 )
+
+SET_BESIDE = (
+    "hidden_dropout_prob",
+    "embedding_dropout",
+    "mlp_dropout",
+    "attention_probs_dropout_prob",
+    "pooling",
+    "projection_dim",
+)
+"""Numbers of a pretrained configuration that the spec may set beside config.json."""
 
 DECAYED = ("kernel", "embedding", "lora_a", "lora_b")
 
@@ -46,7 +57,14 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     match model:
         case TextEncoderModel():
             config: EncoderConfig | None = _text_encoder(model, _vocab_size(draft))
-        case BertModel() | RobertaModel() | MpnetModel() | Qwen3Model() | AutoModel():
+        case (
+            BertModel()
+            | RobertaModel()
+            | MpnetModel()
+            | Qwen3Model()
+            | ModernbertModel()
+            | AutoModel()
+        ):
             found = draft.pretrained
             config = _pretrained(model, found.config, context) if found else None
     if config is None:
@@ -211,18 +229,12 @@ def _pretrained(
     model: PretrainedModel, found: PretrainedConfig, context: Context
 ) -> PretrainedConfig:
     """The directory's configuration with what the spec sets beside it."""
-    hidden: float | None = getattr(model, "hidden_dropout_prob", None)
-    if hidden is not None and not _has(found, "hidden_dropout_prob"):
+    given = {name: getattr(model, name, None) for name in SET_BESIDE}
+    if given["hidden_dropout_prob"] is not None and not _has(found, "hidden_dropout_prob"):
         message = f"{found.kind} has no dropout on embeddings and block outputs"
         hint = "remove the line; model.attention_probs_dropout_prob has an effect"
         context.report.error("model.hidden_dropout_prob", "no-effect", message, hint=hint)
-        hidden = None
-    given = {
-        "hidden_dropout_prob": hidden,
-        "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
-        "pooling": model.pooling,
-        "projection_dim": model.projection_dim,
-    }
+        return found
     return replace(found, **{k: v for k, v in given.items() if v is not None})
 
 

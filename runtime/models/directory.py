@@ -99,7 +99,7 @@ def _family_config(
     values = {
         key: _value(model, raw, family.keys.get(key, key), family.default(key, str(model_type)))
         for key in family.defaults
-    }
+    } | {key: raw[key] for key in family.derived}
     _check_activation(model, values["hidden_act"], family)
     if model.faults_found > before:
         return None
@@ -116,8 +116,8 @@ def _family_config(
 
 
 _DIRECTORY = (
-    "name a Hugging Face or sentence-transformers directory of the BERT, RoBERTa, MPNet or Qwen3 "
-    "family"
+    "name a Hugging Face or sentence-transformers directory of the BERT, RoBERTa, MPNet, Qwen3 or "
+    "ModernBERT family"
 )
 _VARIANT = "this variant of the architecture is not implemented"
 
@@ -137,7 +137,11 @@ def _refuse_unlike(model: Folder, raw: dict[str, object], family: Family) -> Non
 def _value(model: Folder, raw: dict[str, object], key: str, default: object) -> object:
     """The value of ``key`` with its type and range checked; the default where it is absent."""
     value = raw.get(key, default)
-    if isinstance(default, int):
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        model.fault("config.json", f"{key} must be true or false, found {_short(value)}", _TYPE)
+    elif isinstance(default, int):
         least, most = _RANGES.get(key, (1, 2**31 - 1))
         if type(value) is int and least <= value <= most:
             return value
@@ -178,7 +182,8 @@ def _in_range(key: str, value: float) -> bool:
 def _check_activation(model: Folder, activation: object, family: Family) -> None:
     if activation not in family.activations:
         known = ", ".join(family.activations)
-        message = f"hidden_act must be one of: {known}; found {_short(activation)}"
+        key = family.keys.get("hidden_act", "hidden_act")
+        message = f"{key} must be one of: {known}; found {_short(activation)}"
         model.fault("config.json", message, "this activation is not implemented")
 
 

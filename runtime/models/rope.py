@@ -10,11 +10,13 @@ from collections.abc import Mapping
 NESTED = ("rope_parameters", "rope_scaling")
 
 
-def read_rope(raw: Mapping[str, object], theta: object) -> tuple[object, list[str]]:
-    """(the base, or ``theta`` where ``raw`` names none; what is not implemented, in sentences)."""
+def read_rope(parts: Mapping[str, object], theta: object) -> tuple[object, list[str]]:
+    """(the base, or ``theta`` where no part names one; what is not implemented, in sentences).
+
+    ``parts`` are the objects by their names in config.json, None where there is none.
+    """
     wrong: list[str] = []
-    for key in NESTED:
-        found = raw.get(key)
+    for key, found in parts.items():
         if found is None:
             continue
         if not isinstance(found, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from specrun.runtime.models.bert import table as bert
+from specrun.runtime.models.modernbert import table as modernbert
 from specrun.runtime.models.mpnet import table as mpnet
 from specrun.runtime.models.qwen3 import table as qwen3
 from specrun.runtime.models.roberta import table as roberta
@@ -12,6 +13,7 @@ from specrun.runtime.models.text_encoder import table as text_encoder
 from specrun.spec.plan.model import (
     BertConfig,
     EncoderConfig,
+    ModernbertConfig,
     MpnetConfig,
     PretrainedConfig,
     Qwen3Config,
@@ -34,6 +36,8 @@ def rows(config: EncoderConfig) -> tuple[TableRow, ...]:
             return mpnet.rows(config)
         case Qwen3Config():
             return qwen3.rows(config)
+        case ModernbertConfig():
+            return modernbert.rows(config)
         case _:
             assert_never(config)
 
@@ -43,7 +47,7 @@ def pooler_rows(config: PretrainedConfig) -> tuple[TableRow, ...]:
     match config:
         case BertConfig() | RobertaConfig() | MpnetConfig():
             return bert.pooler_rows(config)
-        case Qwen3Config():
+        case Qwen3Config() | ModernbertConfig():
             return ()
         case _:
             assert_never(config)

@@ -43,7 +43,12 @@ from specrun.spec.plan.model import (
 NOTE = "specrun_export.json"
 """What was exported from where, and what was left out."""
 
-_DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+_DROPOUT = (
+    "hidden_dropout_prob",
+    "embedding_dropout",
+    "mlp_dropout",
+    "attention_probs_dropout_prob",
+)
 _BY_SPEC = ("pooling", "projection_dim", *_DROPOUT)
 """Numbers of a configuration that the spec may set beside config.json."""
 

@@ -16,7 +16,7 @@ from specrun.runtime.loop import digests
 from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.loop.parameters import MANIFEST, check_leaves, read_parameters
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
-from specrun.runtime.models.stacking import stack
+from specrun.runtime.models.stacking import group_of, groups_of, stack
 from specrun.runtime.models.tables import rows
 from specrun.runtime.trees import Tree
 from specrun.runtime.weights.load import load_weights
@@ -24,13 +24,13 @@ from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.file import read_plan
 from specrun.spec.plan.model import (
-    Group,
     ModelPlan,
     MpnetConfig,
     Parameter,
     PretrainedConfig,
     RobertaConfig,
     Side,
+    inside_layer,
 )
 from specrun.spec.plan.plan import Plan
 
@@ -151,7 +151,7 @@ def _of_directory(folder: Path) -> Trained:
             hint="save the tokenizer with transformers' save_pretrained, which writes it",
         )
     config = found.config
-    model = replace(_one_group(config), weights=found.weights)
+    model = replace(_as_read(config), weights=found.weights)
     leaves = load_weights(found.weights, config, rows(config))
     longest = found.max_length or config.longest
     return _trained(
@@ -188,20 +188,22 @@ def _tokenizer(found: PretrainedDirectory, folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def _one_group(config: PretrainedConfig) -> ModelPlan:
-    """The plan of a network as it is read: all layers alike, so in one group."""
-    count = config.num_hidden_layers
+def _as_read(config: PretrainedConfig) -> ModelPlan:
+    """The plan of a network as it is read: layers that are alike in one group."""
+    table = rows(config)
+    groups = groups_of(table)
     found: dict[str, Parameter] = {}
-    for row in rows(config):
+    for row in table:
         path, shape, stacked = row.path, row.shape, None
         if row.layer is not None:
-            path = f"groups.0.{row.path.split('.', 2)[2]}"
-            shape, stacked = (count, *row.shape), 0
+            number, _ = group_of(groups, row.layer)
+            path = f"groups.{number}.{inside_layer(row.path)}"
+            shape, stacked = (groups[number].count, *row.shape), groups[number].first
         found[path] = Parameter(path=path, shape=shape, role=row.role, stacked=stacked, new=False)
     total = sum(p.size for p in found.values())
     return ModelPlan(
         config=config,
-        groups=(Group(first=0, count=count),) if count else (),
+        groups=groups,
         parameters=tuple(found.values()),
         modules=(),
         total_parameters=total,

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from specrun.runtime.models.bert import table as bert
+from specrun.runtime.models.modernbert import table as modernbert
 from specrun.runtime.models.mpnet import table as mpnet
 from specrun.runtime.models.qwen3 import table as qwen3
 from specrun.runtime.models.roberta import table as roberta
@@ -42,6 +43,7 @@ _FAMILIES: dict[str, Names] = {
     "roberta": Names(dict(roberta.NAMES + roberta.POOLER), roberta.PREFIXES, roberta.UNUSED),
     "mpnet": Names(dict(mpnet.NAMES + mpnet.POOLER), mpnet.PREFIXES, mpnet.UNUSED),
     "qwen3": Names(dict(qwen3.NAMES), qwen3.PREFIXES, qwen3.UNUSED),
+    "modernbert": Names(dict(modernbert.NAMES), modernbert.PREFIXES, modernbert.UNUSED),
     "text_encoder": Names({}, (), ()),  # our own paths are its names
 }
 

@@ -136,10 +136,36 @@ class Qwen3Config(PretrainedShape):
         return 0.0
 
 
-PretrainedConfig = BertConfig | RobertaConfig | MpnetConfig | Qwen3Config
+@record
+class ModernbertConfig(PretrainedShape):
+    kind: Annotated[Literal["modernbert"], Fact(doc="ModernBERT family.")] = "modernbert"
+    embedding_dropout: Annotated[float, Fact(doc="Dropout on embeddings.")]
+    mlp_dropout: Annotated[float, Fact(doc="Dropout within the feed-forward.")]
+    norm_eps: Annotated[float, Fact(doc="Epsilon of every norm.")]
+    norm_bias: Annotated[bool, Fact(doc="Norms have a bias.")]
+    attention_bias: Annotated[bool, Fact(doc="Attention's linear layers have a bias.")]
+    mlp_bias: Annotated[bool, Fact(doc="The feed-forward's linear layers have a bias.")]
+    local_attention: Annotated[
+        int, Fact(doc="Width of the window around a token: half of it on either side.")
+    ]
+    global_layers: Annotated[
+        tuple[int, ...], Fact(doc="Layers whose tokens see all; those of the others a window.")
+    ]
+    global_rope_theta: Annotated[float, Fact(doc="Rotary base of the global layers.")]
+    local_rope_theta: Annotated[float, Fact(doc="Rotary base of the others.")]
+
+    @property
+    def hidden_dropout_prob(self) -> float:
+        """The larger of the shares that are dropped outside of attention."""
+        return max(self.embedding_dropout, self.mlp_dropout)
+
+
+PretrainedConfig = BertConfig | RobertaConfig | MpnetConfig | Qwen3Config | ModernbertConfig
 """The families read from Hugging Face directories."""
 
-EncoderConfig = TextEncoderConfig | BertConfig | RobertaConfig | MpnetConfig | Qwen3Config
+EncoderConfig = (
+    TextEncoderConfig | BertConfig | RobertaConfig | MpnetConfig | Qwen3Config | ModernbertConfig
+)
 
 
 @record

@@ -174,6 +174,23 @@ class Qwen3Model(PretrainedModel):
 
 
 @record
+class ModernbertModel(PretrainedModel):
+    """A ModernBERT encoder read from a Hugging Face directory."""
+
+    kind: Annotated[
+        Literal["modernbert"], Fact(doc="A ModernBERT encoder read from a Hugging Face directory.")
+    ] = "modernbert"
+    name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/ModernBERT-base",))]
+    embedding_dropout: Annotated[
+        float | None, Fact(doc="Dropout on embeddings; null takes config.json's.", ge=0, lt=1)
+    ] = None
+    mlp_dropout: Annotated[
+        float | None,
+        Fact(doc="Dropout within the feed-forward; null takes config.json's.", ge=0, lt=1),
+    ] = None
+
+
+@record
 class AutoModel(PretrainedModel):
     """An encoder read from a Hugging Face directory, of the family that its config.json names."""
 
@@ -191,4 +208,12 @@ class AutoModel(PretrainedModel):
     ] = None
 
 
-Model = TextEncoderModel | BertModel | RobertaModel | MpnetModel | Qwen3Model | AutoModel
+Model = (
+    TextEncoderModel
+    | BertModel
+    | RobertaModel
+    | MpnetModel
+    | Qwen3Model
+    | ModernbertModel
+    | AutoModel
+)

@@ -21,7 +21,7 @@ from specrun.spec.plan.data import Scan, TokenizerPlan, TokenizerSource
 from specrun.spec.plan.model import PretrainedConfig
 from specrun.spec.plan.plan import Plan
 from tests.compiler.fakes import TINY_BERT, FakeFacts
-from tests.runtime.models.tiny import qwen3_config
+from tests.runtime.models.tiny import modernbert_config, qwen3_config
 
 HERE = Path(__file__)
 FIGURES = HERE.with_suffix(".json")
@@ -73,6 +73,15 @@ def decoder(*settings: str, **changes: Any) -> Case:
     return Case((*QWEN3, *settings), bert={**DECODER, **changes}, family=qwen3_config())
 
 
+MODERN = tuple(text.replace("kind: bert", "kind: modernbert") for text in BERT)
+
+
+def modern(*settings: str, **changes: Any) -> Case:
+    """Four layers, two of them local, and a gated feed-forward."""
+    own = {**TINY, "num_hidden_layers": 4, "intermediate_size": 96, "global_layers": (0, 3)}
+    return Case((*MODERN, *settings), bert={**own, **changes}, family=modernbert_config())
+
+
 def rows(*counts: int) -> tuple[str, ...]:
     """The batch, and the rows encoded at a time."""
     return tuple(
@@ -93,6 +102,7 @@ CASES: dict[str, Case] = {
     "l2": Case(),
     "l6": Case(SIX),
     "l6-remat": Case((*SIX, REMAT)),
+    "l6-one-apart-remat": Case((*SIX, REMAT, "optimizer.no_decay=['layers.0.*']")),
     "l2-nod": Case(DRY),
     "l2-ad": Case(("model.attention_probs_dropout_prob=0.1",)),
     "l1": Case(("model.num_hidden_layers=1",)),
@@ -173,6 +183,10 @@ CASES: dict[str, Case] = {
     "qwen3-wide-heads": decoder("model.attention_probs_dropout_prob=0.1", head_dim=32),
     "qwen3-remat": decoder(REMAT),
     "qwen3-lora": decoder("lora={rank: 4, target_modules: [q_proj, v_proj]}"),
+    "modernbert": modern(),
+    "modernbert-drop": modern("model.mlp_dropout=0.1", "model.attention_probs_dropout_prob=0.1"),
+    "modernbert-remat": modern(REMAT),
+    "modernbert-lora": modern("lora={rank: 4, target_modules: [Wqkv]}"),
     "bf16-l2": Case(("precision.compute=bfloat16",)),
     "bf16-l6": Case((*SIX, "precision.compute=bfloat16")),
     "towers": Case(("model.towers=separate",)),

@@ -926,6 +926,14 @@ ELSEWHERE = {
     "model{qwen3}.pooling": "test_qwen3_keys",
     "model{qwen3}.projection_dim": "test_qwen3_keys",
     "model{qwen3}.towers": "test_qwen3_keys",
+    "model{modernbert}.kind": "tests/parity and tests/front/test_pretrained.py",
+    "model{modernbert}.name_or_path": "test_another_directory_gives_other_weights",
+    "model{modernbert}.embedding_dropout": "test_modernbert_keys",
+    "model{modernbert}.mlp_dropout": "test_modernbert_keys",
+    "model{modernbert}.attention_probs_dropout_prob": "test_modernbert_keys",
+    "model{modernbert}.pooling": "test_modernbert_keys",
+    "model{modernbert}.projection_dim": "test_modernbert_keys",
+    "model{modernbert}.towers": "test_modernbert_keys",
     "model{auto}.kind": "tests/front/test_pretrained.py",
     "model{auto}.name_or_path": "test_another_directory_gives_other_weights",
     "model{auto}.hidden_dropout_prob": "test_mpnet_keys",
@@ -982,7 +990,7 @@ def pretrained(
     if not ids.exists():
         from tokenizers import Tokenizer, models, pre_tokenizers
 
-        pad = {"bert": 0, "roberta": 1, "mpnet": 1, "qwen3": 0, "auto": 1}[kind]
+        pad = {"bert": 0, "roberta": 1, "mpnet": 1, "qwen3": 0, "modernbert": 0, "auto": 1}[kind]
         words = {"[PAD]": pad, "[UNK]": 1 - pad}
         words |= {word: i for i, word in enumerate(("open", "a", "file", "x", "return"), 2)}
         made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
@@ -1043,12 +1051,30 @@ def test_qwen3_keys(setting: str, artefact: Artefact, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("setting", "artefact"),
+    [
+        ("model.embedding_dropout=0.5", after_a_step),
+        ("model.mlp_dropout=0.5", after_a_step),
+        *FAMILY_KEYS[1:],
+    ],
+)
+def test_modernbert_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+    own: dict[str, Any] = {"kind": "modernbert", "directory": GOLDEN.parent / "modernbert_torch"}
+    before, after = (
+        compiled(pretrained(folder, **own)),
+        compiled(pretrained(folder, setting, **own)),
+    )
+    assert artefact(before) != artefact(after)
+
+
+@pytest.mark.parametrize(
     ("kind", "one", "other"),
     [
         ("bert", "torch_safetensors", "flax_msgpack"),
         ("roberta", "roberta_torch", "xlmr_torch"),
         ("mpnet", "mpnet_torch", "mpnet_torch_head"),
         ("qwen3", "qwen3_torch", "qwen3_torch_head"),
+        ("modernbert", "modernbert_torch", "modernbert_torch_head"),
         ("auto", "mpnet_torch", "roberta_torch"),
     ],
 )

@@ -134,6 +134,7 @@ def found(spec: Path, **options: Any) -> list[tuple[str, str, str, str]]:
         ("mpnet", "roberta_torch", "roberta"),
         ("qwen3", "mpnet_torch", "mpnet"),
         ("bert", "qwen3_torch", "qwen3"),
+        ("bert", "modernbert_torch", "modernbert"),
     ],
 )
 def test_a_directory_of_another_family_is_refused_by_the_right_kind(
@@ -181,11 +182,16 @@ def test_lengths_are_held_against_the_positions_that_tokens_have(tmp_path: Path)
     assert "13 tokens, but the model has 12 positions" in message
 
 
+GROUPS = {"modernbert": [(0, 1), (1, 3)]}
+"""The stacks of a family whose layers are not all alike: ModernBERT's first lacks a norm."""
+
+
 @pytest.mark.parametrize(
     ("kind", "flavour"),
     [
         *(("roberta", "roberta_torch"), ("roberta", "xlmr_flax"), ("mpnet", "mpnet_torch")),
         ("qwen3", "qwen3_torch"),
+        ("modernbert", "modernbert_torch"),
     ],
 )
 def test_a_family_trains_and_embeds(
@@ -195,6 +201,7 @@ def test_a_family_trains_and_embeds(
     directory = write_model(tmp_path / "model", flavour, tokenizer_text())
     plan = specrun.compile(write_spec(tmp_path, kind, directory), environ={})
     assert plan.tokenizer.pad_id == getattr(plan.model.config, "pad_token_id", 1) == 1
+    assert [(g.first, g.count) for g in plan.model.groups] == GROUPS.get(kind, [(0, 2)])
     result = specrun.run(plan)
     assert np.isfinite(result.metrics["loss"])
     before, after = Predictor(directory), Predictor(tmp_path / "runs" / "tiny")
@@ -209,6 +216,7 @@ def test_a_family_trains_and_embeds(
         ("xlmr_flax", "roberta", "xlm-roberta"),
         ("mpnet_torch", "mpnet", "mpnet"),
         ("qwen3_torch", "qwen3", "qwen3"),
+        ("modernbert_torch", "modernbert", "modernbert"),
     ],
 )
 def test_auto_decides_by_the_configuration_and_says_so(
@@ -244,7 +252,9 @@ def test_auto_refuses_what_it_does_not_know(tmp_path: Path, model_type: str, hin
     (directory / "config.json").write_text(json.dumps({"model_type": model_type}))
     [(_, path, message, mend)] = found(write_spec(tmp_path, "auto", directory))
     assert path == "model.name_or_path"
-    assert "must be one of: bert, roberta, xlm-roberta, camembert, mpnet, qwen3" in message
+    assert (
+        "must be one of: bert, roberta, xlm-roberta, camembert, mpnet, qwen3, modernbert" in message
+    )
     assert f"found {model_type!r} (" in message
     assert mend.startswith(hint)
 

@@ -2,7 +2,7 @@
 
 Needs an environment of its own: ``pip install "transformers==4.57.6" "flax==0.12.8" "jax==0.10.2" torch``, since
 transformers 5 no longer has Flax classes. Run ``python tests/golden/make_models.py [bert] [roberta] [xlmr] [mpnet]
-[qwen3]`` from the
+[qwen3] [modernbert]`` from the
 repository's root; without names all are made.
 
 The folders of a family hold the same tiny random network in other flavours; ``expected*.npz`` hold torch's own hidden
@@ -38,7 +38,14 @@ PAD_ID = 1
 
 
 def main(names: list[str]) -> None:
-    makers = {"bert": bert, "roberta": roberta, "xlmr": xlmr, "mpnet": mpnet, "qwen3": qwen3}
+    makers = {
+        "bert": bert,
+        "roberta": roberta,
+        "xlmr": xlmr,
+        "mpnet": mpnet,
+        "qwen3": qwen3,
+        "modernbert": modernbert,
+    }
     for name in names or makers:
         torch.manual_seed(0)
         makers[name]()
@@ -113,6 +120,19 @@ def qwen3() -> None:
     write("qwen3_torch", lambda d: theirs.save_pretrained(d))
     write("qwen3_torch_head", lambda d: writer.save_pretrained(d))
     expected(theirs, "expected_qwen3.npz", 0)
+
+
+def modernbert() -> None:
+    """transformers never had it in Flax. Of four layers the first and the last are global."""
+    names = ("pad", "bos", "eos", "cls", "sep")
+    ids = {f"{name}_token_id": i for i, name in enumerate(names)}
+    own = {"num_hidden_layers": 4, "local_attention": 4, "attn_implementation": "eager"}
+    config = transformers.ModernBertConfig(**{**CONFIG, **ids, **own, "reference_compile": False})
+    masked = moved(transformers.ModernBertForMaskedLM(config))
+    theirs = body(masked.model, transformers.ModernBertModel)
+    write("modernbert_torch", lambda d: theirs.save_pretrained(d))
+    write("modernbert_torch_head", lambda d: masked.save_pretrained(d))
+    expected(theirs, "expected_modernbert.npz", 0)
 
 
 def roberta_config() -> dict[str, Any]:

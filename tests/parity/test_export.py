@@ -41,6 +41,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "mpnet under LoRA": {"flavour": "mpnet_torch", "lora": True},
     "qwen3": {"flavour": "qwen3_torch_head", "pooling": "last"},
     "qwen3 under LoRA": {"flavour": "qwen3_torch", "lora": True, "pooling": "last"},
+    "modernbert": {"flavour": "modernbert_torch_head"},
+    "modernbert under LoRA": {"flavour": "modernbert_torch", "lora": True, "pooling": "cls"},
+    "modernbert with a head": {"flavour": "modernbert_torch", "projection_dim": 6},
     "qwen3 with a head": {"flavour": "qwen3_torch", "projection_dim": 6},
     "mpnet with a head": {"flavour": "mpnet_torch", "projection_dim": 6},
 }
@@ -50,6 +53,7 @@ CLASSES = {
     "xlm-r": "XLMRobertaModel",
     "mpnet": "MPNetModel",
     "qwen3": "Qwen3Model",
+    "modernbert": "ModernBertModel",
 }
 
 

@@ -38,6 +38,7 @@ SOURCES = {
     "xlmr": "xlmr_flax",
     "mpnet": "mpnet_torch",
     "qwen3": "qwen3_torch",
+    "modernbert": "modernbert_torch",
 }
 
 
@@ -45,6 +46,7 @@ _OF_BERT = ("attention.self.query", "output.dense")
 ADAPTED = {
     **{"bert": _OF_BERT, "roberta": _OF_BERT, "mpnet": ("attention.attn.q", "output.dense")},
     "qwen3": ("self_attn.k_proj", "mlp.down_proj"),
+    "modernbert": ("attn.Wqkv", "mlp.Wo"),
 }
 """Linear layers of each family that adapters are put on."""
 
@@ -126,7 +128,8 @@ def test_an_export_embeds_as_the_run(tmp_path: Path, form: Any, name: str, lora:
     expected = Predictor(run).encode_document(TEXTS)
     np.testing.assert_allclose(Predictor(target).encode_text(TEXTS), expected, atol=SAME)
     assert done.files == tuple(sorted(str(p.relative_to(target)) for p in target.rglob("*.*")))
-    merged = "adapters of rank 2 on 4 linear layers, times 3"
+    count = 8 if name == "modernbert" else 4  # two in each of its layers
+    merged = f"adapters of rank 2 on {count} linear layers, times 3"
     assert note(target)["merged"] == (merged if lora else None)
     assert note(target)["parameters"] == "best"
     assert note(target)["max_seq_length"] == 8
@@ -249,7 +252,9 @@ def test_a_model_from_scratch_is_refused(tmp_path: Path):
     refused(tmp_path / "run", tmp_path / "out", "no Hugging Face class", "run/best")
 
 
-@pytest.mark.parametrize("flavour", ["roberta_torch", "mpnet_torch", "qwen3_torch"])
+@pytest.mark.parametrize(
+    "flavour", ["roberta_torch", "mpnet_torch", "qwen3_torch", "modernbert_torch"]
+)
 def test_a_family_comes_back_byte_by_byte(tmp_path: Path, flavour: str):
     source = source_directory(tmp_path / "source", flavour)
     done = export(source, tmp_path / "out")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from specrun.runtime.models.rope import read_rope
-from specrun.runtime.models.shapes import dense, embedding, rms_norm
+from specrun.runtime.models.rope import NESTED, read_rope
+from specrun.runtime.models.shapes import dense, embedding, norm
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import Qwen3Config, TableRow
 
@@ -80,7 +80,9 @@ NAMES = (
 def flat(raw: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
     """config.json with ``rope_theta`` and the heads of keys at the top; and what is not implemented."""
     found = dict(raw)
-    theta, wrong = read_rope(raw, raw.get("rope_theta", DEFAULTS["rope_theta"]))
+    theta, wrong = read_rope(
+        {key: raw.get(key) for key in NESTED}, raw.get("rope_theta", DEFAULTS["rope_theta"])
+    )
     found["rope_theta"] = theta
     if "num_key_value_heads" in raw and raw["num_key_value_heads"] is None:
         found["num_key_value_heads"] = raw.get(
@@ -101,7 +103,7 @@ def rows(config: Qwen3Config) -> tuple[TableRow, ...]:
     table = [*embedding("embed_tokens", config.vocab_size, width)]
     for i in range(config.num_hidden_layers):
         table += _layer(f"layers.{i}", config)
-    table += rms_norm("norm", width)
+    table += norm("norm", width, bias=False)
     read = [replace(row, new=False) for row in table]
     if config.projection_dim is not None:
         read += dense("projection", width, config.projection_dim, bias=False)
@@ -112,14 +114,14 @@ def _layer(path: str, config: Qwen3Config) -> list[TableRow]:
     width, inner, head = config.hidden_size, config.intermediate_size, config.head_dim
     queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
     return [
-        *rms_norm(f"{path}.input_layernorm", width),
+        *norm(f"{path}.input_layernorm", width, bias=False),
         *dense(f"{path}.self_attn.q_proj", width, queries, bias=False),
         *dense(f"{path}.self_attn.k_proj", width, keys, bias=False),
         *dense(f"{path}.self_attn.v_proj", width, keys, bias=False),
         *dense(f"{path}.self_attn.o_proj", queries, width, bias=False),
-        *rms_norm(f"{path}.self_attn.q_norm", head),
-        *rms_norm(f"{path}.self_attn.k_norm", head),
-        *rms_norm(f"{path}.post_attention_layernorm", width),
+        *norm(f"{path}.self_attn.q_norm", head, bias=False),
+        *norm(f"{path}.self_attn.k_norm", head, bias=False),
+        *norm(f"{path}.post_attention_layernorm", width, bias=False),
         *dense(f"{path}.mlp.gate_proj", width, inner, bias=False),
         *dense(f"{path}.mlp.up_proj", width, inner, bias=False),
         *dense(f"{path}.mlp.down_proj", inner, width, bias=False),

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from specrun.runtime.models.bert.table import DEFAULTS, FIXED
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
 from specrun.spec.diagnostics import InputError
-from tests.runtime.models.tiny import bert_config, mpnet_config, qwen3_config, roberta_config
+from tests.runtime.models.tiny import (
+    bert_config,
+    modernbert_config,
+    mpnet_config,
+    qwen3_config,
+    roberta_config,
+)
 from tests.runtime.weights.files import safetensors_bytes, tensors, write_config
 
 CONFIG = bert_config(num_hidden_layers=1)
@@ -109,7 +115,8 @@ def test_the_digest_covers_every_file_that_was_read(tmp_path: Path):
     [
         (
             {"model_type": "electra"},
-            "model_type must be one of: bert, roberta, xlm-roberta, camembert, mpnet, qwen3; "
+            "model_type must be one of: bert, roberta, xlm-roberta, camembert, mpnet, qwen3, "
+            "modernbert; "
             "found 'electra'",
         ),
         ({"model_type": ["bert"]}, "found ['bert']"),
@@ -240,6 +247,80 @@ def test_qwen3_in_both_spellings_of_the_rotation(
 )
 def test_a_faulty_qwen3(tmp_path: Path, changes: dict[str, Any], found: str):
     write_qwen3(tmp_path, **changes)
+    faults(tmp_path, found)
+
+
+def write_modernbert(folder: Path, **changes: Any) -> None:
+    """config.json in config.json's words, as version 4 writes it."""
+    unlike = ("pooling", "kind", "global_layers")
+    values = {k: v for k, v in vars(modernbert_config()).items() if k not in unlike}
+    own = {
+        "model_type": "modernbert",
+        "attention_dropout": values.pop("attention_probs_dropout_prob"),
+        "hidden_activation": values.pop("hidden_act"),
+        "global_attn_every_n_layers": 3,
+    }
+    values = {**values, **own, **changes}
+    write(folder, "config.json", {k: v for k, v in values.items() if v != "absent"})
+
+
+def turned(full: float, sliding: float, **more: Any) -> dict[str, Any]:
+    return {
+        "full_attention": {"rope_type": "default", "rope_theta": full, **more},
+        "sliding_attention": {"rope_type": "default", "rope_theta": sliding},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {}),
+        ({"global_attn_every_n_layers": 2}, {"global_layers": (0, 2)}),
+        ({"global_attn_every_n_layers": "absent"}, {}),
+        (
+            {"layer_types": ["sliding_attention", "full_attention", "full_attention"]},
+            {"global_layers": (1, 2)},
+        ),
+        (
+            {"rope_parameters": turned(7.0, 5.0)},
+            {"global_rope_theta": 7.0, "local_rope_theta": 5.0},
+        ),
+        ({"local_rope_theta": None}, {"local_rope_theta": 160000.0}),
+        ({"local_rope_theta": "absent", "norm_bias": True}, {"norm_bias": True}),
+        ({"attention_dropout": 0.5}, {"attention_probs_dropout_prob": 0.5}),
+    ],
+)
+def test_modernbert_in_both_spellings(
+    tmp_path: Path, changes: dict[str, Any], expected: dict[str, Any]
+):
+    write_modernbert(tmp_path, **changes)
+    assert inspect(tmp_path).config == modernbert_config(**expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"global_attn_every_n_layers": 0}, "must be a whole number from 1, found 0"),
+        ({"global_attn_every_n_layers": "3"}, "must be a whole number from 1, found '3'"),
+        ({"layer_types": ["full_attention"]}, "layer_types must name 3 layers, found 1"),
+        ({"layer_types": ["full_attention", "x", 3]}, "layer_types must be 'full_attention' or"),
+        ({"local_attention": 0}, "local_attention must be a whole number from 1"),
+        ({"norm_bias": 1}, "norm_bias must be true or false, found 1"),
+        ({"mlp_dropout": 1.0}, "mlp_dropout must be a number from 0 to below 1"),
+        ({"hidden_activation": "mish"}, "hidden_activation must be one of: gelu"),
+        ({"num_attention_heads": 16}, "16 / 16 = 1 is odd"),
+        ({"rope_parameters": 3}, "rope_parameters must be an object, found 3"),
+        (
+            {"rope_parameters": turned(7.0, 5.0, rope_type="yarn")},
+            "rope_parameters.full_attention.rope_type must be 'default', found 'yarn'",
+        ),
+        ({"rope_scaling": {"type": "linear"}}, "rope_scaling.rope_type must be 'default'"),
+        ({"global_rope_theta": None}, "global_rope_theta must be a number above 0, found None"),
+        ({"head_dim": 8}, "head_dim must be None, found 8"),
+    ],
+)
+def test_a_faulty_modernbert(tmp_path: Path, changes: dict[str, Any], found: str):
+    write_modernbert(tmp_path, **changes)
     faults(tmp_path, found)
 
 

@@ -22,6 +22,7 @@ from tests.runtime.models.tiny import (
     bert_config,
     lora_plan,
     model_plan,
+    modernbert_config,
     mpnet_config,
     qwen3_config,
     roberta_config,
@@ -48,8 +49,18 @@ CONFIGS = {
     "qwen3": qwen3_config(),
     "qwen3 with head": qwen3_config(projection_dim=6, num_key_value_heads=1, pooling="mean"),
     "qwen3 without layers": qwen3_config(num_hidden_layers=0),
+    "modernbert": modernbert_config(),
+    "modernbert with biases and a head": modernbert_config(
+        norm_bias=True, attention_bias=True, mlp_bias=True, projection_dim=6, pooling="cls"
+    ),
+    "modernbert without layers": modernbert_config(num_hidden_layers=0),
 }
-QUERY = {"text_encoder": "mlp.up", "mpnet": "attention.attn.q", "qwen3": "self_attn.k_proj"}
+QUERY = {
+    "text_encoder": "mlp.up",
+    "mpnet": "attention.attn.q",
+    "qwen3": "self_attn.k_proj",
+    "modernbert": "attn.Wqkv",
+}
 """A linear layer of the families that are not named as BERT's."""
 
 
@@ -59,7 +70,8 @@ RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 def dropping(name: str, rate: float) -> Any:
     """A configuration with dropout: in the blocks, or on attention where that is all there is."""
     config = CONFIGS[name]
-    own = RATES[0] if any(x.name == RATES[0] for x in dataclasses.fields(config)) else RATES[1]
+    has = {x.name for x in dataclasses.fields(config)}
+    own = next(key for key in (RATES[0], "mlp_dropout", RATES[1]) if key in has)
     return dataclasses.replace(config, **{own: rate})
 
 
@@ -152,6 +164,37 @@ def test_a_token_of_qwen3_sees_nothing_behind_it():
     assert np.abs(encode(params, ids, whole) - encode(params, other, whole)).max() > 1e-2
 
 
+def test_modernbert_base_counts_exactly():
+    """ModernBERT-base: 149,014,272 parameters, those of its norms without biases among them."""
+    config = modernbert_config(
+        vocab_size=50368,
+        hidden_size=768,
+        num_hidden_layers=22,
+        num_attention_heads=12,
+        intermediate_size=1152,
+    )
+    block = 4 * 768 * 768 + 3 * 768 * 1152 + 2 * 768
+    total = sum(int(np.prod(row.shape)) for row in rows(config))
+    assert total == 22 * block - 768 + 50368 * 768 + 2 * 768 == 149_014_272
+
+
+def test_a_local_layer_of_modernbert_sees_its_window_alone():
+    """With one local layer the first token's embedding moves with the third token and not with the fourth."""
+    ids, whole = batch()[0], np.ones((4, 7), bool)
+    near, far = ids.copy(), ids.copy()
+    near[:, 2], far[:, 3] = (ids[:, 2] + 1) % 50, (ids[:, 3] + 1) % 50
+
+    def moved(global_layers: tuple[int, ...], other: np.ndarray) -> float:
+        config = modernbert_config(num_hidden_layers=1, pooling="cls", global_layers=global_layers)
+        model = model_plan(config, new=True)
+        encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
+        return float(np.abs(encode(params, ids, whole) - encode(params, other, whole)).max())
+
+    assert moved((), far) < CLOSE
+    assert moved((), near) > 1e-3
+    assert moved((0,), far) > 1e-3
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_embeddings_are_finite_even_for_a_row_without_tokens(name: str):
     model = model_plan(CONFIGS[name], new=True)
@@ -165,7 +208,9 @@ def test_embeddings_are_finite_even_for_a_row_without_tokens(name: str):
     assert np.isfinite(out).all()
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta", "mpnet", "qwen3"])
+@pytest.mark.parametrize(
+    "name", ["text", "text rotary", "bert", "roberta", "mpnet", "qwen3", "modernbert"]
+)
 def test_grouping_remat_and_unroll_do_not_change_the_result(name: str):
     config = dropping(name, 0.2)
     ids, mask = batch()
@@ -181,7 +226,9 @@ def test_grouping_remat_and_unroll_do_not_change_the_result(name: str):
     np.testing.assert_allclose(out, base, atol=CLOSE)
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta", "mpnet", "qwen3"])
+@pytest.mark.parametrize(
+    "name", ["text", "text rotary", "bert", "roberta", "mpnet", "qwen3", "modernbert"]
+)
 def test_remat_does_not_change_the_gradient(name: str):
     config = dropping(name, 0.2)
     model = model_plan(config, new=True)
@@ -219,6 +266,7 @@ def test_padding_never_touches_an_embedding(name: str):
     [
         *product(["text", "text rotary", "bert", "roberta", "mpnet"], RATES),
         ("qwen3", "attention_probs_dropout_prob"),
+        *product(["modernbert"], ["embedding_dropout", "mlp_dropout", RATES[1]]),
     ],
 )
 def test_dropout_belongs_to_the_row(name: str, rate: str):

@@ -64,8 +64,10 @@ FAMILY = {
     "mpnet_torch_head": ("torch", ("lm_head.bias", *LM_HEAD)),
     "qwen3_torch": ("torch", ()),
     "qwen3_torch_head": ("torch", ("lm_head.weight",)),
+    "modernbert_torch": ("torch", ()),
+    "modernbert_torch_head": ("torch", ("decoder.bias", "head.dense.weight", "head.norm.weight")),
 }
-"""RoBERTa, XLM-R, MPNet and Qwen3: layout and the tensors that take no part."""
+"""The other families: layout and the tensors that take no part."""
 OUTPUT = 5e-6
 """Largest difference from torch in f32."""
 BFLOAT16 = 0.05
