@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from specrun.spec.record import record
 
 if TYPE_CHECKING:
-    from specrun.spec.plan.data import HeldOut, Input, Scan, Source, TokenizerPlan, TokenizerSource
+    from specrun.spec.plan.data import (
+        HeldOut,
+        Input,
+        Prompts,
+        Scan,
+        Source,
+        TokenizerPlan,
+        TokenizerSource,
+    )
     from specrun.spec.plan.model import (
         EncoderConfig,
         PretrainedConfig,
@@ -28,7 +36,8 @@ if TYPE_CHECKING:
 class Pretrained:
     """A Hugging Face directory as the compiler sees it. ``weights`` is None when only the configuration is there.
 
-    ``model_type`` is config.json's, which decided the family of ``config``.
+    ``model_type`` is config.json's, which decided the family of ``config``. ``pools_prompts`` is false where a prompt's
+    tokens would be left out of the pooling.
     """
 
     config: PretrainedConfig
@@ -37,6 +46,8 @@ class Pretrained:
     tokenizer: Path | None
     weights: WeightsPlan | None
     config_input: Input
+    prompts: Prompts
+    pools_prompts: bool
 
 
 @record

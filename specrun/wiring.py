@@ -33,6 +33,8 @@ class RuntimeFacts:
             tokenizer=found.tokenizer,
             weights=found.weights,
             config_input=found.config_input,
+            prompts=found.prompts,
+            pools_prompts=found.pools_prompts,
         )
 
     def start(self, directory: Path) -> Start:

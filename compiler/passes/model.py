@@ -11,6 +11,7 @@ from typing import Literal, cast
 
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.passes.losses import loss_rows
+from specrun.spec.plan.data import Prompts
 from specrun.spec.plan.model import (
     SIDES,
     AdapterMatch,
@@ -74,7 +75,28 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     _check_padding(draft, config, context)
     _check_dims(draft, config, context)
     rows = _in_towers(context.facts.table(config), model.towers)
-    return replace(draft, config=config, rows=rows)
+    return replace(_with_prompts(draft, context), config=config, rows=rows)
+
+
+def _with_prompts(draft: Draft, context: Context) -> Draft:
+    """The spec's prompts, or the directory's, in the tokenizer's plan."""
+    model, found, tokenizer = draft.spec.model, draft.pretrained, draft.tokenizer
+    if isinstance(model, TextEncoderModel) or found is None:
+        return draft
+    given, own = model.prompts, found.prompts
+    prompts = Prompts(
+        query=own.query if given.query is None else given.query,
+        positive=own.positive if given.positive is None else given.positive,
+    )
+    if prompts.any and not found.pools_prompts:
+        message = "the directory's pooling leaves prompts out (include_prompt: false)"
+        hint = 'write model.prompts: {query: "", positive: ""}, or use a directory that pools them'
+        context.report.error("model.prompts", "unpooled-prompt", message, hint=hint)
+    return (
+        draft
+        if tokenizer is None
+        else replace(draft, tokenizer=replace(tokenizer, prompts=prompts))
+    )
 
 
 def _check_precision(draft: Draft, context: Context) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import tokenizers
 from specrun.runtime import cache
 from specrun.runtime.data.rows import Rows, map_array
 from specrun.runtime.data.scan import ensure_rows, rows_of
-from specrun.runtime.data.tokenizer import Tokenizer, load
+from specrun.runtime.data.tokenizer import load
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.plan.data import DataPlan, TokenizerPlan
 
@@ -120,27 +120,35 @@ def tokens_of(
     tell: Tell = silent,
 ) -> Tokens:
     """The tokens of rows that the cache holds. RunError when it does not, or cannot be written."""
-    parts = [
+    prompts = tokenizer.prompts
+    parts: list[object] = [
         FORMAT,
         rows_digest,
         tokenizer.digest,
         max_query_length,
         max_positive_length,
         tokenizers.__version__,
+        *((prompts.query, prompts.positive) if prompts.any else ()),
     ]
 
     def write(folder: Path) -> None:
         rows = rows_of(rows_digest)
         encoder = load(tokenizer, rows_digest=rows_digest)
-        _write(folder, rows, encoder, max_query_length, max_positive_length, tell)
+        query, positive = (
+            lambda texts: encoder.encode_all(texts, max_query_length, prompts.query),
+            lambda texts: encoder.encode_all(texts, max_positive_length, prompts.positive),
+        )
+        _write(folder, rows, query, positive, tell)
 
     folder = cache.make(_KIND, cache.digest_of(parts), write)
     return Tokens(_load(folder, "training"), _load(folder, "validation"), tokenizer.pad_id)
 
 
-def _write(
-    folder: Path, rows: Rows, tokenizer: Tokenizer, query: int, positive: int, tell: Tell
-) -> None:
+Encode = Callable[[Sequence[str]], Iterator[np.ndarray]]
+"""Texts of a side to their ids."""
+
+
+def _write(folder: Path, rows: Rows, query: Encode, positive: Encode, tell: Tell) -> None:
     splits = (rows.training, rows.validation)
     total = sum(2 * len(s) + (len(s.negatives.texts) if s.negatives else 0) for s in splits)
     count = 0
@@ -153,25 +161,20 @@ def _write(
 
     tell("tokenising, texts", 0, total)
     for side, split in (("training", rows.training), ("validation", rows.validation)):
-        _write_ragged(folder, f"{side}.queries", tokenizer, split.queries, query, one)
-        _write_ragged(folder, f"{side}.positives", tokenizer, split.positives, positive, one)
+        _write_ragged(folder, f"{side}.queries", query(split.queries), one)
+        _write_ragged(folder, f"{side}.positives", positive(split.positives), one)
         if split.negatives is not None:
             name = f"{side}.negatives"
-            _write_ragged(folder, name, tokenizer, split.negatives.texts, positive, one)
+            _write_ragged(folder, name, positive(split.negatives.texts), one)
             np.asarray(split.negatives.ends, "<i8").tofile(folder / f"{name}.rows")
 
 
 def _write_ragged(
-    folder: Path,
-    name: str,
-    tokenizer: Tokenizer,
-    texts: Sequence[str],
-    max_length: int,
-    one: Callable[[], None],
+    folder: Path, name: str, texts: Iterator[np.ndarray], one: Callable[[], None]
 ) -> None:
     ends = [0]
     with (folder / f"{name}.ids").open("wb") as file:
-        for ids in tokenizer.encode_all(texts, max_length):
+        for ids in texts:
             file.write(ids.astype("<i4", copy=False).tobytes())
             ends.append(ends[-1] + len(ids))
             one()

@@ -6,7 +6,7 @@ architecture, another pooling, a prompt that is always prepended) is refused by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +17,7 @@ from specrun.runtime.models.tables import rows
 from specrun.runtime.weights.files import digest, find
 from specrun.runtime.weights.load import match_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import Input
+from specrun.spec.plan.data import Input, Prompts
 from specrun.spec.plan.model import Pooling, PretrainedConfig, WeightsPlan
 
 
@@ -28,7 +28,8 @@ class PretrainedDirectory:
 
     ``weights`` is None when the directory holds only a configuration. ``unused`` are the tensors that are known and
     take no part in an embedding, such as a pooler or a masked-language head. ``pooling`` is mean where the directory
-    names none, as in sentence-transformers. ``model_type`` is config.json's, which decides the family.
+    names none, as in sentence-transformers. ``prompts`` are those of queries and documents; ``pools_prompts`` is false
+    where their tokens are left out of the pooling. ``model_type`` is config.json's, which decides the family.
     """
 
     config: PretrainedConfig
@@ -40,6 +41,8 @@ class PretrainedDirectory:
     weights: WeightsPlan | None
     unused: tuple[str, ...]
     config_input: Input
+    prompts: Prompts = field(default_factory=Prompts)
+    pools_prompts: bool = True
 
 
 def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
@@ -67,6 +70,8 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
         weights=found,
         unused=unused,
         config_input=folder.digest("config"),
+        prompts=sentences.prompts,
+        pools_prompts=sentences.pools_prompts,
     )
 
 

@@ -215,9 +215,14 @@ def _write_beside(
     copied = write_tokenizer(new, trained.tokenizer, source.directory, longest)
     head = flatten(parameters).get("projection.kernel")
     write_sentence_files(
-        new, config, None if head is None else np.asarray(head), longest, order.dtype
+        new,
+        config,
+        None if head is None else np.asarray(head),
+        longest,
+        order.dtype,
+        _prompts(trained, order.side),
     )
-    if trained.plan is None and (order.folder / SETTINGS).is_file():  # a run has no prompts
+    if trained.plan is None and (order.folder / SETTINGS).is_file():  # with all its prompts
         shutil.copyfile(order.folder / SETTINGS, new / SETTINGS)
         copied = (*copied, SETTINGS)
     return {
@@ -225,6 +230,16 @@ def _write_beside(
         "pooling": config.pooling,
         "files_of_the_source": list(copied),
     }
+
+
+def _prompts(trained: Trained, side: Side | None) -> dict[str, str]:
+    """Prompts under sentence-transformers' names; of one tower its own."""
+    found = trained.prompts
+    if not found.any:
+        return {}
+    named = {"query": found.query, "document": found.positive}
+    wanted = {"query": ("query",), "positive": ("document",), None: tuple(named)}[side]
+    return {name: named[name] for name in wanted}
 
 
 def _config(raw: dict[str, Any], config: PretrainedConfig, dtype: Dtype) -> dict[str, Any]:

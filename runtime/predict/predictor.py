@@ -51,8 +51,8 @@ class Predictor:
 
         ``dimension`` cuts to the first D numbers before normalising: to a trained width, or with a
         UserWarning to any width of a directory. ``side`` says which length limit of a run holds,
-        and which of its separate towers embeds: with these it must be given, else it is
-        ``positive``. InputError for anything else.
+        which of its separate towers embeds, and which prompt is put before the texts: with towers
+        or prompts it must be given, else it is ``positive``. InputError for anything else.
         """
         dimension = self.check_dimension(dimension)
         return normalised(self.embed(texts, batch_size=batch_size, side=side), dimension)
@@ -83,11 +83,12 @@ class Predictor:
         if type(batch_size) is not int or batch_size < 1:
             raise InputError(f"batch_size must be a whole number above 0, found {batch_size!r}")
         longest = self.trained.lengths[side]
-        tokenizer = self.trained.tokenizer
+        tokenizer, prompts = self.trained.tokenizer, self.trained.prompts
+        prompt = prompts.query if side == "query" else prompts.positive
         size = min(batch_size, _power_of_two(len(texts)))
         count = Counted("encoding, texts", len(texts), tell)
         found = embed(
-            tokenizer.encode(texts, longest) if len(texts) else [],
+            tokenizer.encode(texts, longest, prompt) if len(texts) else [],
             lambda ids, mask: self._encode(ids, mask, side),
             batch_size=size,
             longest=longest,
@@ -103,6 +104,14 @@ class Predictor:
         if side is None and self.trained.model.towers == "separate":
             raise InputError(
                 f"the run in {self.folder} has separate towers, so it must be said which one embeds",
+                code="side",
+                hint="use encode_query or encode_document, or give the side; "
+                "on the command line, --side query or document",
+            )
+        if side is None and self.trained.prompts.any:
+            raise InputError(
+                f"the encoder in {self.folder} puts a prompt before its texts, so it must be said "
+                "whether they are queries or documents",
                 code="side",
                 hint="use encode_query or encode_document, or give the side; "
                 "on the command line, --side query or document",

@@ -22,6 +22,7 @@ from specrun.runtime.trees import Tree
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.data import Prompts
 from specrun.spec.plan.file import read_plan
 from specrun.spec.plan.model import (
     ModelPlan,
@@ -44,7 +45,7 @@ ATTEMPTS = 3
 class Trained:
     """An encoder without adapters, its parameters (nested dict of f32 numpy arrays) and its texts' rules.
 
-    ``lengths`` are the tokens kept of a query and of a positive. ``dimensions`` are the widths that
+    ``prompts`` are put before texts by their side.  ``lengths`` are the tokens kept of a query and of a positive. ``dimensions`` are the widths that
     were trained, the whole first; ``plan`` is None for a directory, which may be cut anywhere.
     ``digest`` tells apart any two that embed a text differently.
     """
@@ -52,6 +53,7 @@ class Trained:
     model: ModelPlan
     parameters: Tree
     tokenizer: Tokenizer
+    prompts: Prompts
     lengths: Mapping[Side, int]
     dimensions: tuple[int, ...]
     matmul: str
@@ -97,6 +99,7 @@ def _of_run(folder: RunFolder, which: Which) -> Trained:
         model=model,
         parameters=merged,
         tokenizer=load(plan.tokenizer, text=_text(folder.tokenizer)),
+        prompts=plan.tokenizer.prompts,
         lengths={"query": plan.data.max_query_length, "positive": plan.data.max_positive_length},
         dimensions=(width, *sorted(set(dims) - {width}, reverse=True)),
         matmul=plan.precision.matmul,
@@ -150,6 +153,13 @@ def _of_directory(folder: Path) -> Trained:
             code="tokenizer-missing",
             hint="save the tokenizer with transformers' save_pretrained, which writes it",
         )
+    if found.prompts.any and not found.pools_prompts:
+        raise InputError(
+            f"the pooling of {folder} leaves the prompts of its config_sentence_transformers.json "
+            "out (include_prompt: false), which is not implemented",
+            code="unpooled-prompt",
+            hint="use a model that pools them",
+        )
     config = found.config
     model = replace(_as_read(config), weights=found.weights)
     leaves = load_weights(found.weights, config, rows(config))
@@ -158,6 +168,7 @@ def _of_directory(folder: Path) -> Trained:
         model=model,
         parameters=stack(leaves, model.groups, np.stack),
         tokenizer=_tokenizer(found, folder),
+        prompts=found.prompts,
         lengths={"query": longest, "positive": longest},
         dimensions=(model.embedding_dim,),
         matmul="highest",
@@ -221,6 +232,8 @@ def _trained(**parts: Any) -> Trained:
         "lengths": dict(parts["lengths"]),
         "matmul": parts["matmul"],
     }
+    if parts["prompts"].any:
+        facts["prompts"] = to_plain(parts["prompts"])
     return Trained(**parts, digest=cache.digest_of(facts))
 
 

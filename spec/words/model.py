@@ -1,5 +1,6 @@
 """The model: from scratch, or a family read from a Hugging Face directory."""
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
@@ -101,6 +102,26 @@ class TextEncoderModel:
 
 
 @record
+class ModelPrompts:
+    """Instructions put before the texts, in training, evaluation, mining and search; cut and pooled with them."""
+
+    query: Annotated[
+        str | None,
+        Fact(
+            doc="Before every query; null takes the directory's `query` prompt, else nothing.",
+            examples=("query: ",),
+        ),
+    ] = None
+    positive: Annotated[
+        str | None,
+        Fact(
+            doc="Before every positive and negative; null takes the directory's `document`, `passage` or `corpus` prompt, else nothing.",
+            examples=("passage: ",),
+        ),
+    ] = None
+
+
+@record
 class PretrainedModel:
     """What the encoders read from a Hugging Face directory have in common."""
 
@@ -121,6 +142,9 @@ class PretrainedModel:
         Fact(doc="Width of a new linear head without bias; null is no head.", ge=1, le=65536),
     ] = None
     towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
+    prompts: Annotated[ModelPrompts, Fact(doc="Instructions put before the texts.")] = field(
+        default_factory=ModelPrompts
+    )
 
 
 @record

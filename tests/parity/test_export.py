@@ -118,10 +118,8 @@ def test_robertas_tokenizers_are_kept(tmp_path: Path, made: Any):
     np.testing.assert_allclose(model.encode(texts), expected, atol=EMBEDDING, rtol=0)
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_qwen3_pads_on_either_side(tmp_path: Path, side: str):
-    """As sentence-transformers embeds with the directory's own tokenizer, texts cut at the length among them."""
-    directory = write_model(tmp_path / "model", "qwen3_torch", appending())
+def with_pooling(directory: Path, side: str) -> None:
+    """The files of sentence-transformers that pool by the last token, with padding on ``side``."""
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": "<|endoftext|>",
@@ -140,6 +138,13 @@ def test_qwen3_pads_on_either_side(tmp_path: Path, side: str):
         )
     ]
     (directory / "modules.json").write_text(json.dumps(modules))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_qwen3_pads_on_either_side(tmp_path: Path, side: str):
+    """As sentence-transformers embeds with the directory's own tokenizer, texts cut at the length among them."""
+    directory = write_model(tmp_path / "model", "qwen3_torch", appending())
+    with_pooling(directory, side)
     model = sentence_transformers.SentenceTransformer(str(directory), device="cpu")
     assert model.tokenizer.padding_side == side
     texts = ["read the tree", "x", "open a file the list the tree the file a x a x a x"]
@@ -148,6 +153,25 @@ def test_qwen3_pads_on_either_side(tmp_path: Path, side: str):
     export(directory, tmp_path / "out")
     again = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu")
     np.testing.assert_allclose(again.encode(texts), expected, atol=EMBEDDING, rtol=0)
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_prompts_are_sentence_transformers(tmp_path: Path, padding: str):
+    """As encode_query and encode_document put them, over a directory and over what is exported of it."""
+    directory = write_model(tmp_path / "model", "qwen3_torch", appending())
+    with_pooling(directory, padding)
+    prompts = {"query": "read the: ", "document": "", "other": "x"}
+    settings = {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}
+    (directory / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    export(directory, tmp_path / "out")
+    texts = ["the tree", "x", "open a file the list the tree the file a x a x a x"]
+    for folder in (directory, tmp_path / "out"):
+        model = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+        ours = Predictor(folder)
+        queries, documents = model.encode_query(texts), model.encode_document(texts)
+        assert np.abs(queries - documents).max() > 1e-2
+        np.testing.assert_allclose(ours.encode_query(texts), queries, atol=EMBEDDING, rtol=0)
+        np.testing.assert_allclose(ours.encode_document(texts), documents, atol=EMBEDDING, rtol=0)
 
 
 def test_the_real_minilm_comes_back(tmp_path: Path):

@@ -101,6 +101,28 @@ def test_the_last_token_in_both_spellings(tmp_path: Path, spelling: dict[str, An
     assert (found.pooling, found.config.pooling) == ("last", "last")
 
 
+@pytest.mark.parametrize(
+    ("prompts", "expected"),
+    [
+        ({}, ("", "")),
+        ({"query": "q: ", "document": ""}, ("q: ", "")),
+        ({"corpus": "c", "passage": "p: ", "task": "t"}, ("", "p: ")),
+        ({"query": "q: ", "document": "d: ", "passage": "p: "}, ("q: ", "d: ")),
+    ],
+)
+def test_prompts_are_found_where_sentence_transformers_looks(
+    tmp_path: Path, prompts: dict[str, str], expected: tuple[str, str]
+):
+    write_config(tmp_path, CONFIG)
+    sentence_directory(tmp_path, new=True)
+    write(tmp_path, "config_sentence_transformers.json", {"prompts": prompts})
+    found = inspect(tmp_path)
+    assert (found.prompts.query, found.prompts.positive) == expected
+    assert found.pools_prompts
+    write(tmp_path, "1_Pooling/config.json", {"pooling_mode": "cls", "include_prompt": False})
+    assert not inspect(tmp_path).pools_prompts
+
+
 def test_the_digest_covers_every_file_that_was_read(tmp_path: Path):
     write_config(tmp_path, CONFIG)
     sentence_directory(tmp_path, new=False)
@@ -368,6 +390,8 @@ def test_all_faults_at_once(tmp_path: Path):
             {"default_prompt_name": "q", "prompts": {"q": "query: "}},
             "puts 'query: ' before every text",
         ),
+        ("config_sentence_transformers.json", {"prompts": ["q"]}, "an object of texts by name"),
+        ("config_sentence_transformers.json", {"prompts": {"query": 1}}, "an object of texts by"),
         ("config.json", "", "not JSON"),
         ("config.json", "null", "nothing but null"),
         ("modules.json", "null", "nothing but null"),
