@@ -16,6 +16,7 @@ from specrun.compiler.negatives import (
     negatives_of,
 )
 from specrun.compiler.reporter import Reporter
+from specrun.compiler.vectors import VECTOR_CHECKS
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.curriculum import Stage
 from specrun.spec.words.data import TableData
@@ -531,4 +532,5 @@ CHECKS: tuple[Check, ...] = (
     evaluation_has_rows,
     best_is_measured,
     trackers_once,
+    *VECTOR_CHECKS,
 )

@@ -8,8 +8,8 @@ from specrun.compiler.chunks import chunk_rows
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
 from specrun.compiler.passes.losses import loss_plan
-from specrun.compiler.passes.model import counts, embedding_dim, scale_of
-from specrun.compiler.passes.steps import score_tile_rows, unroll
+from specrun.compiler.passes.model import counts, embedding_dim, multi_vector, scale_of
+from specrun.compiler.passes.steps import document_tile_rows, score_tile_rows, unroll
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
 from specrun.spec.plan.model import LoraPlan, ModelPlan, ModuleCount
@@ -17,6 +17,7 @@ from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
 from specrun.spec.plan.training import (
     AdamWPlan,
     HardwarePlan,
+    LossPlan,
     MatryoshkaPlan,
     PrecisionPlan,
     TensorBoardPlan,
@@ -47,7 +48,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         model=_model(draft),
         tokenizer=draft.need("tokenizer"),
         data=_data(draft),
-        losses=tuple(loss_plan(loss, spec.data) for loss in spec.losses),
+        losses=_losses(draft),
         matryoshka=_matryoshka(draft),
         train=_train(draft),
         optimizer=_optimizer(draft),
@@ -68,6 +69,10 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         values=tuple(values),
         warnings=tuple(warnings),
     )
+
+
+def _losses(draft: Draft) -> tuple[LossPlan, ...]:
+    return tuple(loss_plan(loss, draft.spec.data) for loss in draft.spec.losses)
 
 
 def _output_dir(draft: Draft) -> str:
@@ -108,6 +113,7 @@ def _model(draft: Draft) -> ModelPlan:
         total_parameters=sum(a for a, _ in table.values()),
         trainable_parameters=sum(t for _, t in table.values()),
         embedding_dim=embedding_dim(config),
+        multi_vector=multi_vector(config, _losses(draft)),
         towers=draft.spec.model.towers,
         decided_by=_decided_by(draft),
         lora=None
@@ -158,6 +164,7 @@ def _train(draft: Draft) -> TrainPlan:
         accumulation_steps=train.accumulation_steps,
         micro_batch_size=chunk_rows(train) or train.batch_size,
         score_tile_rows=score_tile_rows(train, _candidates(draft)),
+        document_tile_rows=document_tile_rows(train, _losses(draft), draft.spec.data.max_length),
         drop_last=train.drop_last,
         gradient_checkpointing=train.gradient_checkpointing,
         unroll=unroll(draft),

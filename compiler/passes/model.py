@@ -17,6 +17,7 @@ from specrun.spec.plan.model import (
     EncoderConfig,
     Group,
     MpnetConfig,
+    MultiVectorPlan,
     Parameter,
     PretrainedConfig,
     RobertaConfig,
@@ -26,6 +27,7 @@ from specrun.spec.plan.model import (
     inside_layer,
     tower_of,
 )
+from specrun.spec.plan.training import Late, LossPlan
 from specrun.spec.words.model import (
     AutoModel,
     BertModel,
@@ -180,8 +182,18 @@ def _place(row: TableRow, groups: tuple[Group, ...]) -> tuple[str, Group | None]
 
 
 def embedding_dim(config: EncoderConfig) -> int:
-    """Width of the embedding: the head's, or the blocks'."""
+    """Width of the embedding, or of the token vectors without pooling: the head's, or the blocks'."""
     return config.projection_dim or config.hidden_size
+
+
+def multi_vector(config: EncoderConfig, losses: tuple[LossPlan, ...]) -> MultiVectorPlan | None:
+    """The token vectors of the model, folded as its losses fold them; None where it has none."""
+    alone = config.pooling == "none"
+    if not alone and config.multi_vector_dim is None:
+        return None
+    reduce = next(loss.reduce for loss in losses if isinstance(loss, Late))
+    width = embedding_dim(config) if config.multi_vector_dim is None else config.multi_vector_dim
+    return MultiVectorPlan(width=width, reduce=reduce, alone=alone)
 
 
 def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig:
@@ -202,6 +214,7 @@ def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig
         pooling=model.pooling,
         final_layer_norm=model.final_layer_norm,
         projection_dim=model.projection_dim,
+        multi_vector_dim=None if model.multi_vector is None else model.multi_vector.dim,
     )
 
 
@@ -211,6 +224,7 @@ def _pretrained(model: PretrainedModel, found: PretrainedConfig) -> PretrainedCo
         "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
         "pooling": model.pooling,
         "projection_dim": model.projection_dim,
+        "multi_vector_dim": None if model.multi_vector is None else model.multi_vector.dim,
     }
     return replace(found, **{k: v for k, v in given.items() if v is not None})
 

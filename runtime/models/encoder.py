@@ -9,11 +9,13 @@ from typing import Any, assert_never
 import jax
 import jax.numpy as jnp
 
+from specrun.runtime.embedded import Embedded, Tokens
 from specrun.runtime.models.attention import POOLING
 from specrun.runtime.models.bert import model as bert
 from specrun.runtime.models.initial import initial_arrays
 from specrun.runtime.models.modules import (
     Adapter,
+    Dense,
     Keys,
     Shell,
     Stack,
@@ -26,6 +28,7 @@ from specrun.runtime.models.modules import (
 from specrun.runtime.models.mpnet import model as mpnet
 from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.stacking import parameter_leaves
+from specrun.runtime.models.tables import TOKEN_HEAD
 from specrun.runtime.models.text_encoder import model as text_encoder
 from specrun.runtime.models.towers import tower
 from specrun.runtime.trees import Tree, flatten
@@ -57,12 +60,14 @@ class Encoder:
     model: ModelPlan
     ends: Shell
     stacks: tuple[Stack, ...]
+    head: Shell | None = None
 
     @property
     def abstract(self) -> Tree:
         """Leaves of the encoder: paths as in ``ModelPlan.parameters``."""
         groups = {str(i): stack.abstract for i, stack in enumerate(self.stacks)}
-        return {**self.ends.abstract, **({"groups": groups} if groups else {})}
+        own = {} if self.head is None else {TOKEN_HEAD: self.head.abstract}
+        return {**self.ends.abstract, **({"groups": groups} if groups else {}), **own}
 
     def encode(
         self,
@@ -78,10 +83,21 @@ class Encoder:
         keys [B], one per row, or None for evaluation. A row without valid tokens gives finite numbers. Raises
         InputError when S exceeds the positions that the model has.
         """
+        return self.embed(params, ids, mask, keys, side).dense
+
+    def embed(
+        self,
+        params: Tree,
+        ids: jax.Array,
+        mask: jax.Array,
+        keys: Keys = None,
+        side: Side | None = None,
+    ) -> Embedded:
+        """As ``encode``, with the vectors of the tokens [B, S, D] where the model gives such."""
         del side  # one network embeds both
         config = self.model.config
         _check_length(config, ids.shape[1])
-        ends = bind(self.ends, {k: v for k, v in params.items() if k != "groups"})
+        ends = bind(self.ends, {k: v for k, v in params.items() if k not in ("groups", TOKEN_HEAD)})
         per_layer = fork(keys if _is_random(self.model) else None, config.num_hidden_layers + 1)
         x = ends.embed(ids, per_layer[0])  # [B, S, D]
         context = _context(config, ends, mask)
@@ -89,7 +105,19 @@ class Encoder:
             first = group.first + 1
             own = None if per_layer[0] is None else per_layer[first : first + group.count]
             x = stack(params["groups"][str(i)], x, *context, keys=own)
-        return ends.finish(POOLING[config.pooling](x, mask))
+        return self._finish(ends, params, x, mask)
+
+    def _finish(self, ends: Any, params: Tree, x: jax.Array, mask: jax.Array) -> Embedded:
+        """The outputs, from the states [B, S, D] of the last layer."""
+        pooling, valid = self.model.config.pooling, mask.astype(jnp.float32)
+        if pooling == "none":
+            nothing = jnp.zeros((x.shape[0], 0), jnp.float32)
+            return Embedded(nothing, Tokens(ends.finish(x), valid))
+        dense = ends.finish(POOLING[pooling](x, mask))
+        if self.head is None:
+            return Embedded(dense)
+        vectors = bind(self.head, params[TOKEN_HEAD])(x)
+        return Embedded(dense, Tokens(vectors, valid))
 
 
 @dataclass(frozen=True)
@@ -113,11 +141,22 @@ class Towers:
         side: Side | None = None,
     ) -> jax.Array:
         """As ``Encoder.encode``, by the tower of ``side``. ValueError (an internal error) without one."""
+        return self.embed(params, ids, mask, keys, side).dense
+
+    def embed(
+        self,
+        params: Tree,
+        ids: jax.Array,
+        mask: jax.Array,
+        keys: Keys = None,
+        side: Side | None = None,
+    ) -> Embedded:
+        """As ``Encoder.embed``, by the tower of ``side``."""
         match side:
             case "query":
-                return self.query.encode(params["query"], ids, mask, keys)
+                return self.query.embed(params["query"], ids, mask, keys)
             case "positive":
-                return self.positive.encode(params["positive"], ids, mask, keys)
+                return self.positive.embed(params["positive"], ids, mask, keys)
             case None:
                 raise ValueError("internal error: separate towers embed a side, and none is named")
             case _:
@@ -148,9 +187,16 @@ def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> En
         return Stack(made, group.count, remat, unroll)
 
     stacks = tuple(stack(group) for group in model.groups)
-    encoder = Encoder(model, ends, stacks)
+    encoder = Encoder(model, ends, stacks, _token_head(model.config))
     _check_table(encoder)
     return encoder
+
+
+def _token_head(config: EncoderConfig) -> Shell | None:
+    width = config.multi_vector_dim
+    if width is None:
+        return None
+    return shell(lambda: Dense(config.hidden_size, width, bias=False))
 
 
 def _family(model: ModelPlan) -> tuple[Shell, Layers]:

@@ -7,6 +7,7 @@ from typing import assert_never
 from specrun.runtime.models.bert import table as bert
 from specrun.runtime.models.mpnet import table as mpnet
 from specrun.runtime.models.roberta import table as roberta
+from specrun.runtime.models.shapes import dense
 from specrun.runtime.models.text_encoder import table as text_encoder
 from specrun.spec.plan.model import (
     BertConfig,
@@ -17,9 +18,19 @@ from specrun.spec.plan.model import (
     TextEncoderConfig,
 )
 
+TOKEN_HEAD = "multi_vector"
+"""The head that gives token vectors beside the pooled one; of every family the same."""
+
 
 def rows(config: EncoderConfig) -> tuple[TableRow, ...]:
     """Parameters before layers are stacked, in the order of the forward pass. Raises InputError for impossible shapes."""
+    table = _family(config)
+    if config.multi_vector_dim is None:
+        return table
+    return *table, *dense(TOKEN_HEAD, config.hidden_size, config.multi_vector_dim, bias=False)
+
+
+def _family(config: EncoderConfig) -> tuple[TableRow, ...]:
     match config:
         case TextEncoderConfig():
             return text_encoder.rows(config)

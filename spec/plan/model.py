@@ -10,7 +10,8 @@ from specrun.spec.record import record
 
 Role = Literal["kernel", "bias", "scale", "embedding", "lora_a", "lora_b", "temperature", "offset"]
 
-Pooling = Literal["mean", "cls", "last"]
+Pooling = Literal["mean", "cls", "last", "none"]
+"""``none`` has no pooled vector: the model gives token vectors alone."""
 
 Side = Literal["query", "positive"]
 SIDES: tuple[Side, ...] = ("query", "positive")
@@ -47,6 +48,9 @@ class TextEncoderConfig:
     pooling: Annotated[Pooling, Fact(doc="Pooling.")]
     final_layer_norm: Annotated[bool, Fact(doc="LayerNorm on the pooled vector.")]
     projection_dim: Annotated[int | None, Fact(doc="Width of the head.")]
+    multi_vector_dim: Annotated[
+        int | None, Fact(doc="Width of the token vectors beside the pooled one; null is none.")
+    ] = None
 
     @property
     def longest(self) -> int | None:
@@ -72,6 +76,9 @@ class PretrainedShape:
     initializer_range: Annotated[float, Fact(doc="Standard deviation of new parameters.")]
     pooling: Annotated[Pooling, Fact(doc="Pooling.")]
     projection_dim: Annotated[int | None, Fact(doc="Width of the new head.")]
+    multi_vector_dim: Annotated[
+        int | None, Fact(doc="Width of the token vectors beside the pooled one; null is none.")
+    ] = None
 
     @property
     def longest(self) -> int:
@@ -227,6 +234,15 @@ class StartPlan:
 
 
 @record
+class MultiVectorPlan:
+    """The vectors that the model gives for every token, and how texts are compared by them."""
+
+    width: Annotated[int, Fact(doc="Width of a token vector.")]
+    reduce: Annotated[Literal["mean", "sum"], Fact(doc="How MaxSim folds the query's tokens.")]
+    alone: Annotated[bool, Fact(doc="Whether there is no pooled vector beside them.")]
+
+
+@record
 class ModuleCount:
     """Parameters of one top module."""
 
@@ -246,6 +262,9 @@ class ModelPlan:
     total_parameters: Annotated[int, Fact(doc="All parameters.")]
     trainable_parameters: Annotated[int, Fact(doc="Trained in some segment.")]
     embedding_dim: Annotated[int, Fact(doc="Width of the embedding.")]
+    multi_vector: Annotated[
+        MultiVectorPlan | None, Fact(doc="Token vectors; null where there are none.")
+    ] = None
     towers: Annotated[
         Literal["shared", "separate"],
         Fact(doc="One network, or one for queries and one for positives."),

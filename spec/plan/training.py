@@ -57,7 +57,23 @@ class CoSENT:
     temperature: Annotated[float, Fact(doc="Divides the cosines.")]
 
 
-LossPlan = InfoNCE | Triplet | SigLIP | CoSENT
+@record
+class ColBERT:
+    kind: Annotated[Literal["colbert"], Fact(doc="Cross-entropy of MaxSim.")] = "colbert"
+    name: Annotated[str, Fact(doc="Unique name.")]
+    temperature: Annotated[float, Fact(doc="Divides MaxSim.")]
+    reduce: Annotated[Literal["mean", "sum"], Fact(doc="How MaxSim folds the query's tokens.")]
+    symmetric: Annotated[bool, Fact(doc="Both directions.")]
+    negatives: Annotated[
+        Literal["in_batch", "own", "all"],
+        Fact(doc="What each query is told from: other positives, its own negatives, or all."),
+    ]
+
+
+LossPlan = InfoNCE | Triplet | SigLIP | CoSENT | ColBERT
+
+Late = ColBERT
+"""The losses that take token vectors."""
 
 
 def trained_scalars(loss: LossPlan) -> tuple[str, ...]:
@@ -142,6 +158,14 @@ class TrainPlan:
             klass="throughput",
         ),
     ]
+    document_tile_rows: Annotated[
+        int | None,
+        Fact(
+            doc="Documents whose tokens are compared with those of all queries at a time; null where no loss takes token vectors.",
+            unit="rows",
+            klass="throughput",
+        ),
+    ] = None
     drop_last: Annotated[bool, Fact(doc="Short last batches dropped.")]
     gradient_checkpointing: Annotated[
         bool, Fact(doc="Layers recomputed in the backward pass.", klass="throughput")
