@@ -18,6 +18,7 @@ from specrun.compiler.negatives import (
 from specrun.compiler.reporter import Reporter
 from specrun.compiler.vectors import VECTOR_CHECKS
 from specrun.spec.experiment import Experiment
+from specrun.spec.plan.training import TOKENS_PREFIX
 from specrun.spec.words.curriculum import Stage
 from specrun.spec.words.data import TableData
 from specrun.spec.words.losses import CoSENTLoss, InfoNCELoss, Loss, SigLIPLoss
@@ -477,12 +478,18 @@ def best_is_measured(spec: Experiment, report: Reporter) -> None:
         return
     path = "evaluation.select_best"
     metric, _, dim = part.select_best.partition(" at ")
-    if metric not in part.metrics:
+    tokens = spec.model.multi_vector if metric.startswith(TOKENS_PREFIX) else None
+    if metric.startswith(TOKENS_PREFIX) and tokens is None:
+        hint = "write `model: {multi_vector: {dim: 128}}`, or the metric without `multi_vector/`"
+        message = f"`{path}` {metric}: the model has no token vectors beside its embedding"
+        related = ("model.multi_vector",)
+        report.error(path, "unknown-metric", message, hint=hint, related=related)
+    if metric.removeprefix(TOKENS_PREFIX) not in part.metrics:
         hint = f"metrics are {', '.join(f'`{m}`' for m in part.metrics)}"
         message = f"`{path}` {metric} is not in `evaluation.metrics`"
         related = ("evaluation.metrics",)
         report.error(path, "unknown-metric", message, hint=hint, related=related)
-    width = embedding_width(spec)
+    width = embedding_width(spec) if tokens is None else tokens.dim
     if dim and width is not None:
         dims = sorted({*(spec.matryoshka.dims if spec.matryoshka else ()), width})
         if int(dim) not in dims:

@@ -202,6 +202,10 @@ class EarlyStoppingPlan:
     min_delta: Annotated[float, Fact(doc="Smallest improvement.")]
 
 
+TOKENS_PREFIX = "multi_vector/"
+"""Before the name of a metric: by the token vectors of a model that has an embedding beside them."""
+
+
 @record
 class EvaluationPlan:
     """Evaluation happens after the steps named: ``after = 10`` means ten optimizer steps were made."""
@@ -213,6 +217,12 @@ class EvaluationPlan:
     batch_size: Annotated[int, Fact(doc="Rows encoded at a time.", klass="throughput")]
     metrics: Annotated[tuple[str, ...], Fact(doc="Metrics.")]
     dims: Annotated[tuple[int, ...], Fact(doc="Widths measured; the first is the whole embedding.")]
+    token_dims: Annotated[
+        tuple[int, ...],
+        Fact(
+            doc="Widths measured of the token vectors beside the embedding, the first their whole; empty where there are none beside it."
+        ),
+    ] = ()
     select_best: Annotated[str, Fact(doc="Metric that chooses the best, as named in results.")]
     early_stopping: Annotated[EarlyStoppingPlan | None, Fact(doc="Null is never.")]
 

@@ -43,8 +43,8 @@ class Evaluation:
     select_best: Annotated[
         str,
         Fact(
-            doc="Metric of `metrics` that chooses the best checkpoint, ` at D` for a Matryoshka dimension.",
-            pattern=r"^(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}( at [1-9][0-9]*)?$",
+            doc="Metric of `metrics` that chooses the best checkpoint, ` at D` for a Matryoshka dimension; `multi_vector/` before it for the token vectors of `model.multi_vector`.",
+            pattern=r"^(multi_vector/)?(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}( at [1-9][0-9]*)?$",
             examples=("ndcg@10", "mrr@10 at 64"),
         ),
     ] = "mrr@10"
