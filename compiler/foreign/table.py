@@ -47,7 +47,6 @@ MISPLACED: Mapping[tuple[str, str], Foreign] = {
 
 LATER_KINDS: Mapping[str, tuple[str, ...]] = {
     "losses": (
-        "colbert",
         "distillation",
         "masked_diffusion",
         "causal_lm",
