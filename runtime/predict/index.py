@@ -83,6 +83,7 @@ def build_index(
     _check(kind, target)
     require_faiss("kind")
     predictor = Predictor(folder)
+    predictor.check_pooled()
     width = predictor.check_dimension(dimension)
     plan = predictor.trained.plan
     source = plan.data.source if plan else None
