@@ -191,7 +191,7 @@ def multi_vector(config: EncoderConfig, losses: tuple[LossPlan, ...]) -> MultiVe
     alone = config.pooling == "none"
     if not alone and config.multi_vector_dim is None:
         return None
-    reduce = next(loss.reduce for loss in losses if isinstance(loss, Late))
+    reduce = next(x.reduce for x in losses if isinstance(x, Late))
     width = embedding_dim(config) if config.multi_vector_dim is None else config.multi_vector_dim
     return MultiVectorPlan(width=width, reduce=reduce, alone=alone)
 

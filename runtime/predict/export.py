@@ -44,7 +44,13 @@ from specrun.spec.plan.model import (
 NOTE = "specrun_export.json"
 """What was exported from where, and what was left out."""
 
-_BY_SPEC = ("pooling", "projection_dim", "hidden_dropout_prob", "attention_probs_dropout_prob")
+_BY_SPEC = (
+    "pooling",
+    "projection_dim",
+    "multi_vector_dim",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+)
 """Numbers of a configuration that the spec may set beside config.json."""
 
 
@@ -78,6 +84,7 @@ def export(
     _check_target(target)
     trained = open_folder(order.folder, which)
     _check_which(trained, order)
+    _check_outputs(trained, order)
     model, parameters = _network(trained, order)
     source = _source(model, order)
     with writing(str(target)), _aside(target) as new:
@@ -137,6 +144,17 @@ def _network(trained: Trained, order: _Order) -> tuple[ModelPlan, Mapping[str, A
         )
     _check_head(trained.model, order)
     return tower(trained.model, side), trained.parameters[side]
+
+
+def _check_outputs(trained: Trained, order: _Order) -> None:
+    late = trained.model.multi_vector
+    if late is not None and not late.alone:
+        raise InputError(
+            f"{order.folder} gives an embedding and token vectors, and neither transformers nor "
+            "sentence-transformers has a directory that holds both",
+            code="two-outputs",
+            hint=f"its weights are in {RunFolder(order.folder).best} as safetensors; Predictor gives both",
+        )
 
 
 def _check_head(model: ModelPlan, order: _Order) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,10 +12,15 @@ from specrun.runtime.embedded import Tokens
 from specrun.runtime.losses.algebra import Outputs
 from specrun.runtime.losses.colbert import colbert
 from specrun.runtime.losses.maxsim import maxsim
+from specrun.runtime.predict.export import export
+from specrun.runtime.predict.predictor import Predictor
+from tests.parity.test_export import SHORT
 from tests.parity.test_losses import TILE, WHOLE, assert_equal, given_rows, ours, theirs, unit
 from tests.runtime.plans import make_colbert
+from tests.runtime.test_export import make_pretrained_run
 
 torch = pytest.importorskip("torch")
+sentence_transformers = pytest.importorskip("sentence_transformers")
 late = pytest.importorskip("sentence_transformers.multi_vector_encoder.losses")
 scoring = pytest.importorskip("sentence_transformers.multi_vector_encoder.scoring")
 pytestmark = pytest.mark.parity
@@ -184,3 +191,20 @@ def test_all_identical_tokens_share_the_gradient():
         positive[0],
     )
     assert_equal((found[0], found[1][:2]), right, floor=1.0)
+
+
+@pytest.mark.parametrize("head", [None, 6])
+@pytest.mark.parametrize("flavour", ["torch_safetensors", "mpnet_torch"])
+def test_a_multi_vector_encoder_loads_an_export(tmp_path: Path, flavour: str, head: int | None):
+    """Its token vectors and its MaxSim are those of our predictor."""
+    make_pretrained_run(tmp_path, flavour=flavour, pooling="none", projection_dim=head)
+    export(tmp_path / "run", tmp_path / "out")
+    model = sentence_transformers.MultiVectorEncoder(str(tmp_path / "out"), device="cpu")
+    predictor = Predictor(tmp_path / "run")
+    documents = predictor.encode_document(SHORT, output="multi_vector")
+    found = model.encode_document(SHORT, convert_to_numpy=True)
+    assert [len(x) for x in found] == [len(x) for x in documents]
+    for ours_, theirs_ in zip(documents, found, strict=True):
+        np.testing.assert_allclose(theirs_, ours_, atol=1e-5, rtol=0)
+    scores = model.similarity(found[:2], found) / torch.tensor([len(x) for x in found[:2]])[:, None]
+    np.testing.assert_allclose(scores, predictor.maxsim(documents[:2], documents), atol=1e-5)
