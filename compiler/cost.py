@@ -16,6 +16,7 @@ from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import (
     ColBERT,
     CostPlan,
+    DenseLateKL,
     InfoNCE,
     LossPlan,
     SigLIP,
@@ -45,7 +46,7 @@ PRODUCTS: Mapping[str, int] = {
 SCORES_OF_A_WIDTH: Mapping[str, float] = {"infonce": 2, "triplet": 2, "siglip": 3, "cosent": 1.3}
 """Score matrices [B, B] alive for each width of a loss, and one more in all: scores, exponentials, slopes, masks."""
 
-LATE = frozenset(("colbert",))
+LATE = frozenset(("colbert", "dense_late_kl"))
 """Losses that compare the tokens of texts, and those texts by what they find."""
 
 LATE_COPIES = (4.4, 3.0)
@@ -214,7 +215,7 @@ def _token_dims(plan: Plan) -> tuple[int, ...]:
 
 def _takes_all(loss: LossPlan) -> bool:
     """Whether a query's candidates are the explicit negatives of every row too."""
-    return isinstance(loss, InfoNCE | SigLIP | ColBERT) and loss.negatives == "all"
+    return isinstance(loss, InfoNCE | SigLIP | ColBERT | DenseLateKL) and loss.negatives == "all"
 
 
 def _mining(plan: Plan) -> Mining | None:

@@ -8,6 +8,7 @@ from specrun.spec.words.data import Data, PythonSourceData
 from specrun.spec.words.losses import (
     ColBERTLoss,
     CoSENTLoss,
+    DenseLateKLLoss,
     InfoNCELoss,
     Loss,
     SigLIPLoss,
@@ -52,7 +53,7 @@ def negatives_of(loss: Loss, data: Data) -> Negatives: ...
 def negatives_of(loss: Loss, data: Data) -> Negatives:
     """The negatives of a loss; null is all there are."""
     match loss:
-        case InfoNCELoss() | SigLIPLoss() | ColBERTLoss():
+        case InfoNCELoss() | SigLIPLoss() | ColBERTLoss() | DenseLateKLLoss():
             return loss.negatives or ("all" if has_explicit(data) else "in_batch")
         case TripletLoss():
             return "own_else_in_batch"

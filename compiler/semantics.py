@@ -21,7 +21,14 @@ from specrun.spec.experiment import Experiment
 from specrun.spec.plan.training import TOKENS_PREFIX
 from specrun.spec.words.curriculum import Stage
 from specrun.spec.words.data import TableData
-from specrun.spec.words.losses import ColBERTLoss, CoSENTLoss, InfoNCELoss, Loss, SigLIPLoss
+from specrun.spec.words.losses import (
+    ColBERTLoss,
+    CoSENTLoss,
+    DenseLateKLLoss,
+    InfoNCELoss,
+    Loss,
+    SigLIPLoss,
+)
 from specrun.spec.words.model import (
     AutoModel,
     BertModel,
@@ -301,10 +308,14 @@ def _multiple(number: int, of: int) -> int:
     return -(-number // of) * of
 
 
+_NAMING = InfoNCELoss | SigLIPLoss | ColBERTLoss | DenseLateKLLoss
+"""Losses that say what a query is told from."""
+
+
 def explicit_negatives_exist(spec: Experiment, report: Reporter) -> None:
     """A loss can only take negatives that the data has, and a column is there to be taken by something."""
     for index, loss in enumerate(spec.losses):
-        named = loss.negatives if isinstance(loss, InfoNCELoss | SigLIPLoss | ColBERTLoss) else None
+        named = loss.negatives if isinstance(loss, _NAMING) else None
         if named in ("own", "all") and not has_explicit(spec.data):
             path = f"losses[{index}].negatives"
             message = f"`{path}` is `{named}`, and the data names no column of negatives"

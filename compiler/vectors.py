@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.words.losses import ColBERTLoss, Loss
+from specrun.spec.words.losses import ColBERTLoss, DenseLateKLLoss, Loss
 
-TOKENS = (ColBERTLoss,)
+TOKENS = (ColBERTLoss, DenseLateKLLoss)
 """Losses that take token vectors."""
 
 TOKENS_ALONE = (ColBERTLoss,)

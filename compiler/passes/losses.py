@@ -9,6 +9,7 @@ from specrun.spec.plan.model import Role, TableRow
 from specrun.spec.plan.training import (
     ColBERT,
     CoSENT,
+    DenseLateKL,
     InfoNCE,
     LossPlan,
     SigLIP,
@@ -19,6 +20,7 @@ from specrun.spec.words.data import Data
 from specrun.spec.words.losses import (
     ColBERTLoss,
     CoSENTLoss,
+    DenseLateKLLoss,
     InfoNCELoss,
     Loss,
     SigLIPLoss,
@@ -51,6 +53,14 @@ def loss_plan(loss: Loss, data: Data) -> LossPlan:
             )
         case CoSENTLoss():
             return CoSENT(name=name, temperature=loss.temperature)
+        case DenseLateKLLoss():
+            return DenseLateKL(
+                name=name,
+                temperature=loss.temperature,
+                reduce=loss.reduce,
+                detach=loss.detach,
+                negatives="all" if negatives_of(loss, data) == "all" else "in_batch",
+            )
         case ColBERTLoss():
             return ColBERT(
                 name=name,
@@ -80,7 +90,7 @@ def describe(loss: LossPlan) -> str:
             told = f"temperature {loss.temperature:g}"
         case SigLIP():
             told = f"temperature {loss.temperature:g}, bias {loss.bias:g}"
-        case ColBERT():
+        case ColBERT() | DenseLateKL():
             told = f"temperature {loss.temperature:g}, {loss.reduce} of query tokens"
         case Triplet():
             told = f"margin {loss.margin:g}"

@@ -99,6 +99,11 @@ def score_entropy(scores: jax.Array, masks: Masks, both: bool) -> jax.Array:
     return 0.5 * (value + _weighted(masks.weight, down - right))
 
 
+def kept_pairs(masks: Masks) -> jax.Array:
+    """Which candidates count for which row, bool [B, C]; the right answer always does."""
+    return _part(masks, jnp.arange(masks.weight.shape[0]), masks.weight, masks.label).across
+
+
 class _Part(NamedTuple):
     """Which of the scores [T, C] of some rows count, for the rows and for the first B columns."""
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from specrun.runtime import trees
-from specrun.runtime.losses import colbert, cosent, infonce, siglip, triplet
+from specrun.runtime.losses import colbert, cosent, dense_late, infonce, siglip, triplet
 from specrun.runtime.losses.algebra import Term, given
 from specrun.runtime.losses.matryoshka import matryoshka
 from specrun.runtime.trees import Tree
@@ -23,6 +23,7 @@ _TERMS: Mapping[str, Callable[[Any, int], Term]] = {
     "siglip": siglip.siglip,
     "cosent": cosent.cosent,
     "colbert": colbert.colbert,
+    "dense_late_kl": dense_late.dense_late_kl,
 }
 
 _INITIAL: Mapping[str, Callable[[Any], dict[str, np.ndarray]]] = {

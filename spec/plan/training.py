@@ -70,9 +70,24 @@ class ColBERT:
     ]
 
 
-LossPlan = InfoNCE | Triplet | SigLIP | CoSENT | ColBERT
+@record
+class DenseLateKL:
+    kind: Annotated[
+        Literal["dense_late_kl"], Fact(doc="KL from cosines to MaxSim over the candidates.")
+    ] = "dense_late_kl"
+    name: Annotated[str, Fact(doc="Unique name.")]
+    temperature: Annotated[float, Fact(doc="Divides both scores.")]
+    reduce: Annotated[Literal["mean", "sum"], Fact(doc="How MaxSim folds the query's tokens.")]
+    detach: Annotated[Literal["none", "dense", "late"], Fact(doc="Which side gets no gradient.")]
+    negatives: Annotated[
+        Literal["in_batch", "all"],
+        Fact(doc="Candidates besides the positive: other positives, or all."),
+    ]
 
-Late = ColBERT
+
+LossPlan = InfoNCE | Triplet | SigLIP | CoSENT | ColBERT | DenseLateKL
+
+Late = ColBERT | DenseLateKL
 """The losses that take token vectors."""
 
 

@@ -156,7 +156,40 @@ class ColBERTLoss:
     weight: Weight = 1.0
 
 
-Loss = InfoNCELoss | TripletLoss | SigLIPLoss | CoSENTLoss | ColBERTLoss
+@record
+class DenseLateKLLoss:
+    """The two outputs of a model are to rank candidates alike."""
+
+    kind: Annotated[
+        Literal["dense_late_kl"],
+        Fact(
+            doc="KL(softmax(cosines / temperature) ‖ softmax(MaxSim / temperature)) over each query's candidates, mean over queries: of the pooled vectors from the token vectors. Takes `model.multi_vector`."
+        ),
+    ] = "dense_late_kl"
+    temperature: Annotated[float, Fact(doc="Divides both scores.", gt=0, le=10000)] = 0.02
+    reduce: Annotated[Literal["mean", "sum"], _REDUCE] = "mean"
+    detach: Annotated[
+        Literal["none", "dense", "late"],
+        Fact(
+            doc="Which of the two is held still: neither, as the formula says, or one, which then teaches the other.",
+            enum_docs=(
+                "The gradient flows into both.",
+                "The pooled vectors teach the token vectors.",
+                "The token vectors teach the pooled ones.",
+            ),
+        ),
+    ] = "none"
+    negatives: Annotated[
+        Literal["in_batch", "all"] | None,
+        Fact(
+            doc="The candidates besides the row's positive: the other rows' positives (`in_batch`), or these and the explicit negatives of every row (`all`). Null is `all` where the data has negatives, else `in_batch`. Pairs of two rows of one label are left out."
+        ),
+    ] = None
+    name: Name = None
+    weight: Weight = 1.0
+
+
+Loss = InfoNCELoss | TripletLoss | SigLIPLoss | CoSENTLoss | ColBERTLoss | DenseLateKLLoss
 
 
 @record

@@ -101,6 +101,20 @@ def test_token_vectors_alone_and_beside_an_embedding(sections: dict[str, str]) -
             "unknown-dimension",
             "evaluation.select_best",
         ),
+        ({"losses": "[{kind: dense_late_kl}]"}, "no-token-vectors", "losses[0].kind"),
+        (
+            {"model": ALONE, "losses": "[{kind: dense_late_kl}]"},
+            "no-pooled-vector",
+            "losses[0].kind",
+        ),
+        (
+            {
+                "model": BOTH,
+                "losses": "[{kind: colbert}, {kind: dense_late_kl, reduce: sum}]",
+            },
+            "reduce-disagrees",
+            "losses[1].reduce",
+        ),
         (
             {"model": ALONE, "losses": "[{kind: colbert, negatives: all}]"},
             "no-negatives",

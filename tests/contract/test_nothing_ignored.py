@@ -421,6 +421,8 @@ MRL = ("matryoshka={dims: [16, 8]}",)
 STAGES = ("train.epochs=null", "curriculum={stages: [{name: a}, {name: b}]}")
 LATE = ("model.pooling=none",)
 BOTH = ("model.multi_vector={dim: 12}", "losses=[{kind: infonce}, {kind: colbert}]")
+KL = (BOTH[0], "losses=[{kind: infonce}, {kind: colbert}, {kind: dense_late_kl}]")
+KL_ALONE = (BOTH[0], "losses=[{kind: infonce}, {kind: dense_late_kl}]")
 STOPPING = (
     "evaluation={every_steps: 1, early_stopping: {patience: 9}}",
     "optimizer.learning_rate=1e-9",
@@ -682,6 +684,24 @@ TABLE: tuple[Case, ...] = (
     loss("colbert", "negatives", "own", jaxpr, *LATE, *TABLED, "data.columns.negatives=wrong"),
     loss("colbert", "name", "main", control, *LATE),
     loss("colbert", "weight", "3", control, *LATE),
+    Case("losses[]{dense_late_kl}.kind", KL, jaxpr, BOTH),
+    *(
+        Case(f"losses[]{{dense_late_kl}}.{key}", (*KL, f"losses[2].{key}={value}"), artefact, KL)
+        for key, value, artefact in (
+            ("temperature", "0.5", jaxpr),
+            ("detach", "dense", jaxpr),
+            ("detach", "late", jaxpr),
+            ("name", "main", control),
+            ("weight", "3", control),
+        )
+    ),
+    Case("losses[]{dense_late_kl}.reduce", (*KL_ALONE, "losses[1].reduce=sum"), jaxpr, KL_ALONE),
+    Case(
+        "losses[]{dense_late_kl}.negatives",
+        (*KL, *TABLED, "data.columns.negatives=wrong", "losses[2].negatives=in_batch"),
+        jaxpr,
+        (*KL, *TABLED, "data.columns.negatives=wrong"),
+    ),
     Case("lora", LORA, trained, LAYER),
     Case("lora.rank", (*LORA, "lora.rank=3"), start, LORA),
     Case("lora.alpha", (*LORA, "lora.alpha=99"), after_a_step, LORA),

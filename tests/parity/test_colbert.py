@@ -11,12 +11,13 @@ import pytest
 from specrun.runtime.embedded import Tokens
 from specrun.runtime.losses.algebra import Outputs
 from specrun.runtime.losses.colbert import colbert
+from specrun.runtime.losses.dense_late import dense_late_kl
 from specrun.runtime.losses.maxsim import maxsim
 from specrun.runtime.predict.export import export
 from specrun.runtime.predict.predictor import Predictor
 from tests.parity.test_export import SHORT
 from tests.parity.test_losses import TILE, WHOLE, assert_equal, given_rows, ours, theirs, unit
-from tests.runtime.plans import make_colbert
+from tests.runtime.plans import make_colbert, make_dense_late
 from tests.runtime.test_export import make_pretrained_run
 
 torch = pytest.importorskip("torch")
@@ -208,3 +209,49 @@ def test_a_multi_vector_encoder_loads_an_export(tmp_path: Path, flavour: str, he
         np.testing.assert_allclose(theirs_, ours_, atol=1e-5, rtol=0)
     scores = model.similarity(found[:2], found) / torch.tensor([len(x) for x in found[:2]])[:, None]
     np.testing.assert_allclose(scores, predictor.maxsim(documents[:2], documents), atol=1e-5)
+
+
+@pytest.mark.parametrize("tile", [WHOLE, TILE])
+@pytest.mark.parametrize("detach", ["none", "dense", "late"])
+def test_the_divergence_is_torchs(detach: str, tile: int):
+    """KL(dense ‖ late) as torch's kl_div has it: its input is the late side, its target the dense one."""
+    draw = np.random.default_rng(3)
+    dense = [draw.normal(size=(12, 8)).astype(np.float32) for _ in range(2)]
+    given = outputs(BATCHES["usual"])._replace(query=dense[0], positive=dense[1])
+    weight = np.ones(12, np.float32)
+    weight[11] = 0.0
+    label = np.array([0, 0, 1, -1, 1, -1, 2, 3, 0, 0, 4, 1], np.int32)
+    term = dense_late_kl(make_dense_late(detach=detach, temperature=0.3), tile)
+    found = ours(term, given, given_rows(12, weight=weight, label=label))
+    (query, q_mask), (positive, d_mask), _ = BATCHES["usual"]
+    other = (label[:, None] != label) | (label < 0)[:, None]
+    kept = torch.tensor((np.eye(12, dtype=bool) | other)[:11, :11])
+
+    def value(q, p, q_tokens, d_tokens):
+        cosines = (unit(q) @ unit(p).T)[:11, :11] / 0.3
+        scores = scoring.mean_colbert_scores(
+            unit(q_tokens),
+            unit(d_tokens)[:, None],
+            queries_mask=torch.tensor(q_mask),
+            documents_mask=torch.tensor(d_mask)[:, None],
+        )
+        scores = scores[:11, :11] / 0.3
+        cosines = cosines.detach() if detach == "dense" else cosines
+        scores = scores.detach() if detach == "late" else scores
+        losses = [
+            torch.nn.functional.kl_div(
+                torch.log_softmax(scores[i][kept[i]], 0),
+                torch.log_softmax(cosines[i][kept[i]], 0),
+                reduction="sum",
+                log_target=True,
+            )
+            for i in range(11)
+        ]
+        return sum(losses) / 11
+
+    right = theirs(value, *dense, query, positive)
+    parts = [x for x in found[1] if x.shape[-1] in (8, WIDTH)][:4]
+    assert_equal((found[0], parts), right)
+    if detach != "none":
+        still = parts[:2] if detach == "dense" else parts[2:]
+        assert not any(np.any(x) for x in still)

@@ -42,6 +42,7 @@ from specrun.spec.plan.training import (
     ColBERT,
     CoSENT,
     CostPlan,
+    DenseLateKL,
     EvaluationPlan,
     HardwarePlan,
     InfoNCE,
@@ -195,6 +196,13 @@ def make_cosent(**changes: Any) -> CoSENT:
 def make_colbert(**changes: Any) -> ColBERT:
     base = ColBERT(
         name="colbert", temperature=0.1, reduce="mean", symmetric=False, negatives="in_batch"
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def make_dense_late(**changes: Any) -> DenseLateKL:
+    base = DenseLateKL(
+        name="dense_late_kl", temperature=0.1, reduce="mean", detach="none", negatives="in_batch"
     )
     return dataclasses.replace(base, **changes)
 

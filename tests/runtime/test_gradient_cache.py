@@ -23,6 +23,7 @@ from tests.runtime.plans import (
     make_colbert,
     make_config,
     make_cosent,
+    make_dense_late,
     make_infonce,
     make_lora,
     make_model,
@@ -35,7 +36,7 @@ CONFIG = make_config(num_hidden_layers=1, hidden_size=8, intermediate_size=8, mu
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """Compiling is most of the time of these tests."""
 MRL = MatryoshkaPlan(dims=(8, 4), weights=(1.0, 0.5), reduce="sum")
-PARTS = ("infonce", "triplet", "siglip", "cosent", "colbert", "own", "colbert_own")
+PARTS = ("infonce", "triplet", "siglip", "cosent", "colbert", "dense_late_kl", "own", "colbert_own")
 OWN = ("own", "colbert_own")
 
 
@@ -47,6 +48,7 @@ def losses(negatives: bool):
         make_siglip(negatives=kind, bias=-1.0, train_temperature=True, train_bias=True),
         make_cosent(),
         make_colbert(negatives=kind),
+        make_dense_late(negatives=kind),
     )
     own = (
         make_infonce(name="own", negatives="own"),

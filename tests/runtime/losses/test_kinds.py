@@ -17,6 +17,7 @@ from specrun.spec.plan.training import MatryoshkaPlan
 from tests.runtime.plans import (
     make_colbert,
     make_cosent,
+    make_dense_late,
     make_infonce,
     make_plan,
     make_siglip,
@@ -33,6 +34,8 @@ KINDS = {
     "cosent": make_cosent(name="loss"),
     "colbert": make_colbert(name="loss", symmetric=True),
     "colbert-all": make_colbert(name="loss", reduce="sum", negatives="all"),
+    "dense_late_kl": make_dense_late(name="loss"),
+    "dense_late_kl-all": make_dense_late(name="loss", negatives="all", detach="late"),
     "colbert-own": make_colbert(name="loss", negatives="own"),
 }
 ROWS, WIDTH = 10, 6
@@ -144,6 +147,7 @@ def test_values_and_gradients_are_finite_at_the_edges(kind, edge):
         ("infonce-own", "no negative"),
         ("triplet", "one row alone"),
         ("colbert", "one label"),
+        ("dense_late_kl", "one row alone"),
         ("colbert-own", "no negative"),
         ("cosent", "one row"),
         ("cosent", "no score"),
