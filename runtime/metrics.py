@@ -86,6 +86,35 @@ def metrics_of_ranking(
     return {name: _mean(name, hits, totals) for name in metrics}
 
 
+def ranking_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
+    """Those of the metrics that are taken of a ranking: all but Spearman's."""
+    return tuple(name for name in metrics if "@" in name)
+
+
+def spearman(similarities: np.ndarray, scores: np.ndarray) -> float:
+    """Spearman's rank correlation of two lists of N numbers; equal ones share the mean of their ranks.
+
+    Equal to scipy's ``spearmanr``, but 0 where all similarities are equal, which order nothing.
+    RunError where the scores are fewer than two different ones, or a similarity is not finite.
+    """
+    if not np.isfinite(similarities).all():
+        raise RunError("an embedding is not finite, so nothing can be compared by it")
+    if len(np.unique(scores)) < 2:
+        raise RunError(
+            "`spearman` needs held-out rows with at least two different scores in data.columns.score"
+        )
+    x, y = (r - r.mean() for r in (_ranks(similarities), _ranks(scores)))
+    spread = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / spread if spread > 0 else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, equal values at the mean of theirs. float64 [N]"""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
+
+
 def depth(metrics: Sequence[str]) -> int:
     """The largest k among the metrics' names."""
     return max(int(name.partition("@")[2]) for name in metrics)

@@ -35,6 +35,9 @@ MISPLACED: Mapping[tuple[str, str], Foreign] = {
     ("model", "vocab_size"): to("tokenizer.vocab_size", "a pretrained model has its own"),
     ("data", "batch_size"): to("train.batch_size"),
     ("losses[]", "type"): to("losses[].kind"),
+    ("losses[]", "directions"): to(
+        "losses[].symmetric", "`query_to_doc` alone is false, with `doc_to_query` it is true"
+    ),
     ("lora", "bias"): none("biases train where `train.trainable` names them", "lora"),
     ("train", "patience"): to("evaluation.early_stopping.patience", "in evaluations"),
     ("train", "min_delta"): to("evaluation.early_stopping.min_delta"),

@@ -33,6 +33,7 @@ def plan_evaluation(draft: Draft, context: Context) -> Draft:
         after=((0,) if spec.at_start else ()) + _moments(draft, spec.every_steps),
         batch_size=spec.batch_size,
         metrics=spec.metrics,
+        directions=spec.directions,
         dims=(width, *(d for d in dims if d != width)),
         token_dims=() if tokens is None else (tokens, *(d for d in dims if d != tokens)),
         select_best=metric if dim in ("", str(whole)) else spec.select_best,

@@ -15,13 +15,14 @@ from specrun.runtime.data.relevance import Relevance, relevance
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.tokens import Tokens
 from specrun.runtime.loop.embed import embed, embed_tokens
-from specrun.runtime.metrics import retrieval_metrics
+from specrun.runtime.metrics import ranking_metrics, retrieval_metrics, spearman
 from specrun.runtime.program.program import Program
 from specrun.runtime.telling import Counted, Tell, silent
-from specrun.runtime.vectors import Compare, Vectors, by_maxsim, cut, products
+from specrun.runtime.vectors import Compare, Vectors, by_maxsim, cut, products, turned
+from specrun.spec.plan.data import PythonSource
 from specrun.spec.plan.model import MultiVectorPlan
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import TOKENS_PREFIX, EvaluationPlan
+from specrun.spec.plan.training import REVERSE_PREFIX, SPEARMAN, TOKENS_PREFIX, EvaluationPlan
 
 
 class Measured(NamedTuple):
@@ -58,6 +59,7 @@ class Evaluator:
     pairs: Relevance
     tokens: Tokens
     program: Program
+    scores: np.ndarray | None = None  # float64 [held-out rows], NaN where one has none
 
     def __call__(self, state: Any, between: Callable[[], None] = lambda: None) -> dict[str, float]:
         """The values of ``measure`` alone."""
@@ -98,16 +100,43 @@ class Evaluator:
     def _metrics(self, output: _Output) -> dict[str, float]:
         found: dict[str, float] = {}
         for dimension in output.dims:
-            values = retrieval_metrics(
-                cut(output.queries, dimension),
-                cut(output.candidates, dimension),
-                self.pairs.relevant,
-                self.policy.metrics,
-                compare=output.compare,
-            )
+            queries = cut(output.queries, dimension)
+            values = self._measured(queries, cut(output.candidates, dimension), output.compare)
             suffix = "" if dimension == output.dims[0] else f" at {dimension}"
             found |= {f"{output.prefix}{n}{suffix}": float(v) for n, v in values.items()}
         return found
+
+    def _measured(
+        self, queries: Vectors, candidates: Vectors, compare: Compare
+    ) -> dict[str, float]:
+        """The metrics of one output at one width, in each direction."""
+        metrics, found = ranking_metrics(self.policy.metrics), dict[str, float]()
+        for direction in self.policy.directions if metrics else ():
+            if direction == "query_to_positive":
+                relevant = self.pairs.relevant
+                found |= retrieval_metrics(queries, candidates, relevant, metrics, compare=compare)
+            else:
+                relevant = self.pairs.reversed()
+                values = retrieval_metrics(
+                    candidates[: len(relevant)],
+                    queries,
+                    relevant,
+                    metrics,
+                    compare=turned(compare),
+                )
+                found |= {f"{REVERSE_PREFIX}{name}": value for name, value in values.items()}
+        if SPEARMAN in self.policy.metrics:
+            found[SPEARMAN] = self._spearman(queries, candidates, compare)
+        return found
+
+    def _spearman(self, queries: Vectors, candidates: Vectors, compare: Compare) -> float:
+        """Over the held-out rows that have a score, each row's query with its positive."""
+        assert self.scores is not None  # the plan's data names a column of scores
+        rows = np.flatnonzero(~np.isnan(self.scores))
+        asked = queries[self.pairs.query_of[rows]]
+        offered = candidates[self.pairs.candidate_of[rows]]
+        similar = [compare(asked[i : i + 1], offered[i : i + 1])[0, 0] for i in range(len(rows))]
+        return spearman(np.array(similar, np.float32), self.scores[rows])
 
     def _outputs(
         self,
@@ -172,4 +201,7 @@ def make_evaluator(plan: Plan, program: Program, rows: Rows, tokens: Tokens) -> 
     """The evaluator of a plan; None when the plan evaluates nothing."""
     if plan.evaluation is None:
         return None
-    return Evaluator(plan, plan.evaluation, relevance(rows.validation), tokens, program)
+    held, source = rows.validation, plan.data.source
+    column = None if isinstance(source, PythonSource) else source.score
+    scores = np.full(len(held), np.nan) if column is None else held.fields.get(column)
+    return Evaluator(plan, plan.evaluation, relevance(held), tokens, program, scores)

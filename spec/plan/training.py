@@ -221,6 +221,15 @@ TOKENS_PREFIX = "multi_vector/"
 """Before the name of a metric: by the token vectors of a model that has an embedding beside them."""
 
 
+REVERSE_PREFIX = "positive_to_query/"
+"""Before the name of a metric: positives are asked for their queries."""
+
+SPEARMAN = "spearman"
+"""The metric that compares similarities with scores instead of ranking candidates."""
+
+Direction = Literal["query_to_positive", "positive_to_query"]
+
+
 @record
 class EvaluationPlan:
     """Evaluation happens after the steps named: ``after = 10`` means ten optimizer steps were made."""
@@ -231,6 +240,10 @@ class EvaluationPlan:
     ]
     batch_size: Annotated[int, Fact(doc="Rows encoded at a time.", klass="throughput")]
     metrics: Annotated[tuple[str, ...], Fact(doc="Metrics.")]
+    directions: Annotated[
+        tuple[Direction, ...],
+        Fact(doc="What is asked: queries for positives, positives for queries, or both."),
+    ] = ("query_to_positive",)
     dims: Annotated[tuple[int, ...], Fact(doc="Widths measured; the first is the whole embedding.")]
     token_dims: Annotated[
         tuple[int, ...],

@@ -857,6 +857,11 @@ TABLE: tuple[Case, ...] = (
     Case("precision.compute", ("precision.compute=bfloat16",), jaxpr, LAYER),
     Case("precision.matmul", ("precision.matmul=default",), settings),
     Case("evaluation", ("evaluation=null",), files),
+    Case(
+        "evaluation.directions",
+        ("evaluation.directions=[query_to_positive, positive_to_query]",),
+        files,
+    ),
     Case("evaluation.every_steps", ("evaluation.every_steps=3",), files),
     Case("evaluation.at_start", ("evaluation.at_start=true",), files),
     Case("evaluation.metrics", ("evaluation.metrics=[mrr@10, ndcg@5]",), files),
