@@ -5,6 +5,7 @@ from __future__ import annotations
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.losses import ColBERTLoss, DenseLateKLLoss, Loss
+from specrun.spec.words.model import MultiVector
 
 TOKENS = (ColBERTLoss, DenseLateKLLoss)
 """Losses that take token vectors."""
@@ -13,17 +14,26 @@ TOKENS_ALONE = (ColBERTLoss,)
 """Those of them that take no pooled vector beside."""
 
 
+def _pools(spec: Experiment) -> bool:
+    return getattr(spec.model, "pooling", None) != "none"
+
+
+def _head(spec: Experiment) -> MultiVector | None:
+    """The head of token vectors; models of texts and images have none."""
+    return getattr(spec.model, "multi_vector", None)
+
+
 def outputs_exist(spec: Experiment, report: Reporter) -> None:
     """A loss compares vectors that the model gives."""
-    model = spec.model
+    head, pools = _head(spec), _pools(spec)
     for index, loss in enumerate(spec.losses):
         path = f"losses[{index}].kind"
-        if isinstance(loss, TOKENS) and model.pooling != "none" and model.multi_vector is None:
+        if isinstance(loss, TOKENS) and pools and head is None:
             message = f"`{loss.kind}` compares token vectors, and the model gives one vector a text"
             hint = _both(loss) + "`model: {multi_vector: {dim: 128}}` for both kinds of vectors"
             related = ("model.pooling", "model.multi_vector")
             report.error(path, "no-token-vectors", message, hint=hint, related=related)
-        if not isinstance(loss, TOKENS_ALONE) and model.pooling == "none":
+        if not isinstance(loss, TOKENS_ALONE) and not pools:
             message = (
                 f"`{loss.kind}` compares one vector a text, and with `pooling: none` there is none"
             )
@@ -44,22 +54,22 @@ def _alone(loss: Loss) -> bool:
 
 def outputs_trained(spec: Experiment, report: Reporter) -> None:
     """No output is left that no loss trains."""
-    model = spec.model
+    head = _head(spec)
     taken = any(isinstance(loss, TOKENS) for loss in spec.losses)
-    if model.multi_vector is not None and model.pooling == "none":
+    if head is not None and not _pools(spec):
         path, related = "model.multi_vector", ("model.pooling",)
         message = "with `pooling: none` the token vectors are the model's only output, and `multi_vector` is a second one"
-        hint = f"remove it, and write `projection_dim: {model.multi_vector.dim}` for their width"
+        hint = f"remove it, and write `projection_dim: {head.dim}` for their width"
         report.error(path, "no-effect", message, hint=hint, blame="key", related=related)
-    elif model.multi_vector is not None and not taken:
+    elif head is not None and not taken:
         path, related = "model.multi_vector", ("losses",)
         message = "no loss trains the token vectors of `model.multi_vector`"
         hint = "add a loss `kind: colbert`, or remove it"
         report.error(path, "untrained-output", message, hint=hint, blame="key", related=related)
-    elif model.multi_vector is not None and all(_alone(loss) for loss in spec.losses):
+    elif head is not None and all(_alone(loss) for loss in spec.losses):
         path, related = "model.multi_vector", ("losses", "model.pooling")
         message = "no loss trains the pooled vector: all of them compare token vectors"
-        hint = f"write `model: {{pooling: none, projection_dim: {model.multi_vector.dim}}}` instead"
+        hint = f"write `model: {{pooling: none, projection_dim: {head.dim}}}` instead"
         report.error(path, "untrained-output", message, hint=hint, blame="key", related=related)
 
 
@@ -77,7 +87,7 @@ def folds_agree(spec: Experiment, report: Reporter) -> None:
 
 def token_widths_fit(spec: Experiment, report: Reporter) -> None:
     """Matryoshka cuts every output, so the narrower one bounds its widths."""
-    head = spec.model.multi_vector
+    head = _head(spec)
     if head is None or spec.matryoshka is None:
         return
     for index, dim in enumerate(spec.matryoshka.dims):
@@ -90,7 +100,7 @@ def token_widths_fit(spec: Experiment, report: Reporter) -> None:
 
 def mined_by_one_vector(spec: Experiment, report: Reporter) -> None:
     """Mining searches by one vector a text."""
-    if spec.data.negatives is None or spec.model.pooling != "none":
+    if spec.data.negatives is None or _pools(spec):
         return
     path, related = "data.negatives", ("model.pooling",)
     message = "negatives are mined by one vector a text, and with `pooling: none` there is none"

@@ -10,6 +10,7 @@ from specrun.compiler.draft import Context, Draft
 from specrun.compiler.fit import CODE, PATH, misfit
 from specrun.compiler.passes.lower import lower
 from specrun.compiler.passes.model import embedding_dim
+from specrun.spec.plan.model import token_dim
 from specrun.spec.plan.training import (
     TOKENS_PREFIX,
     CheckpointPlan,
@@ -24,7 +25,7 @@ def plan_evaluation(draft: Draft, context: Context) -> Draft:
     if spec is None:
         return draft
     config = draft.need("config")
-    width, tokens = embedding_dim(config), config.multi_vector_dim
+    width, tokens = embedding_dim(config), token_dim(config)
     dims = draft.spec.matryoshka.dims if draft.spec.matryoshka else ()
     metric, _, dim = spec.select_best.partition(" at ")
     whole = tokens if metric.startswith(TOKENS_PREFIX) else width

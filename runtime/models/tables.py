@@ -5,32 +5,44 @@ from __future__ import annotations
 from typing import assert_never
 
 from specrun.runtime.models.bert import table as bert
+from specrun.runtime.models.clip import table as clip
 from specrun.runtime.models.mpnet import table as mpnet
 from specrun.runtime.models.roberta import table as roberta
 from specrun.runtime.models.shapes import dense
+from specrun.runtime.models.siglip import table as siglip
 from specrun.runtime.models.text_encoder import table as text_encoder
+from specrun.runtime.models.vit import table as vit
 from specrun.spec.plan.model import (
     BertConfig,
-    EncoderConfig,
     MpnetConfig,
+    NetworkConfig,
     RobertaConfig,
     TableRow,
     TextEncoderConfig,
+    token_dim,
+)
+from specrun.spec.plan.towers import (
+    ClipTextConfig,
+    ClipVisionConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+    VitConfig,
 )
 
 TOKEN_HEAD = "multi_vector"
 """The head that gives token vectors beside the pooled one; of every family the same."""
 
 
-def rows(config: EncoderConfig) -> tuple[TableRow, ...]:
+def rows(config: NetworkConfig) -> tuple[TableRow, ...]:
     """Parameters before layers are stacked, in the order of the forward pass. Raises InputError for impossible shapes."""
     table = _family(config)
-    if config.multi_vector_dim is None:
+    width = token_dim(config)
+    if width is None:
         return table
-    return *table, *dense(TOKEN_HEAD, config.hidden_size, config.multi_vector_dim, bias=False)
+    return *table, *dense(TOKEN_HEAD, config.hidden_size, width, bias=False)
 
 
-def _family(config: EncoderConfig) -> tuple[TableRow, ...]:
+def _family(config: NetworkConfig) -> tuple[TableRow, ...]:
     match config:
         case TextEncoderConfig():
             return text_encoder.rows(config)
@@ -40,5 +52,15 @@ def _family(config: EncoderConfig) -> tuple[TableRow, ...]:
             return roberta.rows(config)
         case MpnetConfig():
             return mpnet.rows(config)
+        case ClipTextConfig():
+            return clip.text_rows(config)
+        case ClipVisionConfig():
+            return clip.vision_rows(config)
+        case SiglipTextConfig():
+            return siglip.text_rows(config)
+        case SiglipVisionConfig():
+            return siglip.vision_rows(config)
+        case VitConfig():
+            return vit.rows(config)
         case _:
             assert_never(config)

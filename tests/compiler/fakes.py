@@ -17,7 +17,14 @@ from specrun.spec.plan.data import (
     TokenizerPlan,
     TokenizerSource,
 )
-from specrun.spec.plan.model import BertConfig, EncoderConfig, StartPlan, TableRow
+from specrun.spec.plan.model import (
+    AdapterStart,
+    BertConfig,
+    EncoderConfig,
+    ModelPlan,
+    StartPlan,
+    TableRow,
+)
 
 TINY_BERT = BertConfig(
     vocab_size=100,
@@ -91,6 +98,11 @@ class FakeFacts:
             tokenizer=directory / "tokenizer.json",
             tokenizer_digest=self.start_tokenizer,
         )
+
+    def adapter(self, directory: Path, model: ModelPlan) -> AdapterStart:
+        assert model.lora is not None
+        file = Input(role="adapter", path=str(directory), digest="sha256:8", bytes=1)
+        return AdapterStart(folder=str(directory), base="base", files=(file,))
 
     def slow_bfloat16(self, platform: str) -> str:
         return "" if platform == "gpu" else "it is widened"
