@@ -218,7 +218,7 @@ def test_a_model_of_token_vectors_is_measured_by_maxsim() -> None:
     assert measured.values == pytest.approx(right)
     assert 0 < right["mrr@10"] < 1
     split = SimpleNamespace(
-        queries=["q"] * 20, positives=["p"] * 20, places=["x"] * 20, names=["n"] * 20
+        images=None, queries=["q"] * 20, positives=["p"] * 20, places=["x"] * 20, names=["n"] * 20
     )
     worst = json.loads(worst_of(measured, split, 3))["worst"]  # type: ignore[arg-type]
     scores = one_by_one(cut(queries, 16), cut(offers, 16), "sum")  # type: ignore[arg-type]
