@@ -27,7 +27,16 @@ from specrun.spec.plan.model import (
 )
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.towers import SiglipTextConfig
-from specrun.spec.plan.training import CostPlan, InfoNCE, LossPlan, SigLIP, Trace, TraceCost
+from specrun.spec.plan.training import (
+    ColBERT,
+    CostPlan,
+    DenseLateKL,
+    InfoNCE,
+    LossPlan,
+    SigLIP,
+    Trace,
+    TraceCost,
+)
 from specrun.spec.record import record
 
 FLOAT = 4
@@ -61,6 +70,15 @@ SIBLINGS = (
 
 SCORES_OF_A_WIDTH: Mapping[str, float] = {"infonce": 2, "triplet": 2, "siglip": 3, "cosent": 1.3}
 """Score matrices [B, B] alive for each width of a loss, and one more in all: scores, exponentials, slopes, masks."""
+
+LATE = frozenset(("colbert", "dense_late_kl"))
+"""Losses that compare the tokens of texts, and those texts by what they find."""
+
+LATE_COPIES = (4.4, 3.0)
+"""Cosines of all tokens alive, whole and in a tile: as they come, without padding, the nearest, and slopes."""
+
+LATE_WIDTH = 1.5
+"""Those for each further width, where they are whole."""
 
 WITHOUT_PRODUCTS = frozenset(("cosent",))
 """Losses that compare a number of each row with those of all rows, and no embeddings."""
@@ -98,6 +116,8 @@ class Batching:
     unroll: int
     evaluated: int
     devices: int
+    documents: int = 0
+    """Documents of a tile of late interaction; 0 where there is none."""
     chunks: str = MICRO
     """The key by which the spec says ``micro``, for who proposes another."""
 
@@ -146,10 +166,12 @@ class Work:
     adapter_dropout: float
     dims: tuple[int, ...]
     candidates: int
+    token_dims: tuple[int, ...]
     number_bytes: int
     steps: tuple[Step, ...]
     longest: int
     width: int
+    token_width: int = 0
     mining: Mining | None = None
 
     def network(self, tower: Tower | None) -> NetworkConfig:
@@ -201,9 +223,11 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         adapter_dropout=model.lora.dropout if model.lora else 0.0,
         dims=plan.matryoshka.dims if plan.matryoshka else (model.embedding_dim,),
         candidates=1 + plan.data.negatives * any(map(_takes_all, plan.losses)),
+        token_dims=_token_dims(plan),
         number_bytes=NUMBER_BYTES[plan.precision.compute],
         steps=steps,
         longest=max(plan.data.max_query_length, plan.data.max_positive_length),
+        token_width=model.multi_vector.width if model.multi_vector else 0,
         width=model.embedding_dim,
         mining=_mining(plan),
     )
@@ -216,13 +240,22 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         unroll=train.unroll,
         evaluated=plan.evaluation.batch_size if plan.evaluation else 0,
         devices=plan.hardware.devices,
+        documents=train.document_tile_rows or 0,
     )
     return work, batching
 
 
+def _token_dims(plan: Plan) -> tuple[int, ...]:
+    """The widths at which losses compare token vectors."""
+    late = plan.model.multi_vector
+    if late is None:
+        return ()
+    return plan.matryoshka.dims if plan.matryoshka else (late.width,)
+
+
 def _takes_all(loss: LossPlan) -> bool:
     """Whether a query's candidates are the explicit negatives of every row too."""
-    return isinstance(loss, InfoNCE | SigLIP) and loss.negatives == "all"
+    return isinstance(loss, InfoNCE | SigLIP | ColBERT | DenseLateKL) and loss.negatives == "all"
 
 
 def _mining(plan: Plan) -> Mining | None:
@@ -335,6 +368,7 @@ def _encoding_bytes(work: Work, batching: Batching, rows: int) -> int:
     """The peak while ``rows`` texts are encoded at a time."""
     step = work.steps[0]
     own = -(-rows // batching.devices)
+    vectors = FLOAT * 2 * work.token_width
     found = [0.0]
     for text in step.texts:
         length = text.length if text.pixels else work.longest
@@ -344,7 +378,7 @@ def _encoding_bytes(work: Work, batching: Batching, rows: int) -> int:
         ]
         width = work.number_bytes * work.network(text.tower).hidden_size
         each = max([width, *(FORWARD * x for x in layer)])
-        found.append(own * (length * (each + 5) + PIXELS * text.pixels))
+        found.append(own * (length * (each + vectors + 5) + PIXELS * text.pixels))
     return FLOAT * _waiting(work) + round(max(found))
 
 
@@ -377,18 +411,36 @@ def _activations(work: Work, step: Step, batching: Batching) -> tuple[int, int]:
 
 def _loss_bytes(work: Work, step: Step, batching: Batching) -> int:
     """Score matrices of every loss at every width, and the embeddings, normalised ones and slopes."""
+    late = [kind for kind in step.losses if kind in LATE]
+    found = _late_bytes(work, step, batching, len(late)) if work.token_width else 0
+    if len(late) == len(step.losses):
+        return found
     rows = batching.rows
     tiled = batching.tile < rows
-    each = [SCORES_OF_A_WIDTH[kind] for kind in step.losses]
+    each = [SCORES_OF_A_WIDTH[kind] for kind in step.losses if kind not in LATE]
     kept = 1 + (max(each) if tiled else len(work.dims) * sum(each))
     scores = kept * (min(batching.tile, rows) // batching.devices) * rows * work.candidates
     width = work.width
     embeddings = (
-        sum(t.count for t in step.texts)
-        * rows
-        * (2 * width + 2 * len(step.losses) * sum(work.dims))
+        sum(t.count for t in step.texts) * rows * (2 * width + 2 * len(each) * sum(work.dims))
     )
-    return round(FLOAT * (scores + embeddings))
+    return found + round(FLOAT * (scores + embeddings))
+
+
+def _late_bytes(work: Work, step: Step, batching: Batching, losses: int) -> int:
+    """Token vectors, normalised ones and slopes; the scores of texts, and of tokens those of a tile."""
+    rows, candidates = batching.rows, batching.rows * work.candidates
+    tokens = rows * sum(text.count * text.length for text in step.texts)
+    vectors = tokens * (2 * work.token_width + 2 * losses * sum(work.token_dims))
+    query, document = step.texts[0].length, step.texts[1].length
+    tiled = batching.documents < candidates
+    shown = min(batching.documents, candidates) * query * document // batching.devices
+    widths = 1 if tiled else losses * len(work.token_dims)
+    scores = rows * (LATE_COPIES[tiled] + LATE_WIDTH * (widths - 1)) * shown
+    texts = losses * len(work.token_dims) * 2 * rows * candidates * (1 + query * tiled)
+    return (
+        round(FLOAT * (vectors + scores + texts)) if losses else FLOAT * tokens * work.token_width
+    )
 
 
 class _Encoding(NamedTuple):
@@ -587,5 +639,14 @@ def _loss_flops(work: Work, step: Step, batching: Batching) -> int:
         (16 if kind in WITHOUT_PRODUCTS else products * dim + 30)
         for kind in step.losses
         for dim in work.dims
+        if kind not in LATE
     )
-    return rows * rows * work.candidates * each
+    late = sum(kind in LATE for kind in step.losses)
+    return rows * rows * work.candidates * (each + late * _late_flops(work, step, batching))
+
+
+def _late_flops(work: Work, step: Step, batching: Batching) -> int:
+    """Of two texts: three products of their tokens at each width, four in tiles, and the maxima."""
+    products = 8 if batching.documents < batching.rows * work.candidates else 6
+    pairs = step.texts[0].length * step.texts[1].length
+    return pairs * sum(products * dim + 6 for dim in work.token_dims)

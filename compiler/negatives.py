@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, assert_never, overload
 
 from specrun.spec.words.data import Data, PythonSourceData
-from specrun.spec.words.losses import CoSENTLoss, InfoNCELoss, Loss, SigLIPLoss, TripletLoss
+from specrun.spec.words.losses import (
+    ColBERTLoss,
+    CoSENTLoss,
+    DenseLateKLLoss,
+    InfoNCELoss,
+    Loss,
+    SigLIPLoss,
+    TripletLoss,
+)
 
 if TYPE_CHECKING:
     from specrun.spec.plan.data import Scan
@@ -39,13 +47,13 @@ def per_row(data: Data, scan: Scan) -> int:
 
 
 @overload
-def negatives_of(loss: InfoNCELoss, data: Data) -> Stated: ...
+def negatives_of(loss: InfoNCELoss | ColBERTLoss, data: Data) -> Stated: ...
 @overload
 def negatives_of(loss: Loss, data: Data) -> Negatives: ...
 def negatives_of(loss: Loss, data: Data) -> Negatives:
     """The negatives of a loss; null is all there are."""
     match loss:
-        case InfoNCELoss() | SigLIPLoss():
+        case InfoNCELoss() | SigLIPLoss() | ColBERTLoss() | DenseLateKLLoss():
             return loss.negatives or ("all" if has_explicit(data) else "in_batch")
         case TripletLoss():
             return "own_else_in_batch"

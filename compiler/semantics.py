@@ -22,10 +22,20 @@ from specrun.compiler.negatives import (
     negatives_of,
 )
 from specrun.compiler.reporter import Reporter
+from specrun.compiler.vectors import VECTOR_CHECKS
 from specrun.spec.experiment import Experiment
+from specrun.spec.plan.training import REVERSE_PREFIX, SPEARMAN, TOKENS_PREFIX
 from specrun.spec.words.curriculum import Stage
 from specrun.spec.words.data import TableData
-from specrun.spec.words.losses import CoSENTLoss, InfoNCELoss, Loss, SigLIPLoss
+from specrun.spec.words.evaluation import Evaluation
+from specrun.spec.words.losses import (
+    ColBERTLoss,
+    CoSENTLoss,
+    DenseLateKLLoss,
+    InfoNCELoss,
+    Loss,
+    SigLIPLoss,
+)
 from specrun.spec.words.model import (
     AutoModel,
     BertModel,
@@ -345,10 +355,14 @@ def _multiple(number: int, of: int) -> int:
     return -(-number // of) * of
 
 
+_NAMING = InfoNCELoss | SigLIPLoss | ColBERTLoss | DenseLateKLLoss
+"""Losses that say what a query is told from."""
+
+
 def explicit_negatives_exist(spec: Experiment, report: Reporter) -> None:
     """A loss can only take negatives that the data has, and a column is there to be taken by something."""
     for index, loss in enumerate(spec.losses):
-        named = loss.negatives if isinstance(loss, InfoNCELoss | SigLIPLoss) else None
+        named = loss.negatives if isinstance(loss, _NAMING) else None
         if named in ("own", "all") and not has_explicit(spec.data):
             path = f"losses[{index}].negatives"
             message = f"`{path}` is `{named}`, and the data names no column of negatives"
@@ -405,12 +419,14 @@ def scores_exist(spec: Experiment, report: Reporter) -> None:
         if not isinstance(spec.data, TableData):
             hint = f"`{spec.data.kind}` has no scores: take rows with columns"
         report.error(path, "no-scores", message, hint=hint, related=related)
-    if column is not None and not sorting:
-        message = "`data.columns.score` has no effect: no loss is of the kind `cosent`"
+    compared = spec.evaluation is not None and SPEARMAN in spec.evaluation.metrics
+    if column is not None and not sorting and not compared:
+        message = "`data.columns.score` has no effect: no loss is of the kind `cosent`, and `spearman` is not measured"
         no_effect(report, ("data", "columns", "score"), ("losses", 0, "kind"), message)
-    if column is not None and sorting and spec.evaluation is not None:
+    retrieval = spec.evaluation is not None and spec.evaluation.metrics != (SPEARMAN,)
+    if column is not None and sorting and retrieval:
         message = "every held-out pair counts as an answer, whatever its score"
-        hint = "hold out rows whose texts belong together, or remove `evaluation`"
+        hint = "hold out rows whose texts belong together, or measure `metrics: [spearman]` alone"
         path, related = "data.columns.score", ("evaluation",)
         report.warning(path, "scores-not-evaluated", message, hint=hint, related=related)
 
@@ -522,12 +538,20 @@ def best_is_measured(spec: Experiment, report: Reporter) -> None:
         return
     path = "evaluation.select_best"
     metric, _, dim = part.select_best.partition(" at ")
-    if metric not in part.metrics:
+    tokens = getattr(spec.model, "multi_vector", None) if metric.startswith(TOKENS_PREFIX) else None
+    if metric.startswith(TOKENS_PREFIX) and tokens is None:
+        hint = "write `model: {multi_vector: {dim: 128}}`, or the metric without `multi_vector/`"
+        message = f"`{path}` {metric}: the model has no token vectors beside its embedding"
+        related = ("model.multi_vector",)
+        report.error(path, "unknown-metric", message, hint=hint, related=related)
+    plain = metric.removeprefix(TOKENS_PREFIX)
+    _direction_is_asked(plain, part, report)
+    if plain.removeprefix(REVERSE_PREFIX) not in part.metrics:
         hint = f"metrics are {', '.join(f'`{m}`' for m in part.metrics)}"
         message = f"`{path}` {metric} is not in `evaluation.metrics`"
         related = ("evaluation.metrics",)
         report.error(path, "unknown-metric", message, hint=hint, related=related)
-    width = embedding_width(spec)
+    width = embedding_width(spec) if tokens is None else tokens.dim
     if dim and width is not None:
         dims = sorted({*(spec.matryoshka.dims if spec.matryoshka else ()), width})
         if int(dim) not in dims:
@@ -535,6 +559,38 @@ def best_is_measured(spec: Experiment, report: Reporter) -> None:
             hint = f"dimensions are {', '.join(map(str, dims))}"
             related = ("matryoshka.dims", "model.hidden_size", "model.projection_dim")
             report.error(path, "unknown-dimension", message, hint=hint, related=related)
+
+
+def _direction_is_asked(metric: str, part: Evaluation, report: Reporter) -> None:
+    """The metric that chooses is of a direction that is measured; Spearman has none."""
+    wanted = "positive_to_query" if metric.startswith(REVERSE_PREFIX) else "query_to_positive"
+    if metric != SPEARMAN and wanted not in part.directions:
+        path, related = "evaluation.select_best", ("evaluation.directions",)
+        message = f"`{path}` {metric} is of the direction {wanted}, and `{related[0]}` has not that"
+        hint = f"add {wanted} to `{related[0]}`, or choose a metric of the other direction"
+        report.error(path, "unknown-metric", message, hint=hint, related=related)
+
+
+def spearman_has_scores(spec: Experiment, report: Reporter) -> None:
+    """The rank correlation is with scores, and a column of them is there."""
+    column = spec.data.columns.score if isinstance(spec.data, TableData) else None
+    if spec.evaluation is None or SPEARMAN not in spec.evaluation.metrics:
+        return
+    path = "evaluation.metrics"
+    if column is None:
+        message = (
+            "`spearman` compares with the rows' scores, and the data names no column of scores"
+        )
+        hint = "add `data: {columns: {score: NAME}}`, or remove it"
+        related = ("data.columns.score",)
+        report.error(path, "no-scores", message, hint=hint, related=related)
+    if spec.evaluation.metrics == (SPEARMAN,) and spec.evaluation.directions != (
+        "query_to_positive",
+    ):
+        message = (
+            "`evaluation.directions` has no effect: `spearman` compares pairs, and asks nothing"
+        )
+        no_effect(report, ("evaluation", "directions"), ("evaluation", "metrics"), message)
 
 
 # --- tracking --------------------------------------------------------------------------------------------------------
@@ -580,5 +636,7 @@ CHECKS: tuple[Check, ...] = (
     negatives_to_bound,
     evaluation_has_rows,
     best_is_measured,
+    spearman_has_scores,
     trackers_once,
+    *VECTOR_CHECKS,
 )

@@ -36,11 +36,21 @@ def _head(plan: Plan) -> list[str]:
     return [f"{plan.name}: {plan.train.total_steps} steps into {plan.output_dir}, seed {plan.seed}"]
 
 
+def _vectors(plan: Plan) -> str:
+    """What the model gives for a text."""
+    model, late = plan.model, plan.model.multi_vector
+    if late is None:
+        return f"embedding {model.embedding_dim}"
+    if late.alone:
+        return f"token vectors {late.width}"
+    return f"embedding {model.embedding_dim} and token vectors {late.width}"
+
+
 def _model(plan: Plan) -> list[str]:
     model = plan.model
     auto = f" (auto: config.json says {model.decided_by})" if model.decided_by else ""
     lines = [
-        f"model      {networks(model, auto)}, embedding {model.embedding_dim}; "
+        f"model      {networks(model, auto)}, {_vectors(plan)}; "
         f"{model.total_parameters:,} parameters, {model.trainable_parameters:,} trainable"
     ]
     lines += [

@@ -12,12 +12,12 @@ def strided(x: jax.Array, chunks: int) -> jax.Array:
     Consecutive rows lie on one device when the batch is split over devices; blocked chunks would
     each lie on a few and leave the others idle.
     """
-    return x.reshape(-1, chunks, *x.shape[1:]).swapaxes(0, 1)
+    return x.reshape(x.shape[0] // chunks, chunks, *x.shape[1:]).swapaxes(0, 1)
 
 
 def joined(x: jax.Array) -> jax.Array:
     """[chunks, B / chunks, ...] as [B, ...]: the inverse of ``strided``."""
-    return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
+    return x.swapaxes(0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
 def filled(x: jax.Array, multiple: int) -> jax.Array:

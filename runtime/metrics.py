@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
+from specrun.runtime.vectors import Compare, Vectors, products
 from specrun.spec.diagnostics import RunError
 
 BLOCK = 2048
@@ -19,32 +20,41 @@ _INDEX_BITS = np.uint64(32)
 
 
 def retrieval_metrics(
-    queries: np.ndarray,
-    candidates: np.ndarray,
+    queries: Vectors,
+    candidates: Vectors,
     relevant: Sequence[Collection[int]],
     metrics: Sequence[str],
     *,
+    compare: Compare = products,
     block: int = BLOCK,
 ) -> dict[str, float]:
     """Metrics by name of embeddings float32 [N, D] against [M, D], by dot product over all candidates.
 
+    ``compare`` scores queries and candidates otherwise, as MaxSim does texts of many vectors.
+
     ``relevant[i]`` holds the candidates that query i should find, at least one. Names are
     ``mrr@k``, ``ndcg@k``, ``recall@k`` and ``precision@k``. RunError for embeddings that are not finite.
     """
-    _, ranking = top_k(queries, candidates, depth(metrics), block=block)
+    _, ranking = top_k(queries, candidates, depth(metrics), compare=compare, block=block)
     return metrics_of_ranking(ranking, relevant, metrics)
 
 
 def top_k(
-    queries: np.ndarray, candidates: np.ndarray, k: int, *, block: int = BLOCK
+    queries: Vectors,
+    candidates: Vectors,
+    k: int,
+    *,
+    compare: Compare = products,
+    block: int = BLOCK,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best candidates of each query, best first: scores float32 and indices int64, [N, min(k, M)].
 
-    Scores are dot products of float32 [N, D] with [M, D]. RunError where one is not finite.
+    Scores are dot products of float32 [N, D] with [M, D], or what ``compare`` says. RunError where one is not finite.
     """
     k = min(k, len(candidates))
     keys = [
-        _best_keys(queries[i : i + block], candidates, k, block) for i in _starts(queries, block)
+        _best_keys(queries[i : i + block], candidates, k, compare, block)
+        for i in _starts(queries, block)
     ]
     found = np.concatenate(keys) if keys else np.zeros((0, k), np.uint64)
     return _scores(found), (found & np.uint64(2**32 - 1)).astype(np.int64)
@@ -76,21 +86,52 @@ def metrics_of_ranking(
     return {name: _mean(name, hits, totals) for name in metrics}
 
 
+def ranking_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
+    """Those of the metrics that are taken of a ranking: all but Spearman's."""
+    return tuple(name for name in metrics if "@" in name)
+
+
+def spearman(similarities: np.ndarray, scores: np.ndarray) -> float:
+    """Spearman's rank correlation of two lists of N numbers; equal ones share the mean of their ranks.
+
+    Equal to scipy's ``spearmanr``, but 0 where all similarities are equal, which order nothing.
+    RunError where the scores are fewer than two different ones, or a similarity is not finite.
+    """
+    if not np.isfinite(similarities).all():
+        raise RunError("an embedding is not finite, so nothing can be compared by it")
+    if len(np.unique(scores)) < 2:
+        raise RunError(
+            "`spearman` needs held-out rows with at least two different scores in data.columns.score"
+        )
+    x, y = (r - r.mean() for r in (_ranks(similarities), _ranks(scores)))
+    spread = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / spread if spread > 0 else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, equal values at the mean of theirs. float64 [N]"""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
+
+
 def depth(metrics: Sequence[str]) -> int:
     """The largest k among the metrics' names."""
     return max(int(name.partition("@")[2]) for name in metrics)
 
 
-def _starts(rows: np.ndarray, block: int) -> range:
+def _starts(rows: Vectors, block: int) -> range:
     return range(0, len(rows), block)
 
 
-def _best_keys(queries: np.ndarray, candidates: np.ndarray, k: int, block: int) -> np.ndarray:
+def _best_keys(
+    queries: Vectors, candidates: Vectors, k: int, compare: Compare, block: int
+) -> np.ndarray:
     """Keys of the k best candidates of a block of queries, falling. uint64 [n, k]"""
     best = np.zeros((len(queries), 0), np.uint64)
     for start in _starts(candidates, block):
         with np.errstate(invalid="ignore", over="ignore"):
-            scores = queries @ candidates[start : start + block].T
+            scores = compare(queries, candidates[start : start + block])
         if not np.isfinite(scores).all():
             raise RunError("an embedding is not finite, so nothing can be ranked by it")
         best = _largest(np.concatenate([best, _keys(scores, start)], axis=1), k)

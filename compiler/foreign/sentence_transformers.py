@@ -32,9 +32,6 @@ SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     "logit_bias": to("losses[].bias", "of `siglip`"),
     "logit_scale": to("losses[].train_temperature", "temperature = 1 / exp(logit_scale)"),
     "tau": to("losses[].temperature"),
-    "directions": to(
-        "losses[].symmetric", "`query_to_doc` alone is false, with `doc_to_query` it is true"
-    ),
     "mini_batch_size": to("train.gradient_cache.chunk_size"),
     "mini_batch_num_tokens": to("train.gradient_cache.chunk_size", "in rows"),
     "similarity_fct": none(COSINE, "losses[]"),

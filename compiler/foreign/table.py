@@ -36,6 +36,9 @@ MISPLACED: Mapping[tuple[str, str], Foreign] = {
     ("data", "batch_size"): to("train.batch_size"),
     ("data.negatives", "margin"): to("data.negatives.relative_margin"),
     ("losses[]", "type"): to("losses[].kind"),
+    ("losses[]", "directions"): to(
+        "losses[].symmetric", "`query_to_doc` alone is false, with `doc_to_query` it is true"
+    ),
     ("lora", "bias"): none("biases train where `train.trainable` names them", "lora"),
     ("train", "patience"): to("evaluation.early_stopping.patience", "in evaluations"),
     ("train", "min_delta"): to("evaluation.early_stopping.min_delta"),
@@ -48,7 +51,6 @@ MISPLACED: Mapping[tuple[str, str], Foreign] = {
 
 LATER_KINDS: Mapping[str, tuple[str, ...]] = {
     "losses": (
-        "colbert",
         "distillation",
         "masked_diffusion",
         "causal_lm",

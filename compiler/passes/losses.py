@@ -7,7 +7,9 @@ from typing import assert_never
 from specrun.compiler.negatives import negatives_of
 from specrun.spec.plan.model import Role, TableRow
 from specrun.spec.plan.training import (
+    ColBERT,
     CoSENT,
+    DenseLateKL,
     InfoNCE,
     LossPlan,
     SigLIP,
@@ -15,7 +17,15 @@ from specrun.spec.plan.training import (
     trained_scalars,
 )
 from specrun.spec.words.data import Data
-from specrun.spec.words.losses import CoSENTLoss, InfoNCELoss, Loss, SigLIPLoss, TripletLoss
+from specrun.spec.words.losses import (
+    ColBERTLoss,
+    CoSENTLoss,
+    DenseLateKLLoss,
+    InfoNCELoss,
+    Loss,
+    SigLIPLoss,
+    TripletLoss,
+)
 
 
 def loss_plan(loss: Loss, data: Data) -> LossPlan:
@@ -43,6 +53,22 @@ def loss_plan(loss: Loss, data: Data) -> LossPlan:
             )
         case CoSENTLoss():
             return CoSENT(name=name, temperature=loss.temperature)
+        case DenseLateKLLoss():
+            return DenseLateKL(
+                name=name,
+                temperature=loss.temperature,
+                reduce=loss.reduce,
+                detach=loss.detach,
+                negatives="all" if negatives_of(loss, data) == "all" else "in_batch",
+            )
+        case ColBERTLoss():
+            return ColBERT(
+                name=name,
+                temperature=loss.temperature,
+                reduce=loss.reduce,
+                symmetric=loss.symmetric,
+                negatives=negatives_of(loss, data),
+            )
         case _:
             assert_never(loss)
 
@@ -64,6 +90,8 @@ def describe(loss: LossPlan) -> str:
             told = f"temperature {loss.temperature:g}"
         case SigLIP():
             told = f"temperature {loss.temperature:g}, bias {loss.bias:g}"
+        case ColBERT() | DenseLateKL():
+            told = f"temperature {loss.temperature:g}, {loss.reduce} of query tokens"
         case Triplet():
             told = f"margin {loss.margin:g}"
         case _:

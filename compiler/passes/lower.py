@@ -10,8 +10,8 @@ from specrun.compiler.negatives import negatives_of, per_row
 from specrun.compiler.passes.adapters import lora_plan
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.losses import loss_plan
-from specrun.compiler.passes.model import counts, embedding_dim, towers_of
-from specrun.compiler.passes.steps import score_tile_rows, unroll
+from specrun.compiler.passes.model import counts, embedding_dim, multi_vector, towers_of
+from specrun.compiler.passes.steps import document_tile_rows, score_tile_rows, unroll
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
 from specrun.spec.plan.model import ModelPlan, ModuleCount
@@ -19,6 +19,7 @@ from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
 from specrun.spec.plan.training import (
     AdamWPlan,
     HardwarePlan,
+    LossPlan,
     MatryoshkaPlan,
     PrecisionPlan,
     TensorBoardPlan,
@@ -49,7 +50,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         model=_model(draft),
         tokenizer=draft.need("tokenizer"),
         data=_data(draft),
-        losses=tuple(loss_plan(loss, spec.data) for loss in spec.losses),
+        losses=_losses(draft),
         matryoshka=_matryoshka(draft),
         train=_train(draft),
         optimizer=_optimizer(draft),
@@ -70,6 +71,10 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         values=tuple(values),
         warnings=tuple(warnings),
     )
+
+
+def _losses(draft: Draft) -> tuple[LossPlan, ...]:
+    return tuple(loss_plan(loss, draft.spec.data) for loss in draft.spec.losses)
 
 
 def _output_dir(draft: Draft) -> str:
@@ -109,6 +114,7 @@ def _model(draft: Draft) -> ModelPlan:
         total_parameters=sum(a for a, _ in table.values()),
         trainable_parameters=sum(t for _, t in table.values()),
         embedding_dim=embedding_dim(config),
+        multi_vector=multi_vector(config, _losses(draft)),
         towers=towers_of(draft.spec.model, draft.need("config")),
         image_processor=draft.image_processor,
         image_weights=draft.pretrained_image.weights if draft.pretrained_image else None,
@@ -154,6 +160,7 @@ def _train(draft: Draft) -> TrainPlan:
         accumulation_steps=train.accumulation_steps,
         micro_batch_size=chunk_rows(train) or train.batch_size,
         score_tile_rows=score_tile_rows(train, _candidates(draft)),
+        document_tile_rows=document_tile_rows(train, _losses(draft), draft.spec.data.max_length),
         drop_last=train.drop_last,
         gradient_checkpointing=train.gradient_checkpointing,
         unroll=unroll(draft),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import cast
+from typing import Literal, cast
 
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.passes.lengths import most_tokens
@@ -20,6 +20,7 @@ from specrun.spec.plan.model import (
     EncoderConfig,
     Group,
     MpnetConfig,
+    MultiVectorPlan,
     NetworkConfig,
     Parameter,
     PretrainedConfig,
@@ -31,9 +32,11 @@ from specrun.spec.plan.model import (
     Tower,
     Towers,
     inside_layer,
+    token_dim,
     tower_of,
 )
 from specrun.spec.plan.towers import TextTower, VitConfig
+from specrun.spec.plan.training import Late, LossPlan
 from specrun.spec.words.model import (
     AutoModel,
     BertModel,
@@ -142,8 +145,8 @@ def _config(draft: Draft, context: Context) -> EncoderConfig | None:
 
 def _refuse_settings(model: AutoModel, found: TextImageConfig, context: Context) -> None:
     """What can be said of a network of texts means nothing for two networks."""
-    given = ("hidden_dropout_prob", "attention_probs_dropout_prob", "pooling", "projection_dim")
-    names = [name for name in given if getattr(model, name) is not None]
+    given = ("multi_vector", *SET_BESIDE)
+    names = [name for name in given if getattr(model, name, None) is not None]
     names += [f"prompts.{side}" for side in SIDES if getattr(model.prompts, side) is not None]
     for name in [*names, *(["towers"] if model.towers != "shared" else [])]:
         context.report.error(
@@ -408,7 +411,7 @@ def _place(row: TableRow, groups: tuple[Group, ...]) -> tuple[str, Group | None]
 
 
 def embedding_dim(config: EncoderConfig) -> int:
-    """Width of the embedding: the head's, or the blocks'."""
+    """Width of the embedding, or of the token vectors without pooling: the head's, or the blocks'."""
     if isinstance(config, TextImageConfig):
         return config.head_dim or network_dim(config.text)
     return network_dim(config)
@@ -419,6 +422,17 @@ def network_dim(config: NetworkConfig) -> int:
     if isinstance(config, TextConfig):
         return config.projection_dim or config.hidden_size
     return config.embedding_dim
+
+
+def multi_vector(config: EncoderConfig, losses: tuple[LossPlan, ...]) -> MultiVectorPlan | None:
+    """The token vectors of the model, folded as its losses fold them; None where it has none."""
+    alone = isinstance(config, TextConfig) and config.pooling == "none"
+    beside = token_dim(config)
+    if not alone and beside is None:
+        return None
+    reduce: Literal["mean", "sum"] = next(x.reduce for x in losses if isinstance(x, Late))
+    width = embedding_dim(config) if beside is None else beside
+    return MultiVectorPlan(width=width, reduce=reduce, alone=alone)
 
 
 def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig:
@@ -439,6 +453,7 @@ def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig
         pooling=model.pooling,
         final_layer_norm=model.final_layer_norm,
         projection_dim=model.projection_dim,
+        multi_vector_dim=None if model.multi_vector is None else model.multi_vector.dim,
     )
 
 
@@ -447,6 +462,7 @@ def _pretrained(
 ) -> PretrainedConfig:
     """The directory's configuration with what the spec sets beside it."""
     given = {name: getattr(model, name, None) for name in SET_BESIDE}
+    given["multi_vector_dim"] = None if model.multi_vector is None else model.multi_vector.dim
     if given["hidden_dropout_prob"] is not None and not _has(found, "hidden_dropout_prob"):
         message = f"{found.kind} has no dropout on embeddings and block outputs"
         hint = "remove the line; model.attention_probs_dropout_prob has an effect"

@@ -17,7 +17,8 @@ from specrun.spec.plan.schedule import (
     Linear,
     Schedule,
 )
-from specrun.spec.plan.training import Segment, Trace
+from specrun.spec.plan.training import Late, LossPlan, Segment, Trace
+from specrun.spec.words.data import MaxLength
 from specrun.spec.words.optimizer import (
     ConstantSchedule,
     ConstantWithWarmupSchedule,
@@ -123,6 +124,17 @@ def build_segments(draft: Draft, context: Context) -> Draft:
 def score_tile_rows(train: Train, candidates: int) -> int:
     """Rows of the scores of one forward pass against ``candidates`` that exist at a time."""
     fitting = max(1, WHOLE_SCORES // (4 * candidates))
+    return min(train.score_tile_rows or fitting, train.batch_size)
+
+
+def document_tile_rows(
+    train: Train, losses: tuple[LossPlan, ...], longest: MaxLength
+) -> int | None:
+    """Documents whose tokens are compared with those of a pass's queries at a time: the longest ones fit."""
+    if not any(isinstance(loss, Late) for loss in losses):
+        return None
+    pairs = train.batch_size * longest.query * longest.positive
+    fitting = max(1, WHOLE_SCORES // (4 * pairs))
     return min(train.score_tile_rows or fitting, train.batch_size)
 
 

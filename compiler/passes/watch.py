@@ -10,7 +10,13 @@ from specrun.compiler.draft import Context, Draft
 from specrun.compiler.fit import CODE, PATH, misfit
 from specrun.compiler.passes.lower import lower
 from specrun.compiler.passes.model import embedding_dim
-from specrun.spec.plan.training import CheckpointPlan, EarlyStoppingPlan, EvaluationPlan
+from specrun.spec.plan.model import token_dim
+from specrun.spec.plan.training import (
+    TOKENS_PREFIX,
+    CheckpointPlan,
+    EarlyStoppingPlan,
+    EvaluationPlan,
+)
 
 
 def plan_evaluation(draft: Draft, context: Context) -> Draft:
@@ -18,16 +24,20 @@ def plan_evaluation(draft: Draft, context: Context) -> Draft:
     spec = draft.spec.evaluation
     if spec is None:
         return draft
-    width = embedding_dim(draft.need("config"))
+    config = draft.need("config")
+    width, tokens = embedding_dim(config), token_dim(config)
     dims = draft.spec.matryoshka.dims if draft.spec.matryoshka else ()
     metric, _, dim = spec.select_best.partition(" at ")
+    whole = tokens if metric.startswith(TOKENS_PREFIX) else width
     stopping = spec.early_stopping
     plan = EvaluationPlan(
         after=((0,) if spec.at_start else ()) + _moments(draft, spec.every_steps),
         batch_size=spec.batch_size,
         metrics=spec.metrics,
+        directions=spec.directions,
         dims=(width, *(d for d in dims if d != width)),
-        select_best=metric if dim in ("", str(width)) else spec.select_best,
+        token_dims=() if tokens is None else (tokens, *(d for d in dims if d != tokens)),
+        select_best=metric if dim in ("", str(whole)) else spec.select_best,
         early_stopping=None
         if stopping is None
         else EarlyStoppingPlan(patience=stopping.patience, min_delta=stopping.min_delta),

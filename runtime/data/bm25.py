@@ -12,7 +12,7 @@ import numpy as np
 from specrun.runtime.data.relevance import relevance
 from specrun.runtime.data.rows import Split
 from specrun.runtime.data.scan import ensure_rows
-from specrun.runtime.metrics import depth, metrics_of_ranking, rank_scores
+from specrun.runtime.metrics import depth, metrics_of_ranking, rank_scores, ranking_metrics
 from specrun.spec.plan.plan import Plan
 
 K1, B = 1.5, 0.75
@@ -63,6 +63,9 @@ def score_plan(plan: Plan) -> dict[str, float]:
 def score_split(split: Split, metrics: Sequence[str]) -> dict[str, float]:
     """BM25's metrics of all queries of a split against all its candidates; empty for an empty split."""
     if not len(split):
+        return {}
+    metrics = ranking_metrics(metrics)
+    if not metrics:
         return {}
     pairs, k = relevance(split), depth(metrics)
     texts = split.negatives.texts if split.negatives else None

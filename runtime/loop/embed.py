@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 
 from specrun.runtime.data.content import collate, lengths_of
+from specrun.runtime.embedded import Embedded
+from specrun.runtime.vectors import TokenVectors, gathered, normalised
+
+__all__ = ["Encode", "batches", "embed", "embed_tokens", "normalised", "padded_length"]
 
 SHORTEST = 8
 """Least padded length, in tokens."""
@@ -41,6 +45,31 @@ def embed(
     return found
 
 
+def embed_tokens(
+    sequences: Sequence[np.ndarray],
+    encode: Callable[[np.ndarray, np.ndarray], Embedded],
+    *,
+    batch_size: int,
+    longest: int,
+    pad_id: int,
+    width: int,
+    token_width: int,
+    between: Callable[[], None] = lambda: None,
+) -> tuple[np.ndarray, TokenVectors]:
+    """As ``embed``, with the vectors of the valid tokens, [tokens, token_width] of each text."""
+    found = np.empty((len(sequences), width), np.float32)
+    texts = [np.empty((0, token_width), np.float32)] * len(sequences)
+    for rows, ids, mask in batches(sequences, batch_size, longest, pad_id):
+        between()
+        dense, tokens = encode(ids, mask)
+        assert tokens is not None  # the plan's model gives them
+        found[rows] = np.asarray(dense)[: len(rows)]
+        vectors, valid = np.asarray(tokens.vectors), np.asarray(tokens.mask) > 0
+        for i, row in enumerate(rows):
+            texts[row] = vectors[i][valid[i] & mask[i]]
+    return found, gathered(texts, token_width)
+
+
 def batches(
     sequences: Sequence[Any], batch_size: int, longest: int, pad_id: int
 ) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
@@ -58,10 +87,3 @@ def padded_length(length: int, longest: int) -> int:
     """The least power of two that holds ``length``, at least ``SHORTEST`` and at most ``longest``."""
     power = 1 << max(length - 1, SHORTEST - 1).bit_length()
     return max(length, min(power, longest))
-
-
-def normalised(embeddings: np.ndarray, dimension: int) -> np.ndarray:
-    """The first ``dimension`` numbers of each row [N, D], brought to length 1. A zero row stays zero."""
-    cut = embeddings[:, :dimension]
-    norms = np.linalg.norm(cut, axis=1, keepdims=True)
-    return cut / np.maximum(norms, np.finfo(np.float32).tiny)

@@ -9,8 +9,8 @@ import numpy as np
 
 from specrun.runtime.data.items import shown
 from specrun.runtime.data.rows import Split
-from specrun.runtime.loop.embed import normalised
 from specrun.runtime.loop.evaluate import Measured
+from specrun.runtime.vectors import Compare, Vectors, cut
 
 SHOWN = 10
 """Queries kept."""
@@ -30,9 +30,9 @@ def worst_of(measured: Measured, split: Split, step: int) -> str:
     A rank is 1 plus the number of candidates that score above the query's best right answer (or as
     high with a larger number, as the metrics rank). ``found`` holds the best wrong candidates.
     """
-    queries = normalised(measured.queries, measured.width)
-    candidates = normalised(measured.candidates, measured.width)
-    ranks = _ranks(queries, candidates, measured.pairs.relevant)
+    queries = cut(measured.queries, measured.width)
+    candidates = cut(measured.candidates, measured.width)
+    ranks = _ranks(queries, candidates, measured)
     order = np.argsort(-ranks, kind="stable")[:SHOWN]
     worst = [_one(int(i), int(ranks[i]), queries, candidates, measured, split) for i in order]
     facts = {
@@ -45,20 +45,20 @@ def worst_of(measured: Measured, split: Split, step: int) -> str:
     return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _ranks(
-    queries: np.ndarray, candidates: np.ndarray, relevant: tuple[tuple[int, ...], ...]
-) -> np.ndarray:
+def _ranks(queries: Vectors, candidates: Vectors, measured: Measured) -> np.ndarray:
     """The rank of each query's best right answer, blockwise. int64 [N]"""
+    relevant, compare = measured.pairs.relevant, measured.compare
     found = np.ones(len(queries), np.int64)
     for first in range(0, len(queries), BLOCK):
         rows = queries[first : first + BLOCK]
         own = [
-            _own(q, candidates, wanted) for q, wanted in zip(rows, relevant[first:], strict=False)
+            _own(rows[i : i + 1], candidates, relevant[first + i], compare)
+            for i in range(len(rows))
         ]
         best = np.array([c for c, _ in own])[:, None]
         score = np.array([s for _, s in own], np.float32)[:, None]
         for start in range(0, len(candidates), BLOCK):
-            scores = rows @ candidates[start : start + BLOCK].T  # [n, m]
+            scores = compare(rows, candidates[start : start + BLOCK])  # [n, m]
             numbers = np.arange(start, start + scores.shape[1])
             ahead = (scores > score) | ((scores == score) & (numbers > best))
             found[first : first + BLOCK] += np.count_nonzero(ahead & (numbers != best), axis=1)
@@ -66,23 +66,23 @@ def _ranks(
 
 
 def _own(
-    query: np.ndarray, candidates: np.ndarray, wanted: tuple[int, ...]
+    query: Vectors, candidates: Vectors, wanted: tuple[int, ...], compare: Compare
 ) -> tuple[int, np.float32]:
     """The best right answer of a query, and its score."""
-    scores = candidates[list(wanted)] @ query
+    scores = compare(query, candidates[list(wanted)])[0]
     return max(zip(wanted, scores, strict=True), key=lambda pair: (pair[1], pair[0]))
 
 
 def _one(
     index: int,
     rank: int,
-    queries: np.ndarray,
-    candidates: np.ndarray,
+    queries: Vectors,
+    candidates: Vectors,
     measured: Measured,
     split: Split,
 ) -> dict[str, Any]:
     pairs = measured.pairs
-    scores = candidates @ queries[index]
+    scores = measured.compare(queries[index : index + 1], candidates)[0]
     right = set(pairs.relevant[index])
     order = len(scores) - 1 - np.argsort(-scores[::-1], kind="stable")
     wrong = [int(c) for c in order[: FOUND + len(right)] if int(c) not in right][:FOUND]

@@ -9,12 +9,15 @@ mean of means cannot arise.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from specrun.runtime.embedded import Tokens
+
 Scope = Literal["separable", "in_batch"]
+Given = TypeVar("Given")
 
 
 class Rows(Protocol):
@@ -35,11 +38,25 @@ class Outputs(NamedTuple):
 
     ``negatives`` are those of the rows' explicit negatives, None where the data has none. An absent
     one has an embedding too, finite and without meaning: the batch's ``negative_weight`` is 0 there.
+    The vectors of tokens are there where the model gives such.
     """
 
     query: jax.Array  # [B, D]
     positive: jax.Array  # [B, D]
     negatives: jax.Array | None = None  # [B, N, D]
+    query_tokens: Tokens | None = None  # [B, Tq, D]
+    positive_tokens: Tokens | None = None  # [B, Td, D]
+    negative_tokens: Tokens | None = None  # [B, N, Td, D]
+
+    def prefix(self, dim: int) -> Outputs:
+        """The first ``dim`` numbers of every vector."""
+        return Outputs(*(_prefix(x, dim) for x in self))
+
+
+def _prefix(x: jax.Array | Tokens | None, dim: int) -> Any:
+    if isinstance(x, Tokens):
+        return x._replace(vectors=x.vectors[..., :dim])
+    return None if x is None else x[..., :dim]
 
 
 class Term(NamedTuple):
@@ -57,8 +74,8 @@ class Term(NamedTuple):
     sum: Callable[[Mapping[str, Any], Outputs, Any], jax.Array]  # -> []
 
 
-def given(x: jax.Array | None) -> jax.Array:
-    """An array that the plan promised. ValueError, an internal error, when it is not there."""
+def given(x: Given | None) -> Given:
+    """What the plan promised. ValueError, an internal error, when it is not there."""
     if x is None:
         raise ValueError("internal error: a loss takes what the batch has not")
     return x

@@ -59,6 +59,13 @@ def own_cross_entropy(
     query = normalise(query)
     right = jnp.sum(query * normalise(positive), axis=-1) * scale  # [B]
     wrong = jnp.einsum("BD,BND->BN", query, normalise(negatives)) * scale
+    return own_score_entropy(right, wrong, valid, weight)
+
+
+def own_score_entropy(
+    right: jax.Array, wrong: jax.Array, valid: jax.Array, weight: jax.Array
+) -> jax.Array:
+    """``own_cross_entropy`` of any scores: [B] of the positives, [B, N] of the negatives. []"""
     scores = jnp.concatenate([right[:, None], jnp.where(valid, wrong, -jnp.inf)], axis=1)
     return _weighted(weight, jax.nn.logsumexp(scores, axis=1) - right)
 
@@ -78,13 +85,23 @@ def _whole(
     queries: jax.Array, candidates: jax.Array, masks: Masks, scale: jax.Array, both: bool
 ) -> jax.Array:
     scores = (normalise(queries) @ normalise(candidates).T) * scale  # [B, C]
-    part = _part(masks, jnp.arange(queries.shape[0]), masks.weight, masks.label)
+    return score_entropy(scores, masks, both)
+
+
+def score_entropy(scores: jax.Array, masks: Masks, both: bool) -> jax.Array:
+    """``cross_entropy`` of any scores [B, C]. []"""
+    part = _part(masks, jnp.arange(scores.shape[0]), masks.weight, masks.label)
     right = part.right(scores)
     value = _weighted(masks.weight, _logsumexp(scores, part.across, 1) - right)
     if not both:
         return value
     down = _logsumexp(part.square(scores), part.down, 0)
     return 0.5 * (value + _weighted(masks.weight, down - right))
+
+
+def kept_pairs(masks: Masks) -> jax.Array:
+    """Which candidates count for which row, bool [B, C]; the right answer always does."""
+    return _part(masks, jnp.arange(masks.weight.shape[0]), masks.weight, masks.label).across
 
 
 class _Part(NamedTuple):

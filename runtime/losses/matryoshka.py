@@ -24,8 +24,7 @@ def matryoshka(term: Term, plan: MatryoshkaPlan) -> Term:
     def sum_(parameters: Mapping[str, Any], outputs: Outputs, batch: Rows) -> jax.Array:
         value = jnp.zeros((), jnp.float32)
         for dim, factor in factors.items():
-            prefix = Outputs(*(None if x is None else x[..., :dim] for x in outputs))
-            value = value + factor * term.sum(parameters, prefix, batch)
+            value = value + factor * term.sum(parameters, outputs.prefix(dim), batch)
         return value
 
     return term._replace(sum=sum_)

@@ -10,18 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from specrun.runtime import trees
-from specrun.runtime.losses import cosent, infonce, siglip, triplet
-from specrun.runtime.losses.algebra import Term
+from specrun.runtime.losses import colbert, cosent, dense_late, infonce, siglip, triplet
+from specrun.runtime.losses.algebra import Term, given
 from specrun.runtime.losses.matryoshka import matryoshka
 from specrun.runtime.trees import Tree
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import InfoNCE, SigLIP
+from specrun.spec.plan.training import InfoNCE, Late, LossPlan, SigLIP
 
 _TERMS: Mapping[str, Callable[[Any, int], Term]] = {
     "infonce": infonce.infonce,
     "triplet": triplet.triplet,
     "siglip": siglip.siglip,
     "cosent": cosent.cosent,
+    "colbert": colbert.colbert,
+    "dense_late_kl": dense_late.dense_late_kl,
 }
 
 _INITIAL: Mapping[str, Callable[[Any], dict[str, np.ndarray]]] = {
@@ -33,11 +35,17 @@ _INITIAL: Mapping[str, Callable[[Any], dict[str, np.ndarray]]] = {
 
 def terms(plan: Plan) -> dict[str, Term]:
     """Every loss of the plan by name, under the Matryoshka combinator where the plan has one."""
-    tile = plan.train.score_tile_rows
-    made = {loss.name: _TERMS[loss.kind](loss, tile) for loss in plan.losses}
+    made = {loss.name: _TERMS[loss.kind](loss, _tile(plan, loss)) for loss in plan.losses}
     if plan.matryoshka is None:
         return made
     return {name: matryoshka(term, plan.matryoshka) for name, term in made.items()}
+
+
+def _tile(plan: Plan, loss: LossPlan) -> int:
+    """How much of its scores a loss computes at a time: rows, or documents where tokens are compared."""
+    if isinstance(loss, Late):
+        return given(plan.train.document_tile_rows)
+    return plan.train.score_tile_rows
 
 
 def initial_parameters(plan: Plan) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.tokens import Tokens
+from specrun.runtime.embedded import embedded
 from specrun.runtime.loop.embed import embed, normalised
 from specrun.runtime.loop.events import EventLog
 from specrun.runtime.loop.folder import RunFolder
@@ -145,7 +146,9 @@ class Miner:
         data, width = self.plan.data, self.plan.model.embedding_dim
         found = embed(
             [texts[int(row)] for row in rows],
-            lambda ids, mask: np.asarray(self.program.encode(state, ids, mask, side)),
+            lambda ids, mask: np.asarray(
+                embedded(self.program.encode(state, ids, mask, side)).dense
+            ),
             batch_size=self.rule.batch_size,
             longest=data.max_query_length if side == "query" else data.max_positive_length,
             pad_id=self.tokens.pad_id,

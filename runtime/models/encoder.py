@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from specrun.runtime.data.content import Both
+from specrun.runtime.embedded import Embedded, Tokens
 from specrun.runtime.images.pixels import affine
 from specrun.runtime.models.attention import POOLING
 from specrun.runtime.models.bert import model as bert
@@ -19,6 +20,7 @@ from specrun.runtime.models.initial import initial_arrays
 from specrun.runtime.models.modernbert import model as modernbert
 from specrun.runtime.models.modules import (
     Adapter,
+    Dense,
     Keys,
     Shell,
     Stack,
@@ -33,6 +35,7 @@ from specrun.runtime.models.qwen3 import model as qwen3
 from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.siglip import model as siglip
 from specrun.runtime.models.stacking import parameter_leaves
+from specrun.runtime.models.tables import TOKEN_HEAD
 from specrun.runtime.models.text_encoder import model as text_encoder
 from specrun.runtime.models.towers import network_config, tower
 from specrun.runtime.models.vit import model as vit
@@ -51,6 +54,7 @@ from specrun.spec.plan.model import (
     Side,
     TextConfig,
     TextEncoderConfig,
+    token_dim,
     tower_names,
 )
 from specrun.spec.plan.towers import (
@@ -78,13 +82,15 @@ class Encoder:
     ends: Shell
     stacks: tuple[Stack, ...]
     head: Shell | None = None
+    tokens: Shell | None = None
 
     @property
     def abstract(self) -> Tree:
         """Leaves of the encoder: paths as in ``ModelPlan.parameters``."""
         groups = {str(i): stack.abstract for i, stack in enumerate(self.stacks)}
         head = {} if self.head is None else {HEAD: self.head.abstract}
-        return {**self.ends.abstract, **({"groups": groups} if groups else {}), **head}
+        tokens = {} if self.tokens is None else {TOKEN_HEAD: self.tokens.abstract}
+        return {**self.ends.abstract, **({"groups": groups} if groups else {}), **head, **tokens}
 
     def encode(
         self,
@@ -101,12 +107,23 @@ class Encoder:
         row without valid tokens gives finite numbers. Raises InputError when S exceeds the positions that the model
         has.
         """
+        return self.embed(params, content, mask, keys, side).dense
+
+    def embed(
+        self,
+        params: Tree,
+        content: jax.Array,
+        mask: jax.Array,
+        keys: Keys = None,
+        side: Side | None = None,
+    ) -> Embedded:
+        """As ``encode``, with the vectors of the tokens [B, S, D] where the model gives such."""
         del side  # one network embeds both
         config = network_config(self.model)
         _check_length(config, content)
         if isinstance(config, SiglipTextConfig):  # it sees padding, so padding must be its own
             content = jnp.where(mask, content, config.pad_token_id)
-        outside = ("groups", HEAD)
+        outside = ("groups", HEAD, TOKEN_HEAD)
         ends = bind(self.ends, {k: v for k, v in params.items() if k not in outside})
         per_layer = fork(keys if _is_random(self.model) else None, config.num_hidden_layers + 1)
         x = ends.embed(self._seen(content), per_layer[0])  # [B, S, D]
@@ -116,8 +133,22 @@ class Encoder:
             own = None if per_layer[0] is None else per_layer[first + 1 : last + 1]
             kind = None if each is None else each[first:last]
             x = stack(params["groups"][str(i)], x, *context, keys=own, each=kind)
-        found = ends.finish(_pool(config, ends, x, content, mask))
-        return found if self.head is None else bind(self.head, params[HEAD])(found)
+        return self._finish(ends, params, x, content, mask)
+
+    def _finish(
+        self, ends: Any, params: Tree, x: jax.Array, content: jax.Array, mask: jax.Array
+    ) -> Embedded:
+        """The outputs, from the states [B, S, D] of the last layer."""
+        config, valid = network_config(self.model), mask.astype(jnp.float32)
+        x = ends.tokens(x) if isinstance(config, TextConfig) else x
+        if isinstance(config, TextConfig) and config.pooling == "none":
+            nothing = jnp.zeros((x.shape[0], 0), jnp.float32)
+            return Embedded(nothing, Tokens(ends.finish(x), valid))
+        dense = ends.finish(_pool(config, ends, x, content, mask))
+        dense = dense if self.head is None else bind(self.head, params[HEAD])(dense)
+        if self.tokens is None:
+            return Embedded(dense)
+        return Embedded(dense, Tokens(bind(self.tokens, params[TOKEN_HEAD])(x), valid))
 
     def _seen(self, content: jax.Array) -> jax.Array:
         """Ids as they are; of pixels what the model's image processor makes of them."""
@@ -149,11 +180,22 @@ class Towers:
         side: Side | None = None,
     ) -> jax.Array:
         """As ``Encoder.encode``, by the tower of ``side``. ValueError (an internal error) without one."""
+        return self.embed(params, content, mask, keys, side).dense
+
+    def embed(
+        self,
+        params: Tree,
+        content: jax.Array,
+        mask: jax.Array,
+        keys: Keys = None,
+        side: Side | None = None,
+    ) -> Embedded:
+        """As ``Encoder.embed``, by the tower of ``side``."""
         match side:
             case "query":
-                return self.query.encode(params["query"], content, mask, keys)
+                return self.query.embed(params["query"], content, mask, keys)
             case "positive":
-                return self.positive.encode(params["positive"], content, mask, keys)
+                return self.positive.embed(params["positive"], content, mask, keys)
             case None:
                 raise ValueError("internal error: separate towers embed a side, and none is named")
             case _:
@@ -191,6 +233,17 @@ class TextImage:
             return self.text.encode(params["text"], content, mask, keys)
         return self.image.encode(params["image"], content, mask, keys)
 
+    def embed(
+        self,
+        params: Tree,
+        content: Any,
+        mask: jax.Array,
+        keys: Keys = None,
+        side: Side | None = None,
+    ) -> Embedded:
+        """As ``encode``. Token vectors of texts and images are not given."""
+        return Embedded(self.encode(params, content, mask, keys, side))
+
 
 def build_encoder(
     model: ModelPlan, *, compute: str = "float32", remat: bool = False, unroll: int = 1
@@ -221,9 +274,16 @@ def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> En
     stacks = tuple(stack(group) for group in model.groups)
     heads = [p for p in model.parameters if p.path.startswith(f"{HEAD}.") and p.role == "kernel"]
     head = shell(lambda: Head(*(p.shape for p in heads))) if heads else None
-    encoder = Encoder(model, ends, stacks, head)
+    encoder = Encoder(model, ends, stacks, head, _token_head(network_config(model)))
     _check_table(encoder)
     return encoder
+
+
+def _token_head(config: NetworkConfig) -> Shell | None:
+    width = token_dim(config)
+    if width is None:
+        return None
+    return shell(lambda: Dense(config.hidden_size, width, bias=False))
 
 
 def _family(model: ModelPlan) -> tuple[Shell, Layers]:
@@ -287,7 +347,7 @@ def _pool(
 ) -> jax.Array:
     """One vector of each row, [B, D]."""
     if isinstance(config, TextConfig):
-        return POOLING[config.pooling](ends.tokens(x), mask)
+        return POOLING[config.pooling](x, mask)
     if isinstance(config, TextTower):
         return ends.pool(x, content, mask)
     return ends.pool(x, mask)

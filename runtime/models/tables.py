@@ -10,6 +10,7 @@ from specrun.runtime.models.modernbert import table as modernbert
 from specrun.runtime.models.mpnet import table as mpnet
 from specrun.runtime.models.qwen3 import table as qwen3
 from specrun.runtime.models.roberta import table as roberta
+from specrun.runtime.models.shapes import dense
 from specrun.runtime.models.siglip import table as siglip
 from specrun.runtime.models.text_encoder import table as text_encoder
 from specrun.runtime.models.vit import table as vit
@@ -23,6 +24,7 @@ from specrun.spec.plan.model import (
     RobertaConfig,
     TableRow,
     TextEncoderConfig,
+    token_dim,
 )
 from specrun.spec.plan.towers import (
     ClipTextConfig,
@@ -32,9 +34,20 @@ from specrun.spec.plan.towers import (
     VitConfig,
 )
 
+TOKEN_HEAD = "multi_vector"
+"""The head that gives token vectors beside the pooled one; of every family the same."""
+
 
 def rows(config: NetworkConfig) -> tuple[TableRow, ...]:
     """Parameters before layers are stacked, in the order of the forward pass. Raises InputError for impossible shapes."""
+    table = _family(config)
+    width = token_dim(config)
+    if width is None:
+        return table
+    return *table, *dense(TOKEN_HEAD, config.hidden_size, width, bias=False)
+
+
+def _family(config: NetworkConfig) -> tuple[TableRow, ...]:
     match config:
         case TextEncoderConfig():
             return text_encoder.rows(config)

@@ -52,7 +52,7 @@ _DROPOUT = (
     "mlp_dropout",
     "attention_probs_dropout_prob",
 )
-_BY_SPEC = ("pooling", "projection_dim", *_DROPOUT)
+_BY_SPEC = ("pooling", "projection_dim", "multi_vector_dim", *_DROPOUT)
 """Numbers of a configuration that the spec may set beside config.json."""
 
 
@@ -119,6 +119,7 @@ class _Whole:
 
 def _open_whole(order: Order, to: Whole) -> _Whole:
     trained = open_folder(order.folder, order.which)
+    _check_outputs(trained, order)
     _check_which(trained, order)
     model, parameters = _network(trained, order)
     _check_head(model, to)
@@ -162,6 +163,19 @@ def _network(trained: Trained, order: Order) -> tuple[ModelPlan, Mapping[str, An
             hint="export each: --tower query, and --tower positive into another directory",
         )
     return tower(trained.model, side), trained.parameters[side]
+
+
+def _check_outputs(trained: Trained, order: Order) -> None:
+    late = trained.model.multi_vector
+    if late is not None and (not late.alone or order.to == "hf"):
+        kept = RunFolder(order.folder).best
+        raise InputError(
+            f"{order.folder} gives token vectors, and of its outputs the files would hold another",
+            code="token-vectors",
+            hint="--to sentence-transformers holds them where they are the only output"
+            if late.alone
+            else f"its weights are in {kept} as safetensors; Predictor gives both outputs",
+        )
 
 
 def _check_head(model: ModelPlan, to: Whole) -> None:

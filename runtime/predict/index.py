@@ -83,6 +83,7 @@ def build_index(
     _check(kind, target)
     require_faiss("kind")
     predictor = Predictor(folder)
+    predictor.check_pooled()
     width = predictor.check_dimension(dimension)
     texts = open_corpus(predictor, Path(corpus))
     vectors = normalised(embed_corpus(predictor, texts, tell), width)

@@ -92,6 +92,7 @@ def mine(
     if rule.backend == "faiss":
         require_faiss("backend")
     predictor = Predictor(folder)
+    predictor.check_pooled()
     pairs = _pairs(predictor, corpus)
     if rule.top_k >= len(pairs.queries):
         raise _wrong(

@@ -7,30 +7,36 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import numpy as np
 
 from specrun.runtime.data.raw import is_unicode
-from specrun.runtime.loop.embed import embed, normalised
+from specrun.runtime.embedded import Embedded
+from specrun.runtime.loop.embed import embed, embed_tokens, normalised
 from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.predict.corpus import read_lines
 from specrun.runtime.predict.pictures import Opened, Paired, Picture
 from specrun.runtime.predict.trained import Trained, Which, open_folder
 from specrun.runtime.telling import Counted, Tell, silent
+from specrun.runtime.vectors import TokenVectors, cut, gathered, maxsim
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import SIDES, Side
+from specrun.spec.plan.model import SIDES, MultiVectorPlan, Side
 
 BATCH_SIZE = 64
+
+Output = Literal["dense", "multi_vector"]
+"""One vector a text, or one for every token."""
 
 
 class Predictor:
     """The encoder in a folder, ready to embed texts. Adapters are merged into the kernels.
 
-    ``dimension`` is the whole width; ``dimensions`` are the widths that were trained. InputError
-    when the folder holds no usable encoder; see ``trained.open_folder``.
+    ``dimension`` is the whole width; ``dimensions`` are the widths that were trained;
+    ``token_dimensions`` those of the vectors of tokens, where the model gives such. InputError when
+    the folder holds no usable encoder; see ``trained.open_folder``.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, which: Which = "best"):
@@ -38,8 +44,10 @@ class Predictor:
         self.trained = open_folder(self.folder, which)
         self.dimensions = self.trained.dimensions
         self.dimension = self.dimensions[0]
+        self.token_dimensions = self.trained.token_dimensions
         self._encode = _compiled(self.trained)
 
+    @overload
     def encode_text(
         self,
         texts: Sequence[str],
@@ -47,14 +55,43 @@ class Predictor:
         dimension: int | None = None,
         batch_size: int = BATCH_SIZE,
         side: Side | None = None,
-    ) -> np.ndarray:
+        output: Literal["dense"] = "dense",
+    ) -> np.ndarray: ...
+    @overload
+    def encode_text(
+        self,
+        texts: Sequence[str],
+        *,
+        dimension: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        side: Side | None = None,
+        output: Literal["multi_vector"],
+    ) -> list[np.ndarray]: ...
+    def encode_text(
+        self,
+        texts: Sequence[str],
+        *,
+        dimension: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        side: Side | None = None,
+        output: Output = "dense",
+    ) -> np.ndarray | list[np.ndarray]:
         """Embeddings float32 [N, D] of a list of texts, each of length 1 in L2.
 
         ``dimension`` cuts to the first D numbers before normalising: to a trained width, or with a
         UserWarning to any width of a directory. ``side`` says which length limit of a run holds,
         which of its separate towers embeds, and which prompt is put before the texts: with towers
-        or prompts it must be given, else it is ``positive``. InputError for anything else.
+        or prompts it must be given, else it is ``positive``. With ``output`` ``multi_vector`` a list
+        of N arrays [tokens, D], each row of length 1, to be compared by ``maxsim``. InputError for
+        anything else.
         """
+        if output == "multi_vector":
+            return self._encode_tokens(texts, dimension, batch_size, side)
+        if output != "dense":
+            raise InputError(
+                f"output must be dense or multi_vector, found {output!r}", code="output"
+            )
+        self.check_pooled()
         dimension = self.check_dimension(dimension)
         return normalised(self.embed(texts, batch_size=batch_size, side=side), dimension)
 
@@ -98,21 +135,162 @@ class Predictor:
                     f"there must be a text for each image: {len(texts)} texts, {len(images)} images"
                 )
             pixels = Paired(self._ids(texts, "query"), pixels)
-        return self._embed(
-            pixels, batch_size, "query", Counted("encoding, images", len(images), tell)
+        return self._dense(
+            *self._given(
+                pixels, batch_size, "query", Counted("encoding, images", len(images), tell)
+            )
         )
 
+    @overload
     def encode_query(
-        self, texts: Sequence[str], *, dimension: int | None = None, batch_size: int = BATCH_SIZE
-    ) -> np.ndarray:
+        self,
+        texts: Sequence[str],
+        *,
+        dimension: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        output: Literal["dense"] = "dense",
+    ) -> np.ndarray: ...
+    @overload
+    def encode_query(
+        self,
+        texts: Sequence[str],
+        *,
+        dimension: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        output: Literal["multi_vector"],
+    ) -> list[np.ndarray]: ...
+    def encode_query(
+        self,
+        texts: Sequence[str],
+        *,
+        dimension: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        output: Output = "dense",
+    ) -> np.ndarray | list[np.ndarray]:
         """``encode_text`` of queries: by the query tower, cut to the query's length."""
-        return self.encode_text(texts, dimension=dimension, batch_size=batch_size, side="query")
+        return self._encode_side(texts, dimension, batch_size, "query", output)
 
+    @overload
     def encode_document(
-        self, texts: Sequence[str], *, dimension: int | None = None, batch_size: int = BATCH_SIZE
-    ) -> np.ndarray:
+        self,
+        texts: Sequence[str],
+        *,
+        dimension: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        output: Literal["dense"] = "dense",
+    ) -> np.ndarray: ...
+    @overload
+    def encode_document(
+        self,
+        texts: Sequence[str],
+        *,
+        dimension: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        output: Literal["multi_vector"],
+    ) -> list[np.ndarray]: ...
+    def encode_document(
+        self,
+        texts: Sequence[str],
+        *,
+        dimension: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        output: Output = "dense",
+    ) -> np.ndarray | list[np.ndarray]:
         """``encode_text`` of what is to be found: by the positives' tower, cut to their length."""
-        return self.encode_text(texts, dimension=dimension, batch_size=batch_size, side="positive")
+        return self._encode_side(texts, dimension, batch_size, "positive", output)
+
+    def _encode_side(
+        self,
+        texts: Sequence[str],
+        dimension: int | None,
+        batch_size: int,
+        side: Side,
+        output: Output,
+    ) -> np.ndarray | list[np.ndarray]:
+        if output == "multi_vector":
+            return self._encode_tokens(texts, dimension, batch_size, side)
+        return self.encode_text(
+            texts, dimension=dimension, batch_size=batch_size, side=side, output=output
+        )
+
+    def maxsim(self, queries: Sequence[np.ndarray], documents: Sequence[np.ndarray]) -> np.ndarray:
+        """MaxSim float32 [N, M] of texts as ``encode_text(…, output="multi_vector")`` gives them.
+
+        Query tokens are folded as the run's losses folded them. InputError for arrays of other widths.
+        """
+        late = self._check_tokens()
+        widths = {
+            np.shape(text)[-1] if np.ndim(text) == 2 else None for text in (*queries, *documents)
+        }
+        if len(widths) > 1 or None in widths:
+            raise InputError(
+                "texts must be arrays [tokens, D] of one width D",
+                code="bad-vectors",
+                hint='make them with encode_text(texts, output="multi_vector") at one dimension',
+            )
+        width = widths.pop() if widths else late.width
+        assert width is not None
+        return maxsim(
+            gathered([np.asarray(x, np.float32) for x in queries], width),
+            gathered([np.asarray(x, np.float32) for x in documents], width),
+            late.reduce,
+        )
+
+    def _encode_tokens(
+        self, texts: Sequence[str], dimension: int | None, batch_size: int, side: Side | None
+    ) -> list[np.ndarray]:
+        self._check_tokens()
+        width = self.token_dimensions[0] if dimension is None else dimension
+        if width not in self.token_dimensions:
+            allowed = ", ".join(map(str, self.token_dimensions))
+            raise InputError(
+                f"dimension must be a width of token vectors that the run trained: {allowed}; "
+                f"found {dimension!r}",
+                code="dimension",
+                hint="add it to matryoshka.dims and train again",
+            )
+        found = cut(self.embed_tokens(texts, batch_size=batch_size, side=side), width)
+        assert isinstance(found, TokenVectors)
+        return [found.text(i) for i in range(len(found))]
+
+    def embed_tokens(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = BATCH_SIZE,
+        side: Side | None = None,
+        tell: Tell = silent,
+    ) -> TokenVectors:
+        """The vectors of the texts' tokens as the encoder gives them, not normalised."""
+        late = self._check_tokens()
+        given, count = self._batches(texts, batch_size, side, tell)
+        _, found = embed_tokens(
+            **given, width=0 if late.alone else self.dimension, token_width=late.width
+        )
+        count.finish()
+        return found
+
+    def _check_tokens(self) -> MultiVectorPlan:
+        """How texts are compared by the vectors of their tokens. InputError where there are none."""
+        late = self.trained.model.multi_vector
+        if late is None:
+            raise InputError(
+                f"the model of {self.folder.name} gives one vector a text, and none for each token",
+                code="no-token-vectors",
+                hint="train with `model: {pooling: none}` or `model: {multi_vector: {dim: 128}}`",
+            )
+        return late
+
+    def check_pooled(self) -> None:
+        """InputError where the model has no vector for a whole text."""
+        late = self.trained.model.multi_vector
+        if late is not None and late.alone:
+            raise InputError(
+                f"the model of {self.folder.name} gives a vector for each token, and none for a whole text",
+                code="no-pooled-vector",
+                hint='in Python, encode_text(texts, output="multi_vector") gives them, and maxsim compares; '
+                "for files and indexes of one vector a text train with `model: {multi_vector: {dim: 128}}`",
+            )
 
     def embed(
         self,
@@ -123,10 +301,8 @@ class Predictor:
         tell: Tell = silent,
     ) -> np.ndarray:
         """Embeddings float32 [N, whole width] as the encoder gives them, not normalised."""
-        side = self._side(side)
-        _check_texts(texts)
-        count = Counted("encoding, texts", len(texts), tell)
-        return self._embed(self._ids(texts, side), batch_size, side, count)
+        self.check_pooled()
+        return self._dense(*self._batches(texts, batch_size, side, tell))
 
     def _ids(self, texts: Sequence[str], side: Side) -> Sequence[np.ndarray]:
         """Ids of texts, the side's prompt before each."""
@@ -135,23 +311,38 @@ class Predictor:
         tokenizer, longest = self.trained.tokenizer, self._longest(side)
         return tokenizer.encode(texts, longest, prompt) if len(texts) else []
 
-    def _embed(
-        self, items: Sequence[Any], batch_size: int, side: Side, count: Counted
-    ) -> np.ndarray:
-        if type(batch_size) is not int or batch_size < 1:
-            raise InputError(f"batch_size must be a whole number above 0, found {batch_size!r}")
-        size = min(batch_size, _power_of_two(len(items)))
+    def _dense(self, given: dict[str, Any], count: Counted) -> np.ndarray:
+        encode = given.pop("encode")
         found = embed(
-            items,
-            lambda content, mask: self._encode(content, mask, side),
-            batch_size=size,
-            longest=self._longest(side),
-            pad_id=self.trained.tokenizer.pad_id,
-            width=self.dimension,
-            between=lambda: count.batch(size),
+            **given, encode=lambda ids, mask: encode(ids, mask).dense, width=self.dimension
         )
         count.finish()
         return found
+
+    def _batches(
+        self, texts: Sequence[str], batch_size: int, side: Side | None, tell: Tell
+    ) -> tuple[dict[str, Any], Counted]:
+        """What ``embed`` and ``embed_tokens`` take of texts that have been checked."""
+        side = self._side(side)
+        _check_texts(texts)
+        ids = self._ids(texts, side)
+        return self._given(ids, batch_size, side, Counted("encoding, texts", len(texts), tell))
+
+    def _given(
+        self, items: Sequence[Any], batch_size: int, side: Side, count: Counted
+    ) -> tuple[dict[str, Any], Counted]:
+        if type(batch_size) is not int or batch_size < 1:
+            raise InputError(f"batch_size must be a whole number above 0, found {batch_size!r}")
+        size = min(batch_size, _power_of_two(len(items)))
+        given = {
+            "sequences": items,
+            "encode": lambda content, mask: self._encode(content, mask, side),
+            "batch_size": size,
+            "longest": self._longest(side),
+            "pad_id": self.trained.tokenizer.pad_id,
+            "between": lambda: count.batch(size),
+        }
+        return given, count
 
     def _longest(self, side: Side) -> int:
         """Tokens kept of a text. Of a run whose side is images, those of the other side."""
@@ -224,6 +415,7 @@ def encode_file(
     _check_target(target)
     texts = read_lines(Path(input), column)
     predictor = Predictor(folder)
+    predictor.check_pooled()
     width = predictor.check_dimension(dimension)
     found = normalised(predictor.embed(texts, side=side, tell=tell), width)
     content = io.BytesIO()
@@ -235,21 +427,21 @@ def encode_file(
     return found.shape[0], found.shape[1]
 
 
-def _compiled(trained: Trained) -> Callable[[Any, np.ndarray, Side], np.ndarray]:
-    """(content, mask, side) to embeddings on the host. The parameters are an argument, never a constant."""
+def _compiled(trained: Trained) -> Callable[[Any, np.ndarray, Side], Embedded]:
+    """(content, mask, side) to embeddings. The parameters are an argument, never a constant."""
     compute = trained.plan.precision.compute if trained.plan else "float32"
     encoder = build_encoder(trained.model, compute=compute)
     shared = trained.model.towers != "separate"
 
-    def trace(parameters: Any, ids: Any, mask: jax.Array, side: Side | None) -> jax.Array:
+    def trace(parameters: Any, ids: Any, mask: jax.Array, side: Side | None) -> Embedded:
         with jax.default_matmul_precision(trained.matmul):
-            return encoder.encode(parameters, ids, mask, side=side)
+            return encoder.embed(parameters, ids, mask, side=side)
 
     compiled = jax.jit(trace, static_argnums=3)
     parameters = jax.device_put(trained.parameters)
 
-    def encode(ids: Any, mask: np.ndarray, side: Side) -> np.ndarray:
-        return np.asarray(compiled(parameters, ids, mask, None if shared else side))
+    def encode(ids: Any, mask: np.ndarray, side: Side) -> Embedded:
+        return compiled(parameters, ids, mask, None if shared else side)
 
     return encode
 

@@ -17,6 +17,7 @@ from specrun.runtime.predict.corpus import Corpus, rows_corpus
 from specrun.runtime.predict.index import open_index
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.telling import Tell, silent
+from specrun.runtime.vectors import by_maxsim, cut
 from specrun.spec.diagnostics import InputError
 
 WIDTH = 80
@@ -28,7 +29,7 @@ _FILE = "embeddings.npy"
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """A text found. ``score`` is the cosine; ``place`` is ``file:line``; ``text`` is one line of it."""
+    """A text found. ``score`` is the cosine, or MaxSim; ``place`` is ``file:line``; ``text`` is one line of it."""
 
     score: float
     place: str
@@ -48,7 +49,8 @@ def search(
     """The ``top`` texts nearest to ``query``, best first.
 
     They are the unique positives of the run's training and held-out rows, or those of ``corpus``
-    (see ``corpus.read_corpus``), or those of an ``index`` that ``index.build_index`` wrote, at its width. Embeddings are kept in the cache, so a second search is quick. ``tell`` hears how the encoding goes.
+    (see ``corpus.read_corpus``), or those of an ``index`` that ``index.build_index`` wrote, at its width. Embeddings are kept in the cache, so a second search is quick;
+    vectors of tokens are made anew each time. ``tell`` hears how the encoding goes.
     InputError for a query, corpus, number or width that cannot be used.
     """
     _check(query, top)
@@ -57,13 +59,26 @@ def search(
         return _in_index(predictor, query, Path(index), corpus, top, dimension)
     dimension = predictor.check_dimension(dimension)
     found = _corpus(predictor, corpus)
-    embeddings = normalised(_embeddings(predictor, found, tell), dimension)
-    wanted = normalised(predictor.embed([query], side="query"), dimension)
-    scores, indices = top_k(wanted, embeddings, top)
+    scores, indices = _nearest(predictor, query, found, top, dimension, tell)
     return [
         Hit(score=float(score), place=found.places[i], text=_line(found, i))
         for score, i in zip(scores[0], indices[0].tolist(), strict=True)
     ]
+
+
+def _nearest(
+    predictor: Predictor, query: str, found: Corpus, top: int, dimension: int, tell: Tell
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and numbers of the best texts: by cosine, or by MaxSim where a model gives token vectors alone."""
+    late = predictor.trained.model.multi_vector
+    if late is None or not late.alone:
+        embeddings = normalised(_embeddings(predictor, found, tell), dimension)
+        return top_k(normalised(predictor.embed([query], side="query"), dimension), embeddings, top)
+    documents = predictor.embed_tokens(list(found.texts), side="positive", tell=tell)
+    asked = predictor.embed_tokens([query], side="query")
+    return top_k(
+        cut(asked, dimension), cut(documents, dimension), top, compare=by_maxsim(late.reduce)
+    )
 
 
 def _in_index(

@@ -6,6 +6,7 @@ The spellings are those of sentence-transformers up to 5, which 6 reads too.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,12 @@ def write_sentence_files(
 ) -> None:
     """Transformer → Pooling → (Dense, the head (in, out)) → Normalize: embeddings of length 1, as the predictor's.
 
-    ``prompts`` are by sentence-transformers' names: ``query``, ``document``.
+    ``prompts`` are by sentence-transformers' names: ``query``, ``document``. Of a model without pooling the files are
+    those of a MultiVectorEncoder.
     """
+    if config.pooling == "none":
+        write_multi_vector_files(folder, head, longest, dtype, prompts)
+        return
     steps = [("Transformer", ""), ("Pooling", "1_Pooling")]
     if head is not None:
         steps.append(("Dense", "2_Dense"))
@@ -116,10 +121,68 @@ def _pad_token(tokenizer: Tokenizer) -> str:
     return name
 
 
-def _write_head(folder: Path, head: np.ndarray, dtype: Dtype) -> None:
+_LATE_PACKAGE = "sentence_transformers"
+_LATE_TYPES = {
+    "Transformer": "base.modules.transformer",
+    "Dense": "base.modules.dense",
+    "MultiVectorMask": "multi_vector_encoder.modules.multi_vector_mask",
+    "Normalize": "base.modules.normalize",
+}
+"""Where version 6, the first to have token vectors, keeps its modules."""
+
+_TOKENS = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
+
+
+def write_multi_vector_files(
+    folder: Path,
+    head: np.ndarray | None,
+    longest: int,
+    dtype: Dtype,
+    prompts: Mapping[str, str],
+) -> None:
+    """Transformer → (Dense) → MultiVectorMask → Normalize: what sentence-transformers' MultiVectorEncoder loads.
+
+    Every valid token counts, none is skipped and none added, as in the predictor.
+    """
+    kinds = [
+        "Transformer",
+        *(["Dense"] if head is not None else []),
+        "MultiVectorMask",
+        "Normalize",
+    ]
+    modules = [
+        {
+            "idx": i,
+            "name": str(i),
+            "path": f"{i}_{kind}" if i else "",
+            "type": f"{_LATE_PACKAGE}.{_LATE_TYPES[kind]}.{kind}",
+        }
+        for i, kind in enumerate(kinds)
+    ]
+    write_json(folder / "modules.json", modules)
+    write_json(
+        folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False}
+    )
+    kept = {
+        "prompts": {"query": "", "document": "", **prompts},
+        "default_prompt_name": None,
+        "similarity_fn_name": None,
+    }
+    write_json(folder / SETTINGS, {"model_type": "MultiVectorEncoder", **kept})
+    mask = {"skiplist_words": [], "skiplist_tasks": ["document"], "keep_only_token_ids": None}
+    write_json(folder / f"{len(kinds) - 2}_MultiVectorMask" / "config.json", mask)
+    write_json(folder / f"{len(kinds) - 1}_Normalize" / "config.json", _TOKENS)
+    if head is not None:
+        _write_head(folder / "1_Dense", head, dtype, _TOKENS)
+
+
+def _write_head(
+    folder: Path, head: np.ndarray, dtype: Dtype, names: Mapping[str, str] | None = None
+) -> None:
     """sentence-transformers' Dense without bias and activation: the head's matrix, (out, in) as torch keeps it."""
     n_in, n_out = head.shape
     settings = {
+        **(names or {}),
         "in_features": n_in,
         "out_features": n_out,
         "bias": False,

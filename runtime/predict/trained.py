@@ -48,8 +48,9 @@ ATTEMPTS = 3
 class Trained:
     """An encoder without adapters, its parameters (nested dict of f32 numpy arrays) and its texts' rules.
 
-    ``prompts`` are put before texts by their side.  ``lengths`` are the tokens kept of a query and of a positive. ``dimensions`` are the widths that
-    were trained, the whole first; ``plan`` is None for a directory, which may be cut anywhere.
+    ``prompts`` are put before texts by their side. ``lengths`` are the tokens kept of a query and of a positive.
+    ``dimensions`` are the widths that were trained, the whole first, and ``token_dimensions`` those of token vectors;
+    ``plan`` is None for a directory, which may be cut anywhere.
     ``digest`` tells apart any two that embed a text differently.
     """
 
@@ -59,6 +60,7 @@ class Trained:
     prompts: Prompts
     lengths: Mapping[Side, int]
     dimensions: tuple[int, ...]
+    token_dimensions: tuple[int, ...] = ()
     matmul: str
     plan: Plan | None
     digest: str
@@ -109,10 +111,15 @@ def _of_run(folder: RunFolder, which: Which) -> Trained:
         tokenizer=load(plan.tokenizer, text=_text(folder.tokenizer)),
         prompts=plan.tokenizer.prompts,
         lengths={"query": plan.data.max_query_length, "positive": plan.data.max_positive_length},
-        dimensions=(width, *sorted(set(dims) - {width}, reverse=True)),
+        dimensions=_widths(width, dims),
+        token_dimensions=_widths(model.multi_vector.width, dims) if model.multi_vector else (),
         matmul=plan.precision.matmul,
         plan=plan,
     )
+
+
+def _widths(whole: int, dims: tuple[int, ...]) -> tuple[int, ...]:
+    return (whole, *sorted(set(dims) - {whole}, reverse=True))
 
 
 def parameters_folder(folder: RunFolder, which: Which) -> Path:

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 
 from specrun.runtime import trees
 from specrun.runtime.chunks import joined, strided
+from specrun.runtime.embedded import Embedded, embedded
 from specrun.runtime.losses.algebra import Outputs, Term, combine, divisors
 from specrun.runtime.trees import Tree
 from specrun.spec.plan.model import Side
 
-Encode = Callable[..., jax.Array]
-"""``encode(parameters, ids [B, S], mask [B, S], keys [B] or None, side) -> [B, D]``"""
+Encode = Callable[..., "jax.Array | Embedded"]
+"""``encode(parameters, ids [B, S], mask [B, S], keys [B] or None, side)``: [B, D], or that and token vectors."""
 
 _FOLD: dict[Side, int] = {"query": 0, "positive": 1}
 """What tells the dropout keys of the sides apart."""
@@ -103,12 +104,12 @@ def _value(
 ) -> Value:
     """The share of one pass, rows [B, ...], in the value of the optimizer batch."""
 
-    def embed(ids: jax.Array, mask: jax.Array, side: Side) -> jax.Array:
+    def embed(ids: jax.Array, mask: jax.Array, side: Side) -> Embedded:
         keys = None if key is None else _row_keys(key, _FOLD[side], rows.row)
         encode = partial(objective.encode, side=side)
         return _encode_chunks(encode, chunks, parameters, (ids, mask, keys))
 
-    outputs = Outputs(
+    outputs = _outputs(
         embed(rows.query_ids, rows.query_mask, "query"),
         embed(rows.positive_ids, rows.positive_mask, "positive"),
         _negatives(partial(objective.encode, side="positive"), chunks, parameters, rows, key),
@@ -120,10 +121,15 @@ def _value(
     return Value(combine(weights, parts), parts)
 
 
+def _outputs(query: Embedded, positive: Embedded, negatives: Embedded | None) -> Outputs:
+    dense, tokens = (None, None) if negatives is None else negatives
+    return Outputs(query.dense, positive.dense, dense, query.tokens, positive.tokens, tokens)
+
+
 def _negatives(
     encode: Encode, chunks: int, parameters: Tree, rows: Any, key: jax.Array | None
-) -> jax.Array | None:
-    """Embeddings of the rows' negatives, [B, N, D], in chunks of as many rows as the other sides'."""
+) -> Embedded | None:
+    """Embeddings of the rows' negatives, [B, N, ...], in chunks of as many rows as the other sides'."""
     if rows.negative_ids is None:
         return None
     size, count = rows.negative_mask.shape[:2]
@@ -136,7 +142,8 @@ def _negatives(
         (rows.negative_ids, rows.negative_mask, keys),
     )
     chunks = chunks * count if chunks > 1 else 1
-    return _encode_chunks(encode, chunks, parameters, flat).reshape(size, count, -1)
+    found = _encode_chunks(encode, chunks, parameters, flat)
+    return jax.tree.map(lambda x: x.reshape(size, count, *x.shape[1:]), found)
 
 
 def _row_keys(key: jax.Array, fold: int | jax.Array, row: jax.Array) -> jax.Array:
@@ -144,13 +151,13 @@ def _row_keys(key: jax.Array, fold: int | jax.Array, row: jax.Array) -> jax.Arra
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.fold_in(key, fold), row)
 
 
-def _encode_chunks(encode: Encode, chunks: int, parameters: Tree, rows: Any) -> jax.Array:
-    """Embeddings of all rows, [B, D], chunk after chunk; each is encoded again going backward."""
+def _encode_chunks(encode: Encode, chunks: int, parameters: Tree, rows: Any) -> Embedded:
+    """Embeddings of all rows, [B, ...], chunk after chunk; each is encoded again going backward."""
     if chunks == 1:
-        return encode(parameters, *rows)
-    one = jax.checkpoint(lambda chunk: encode(parameters, *chunk), prevent_cse=False)
-    embeddings = jax.lax.map(one, jax.tree.map(lambda x: strided(x, chunks), rows))  # [n, B/n, D]
-    return joined(embeddings)
+        return embedded(encode(parameters, *rows))
+    one = jax.checkpoint(lambda chunk: embedded(encode(parameters, *chunk)), prevent_cse=False)
+    found = jax.lax.map(one, jax.tree.map(lambda x: strided(x, chunks), rows))  # [n, B/n, ...]
+    return jax.tree.map(joined, found)
 
 
 def _passes(objective: Objective, batch: Any) -> tuple[Any, int]:

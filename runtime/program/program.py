@@ -45,7 +45,7 @@ class Program(NamedTuple):
     ``evaluate(state, batch, control)``: ``loss`` and ``loss.NAME`` without dropout.
     ``encode(parameters, ids, mask, side)``: embeddings f32 [B, D], not normalised, of int32 and
     bool [B, S], or of images and a mask [B, 1], see ``Batch``; ``parameters`` is a state, or all parameters as one nested dict. Separate towers
-    need the side; a shared one embeds both.
+    need the side; a shared one embeds both. Of a model that gives token vectors an ``Embedded``.
     ``traces()``: how often Python traced the training step, by the names the plan promises.
 
     A batch is ``runtime.data.batches.Batch`` with arrays [A, B, ...], on the host or a device;
@@ -69,7 +69,8 @@ def build_program(plan: Plan) -> Program:
         remat=train.gradient_checkpointing,
         unroll=train.unroll,
     )
-    return assemble(plan, encoder.encode, lambda seed: initial_arrays(plan.model, seed))
+    encode = encoder.embed if plan.model.multi_vector else encoder.encode
+    return assemble(plan, encode, lambda seed: initial_arrays(plan.model, seed))
 
 
 def assemble(plan: Plan, encode: Encode, initial: Callable[[int], Tree]) -> Program:
@@ -96,7 +97,7 @@ class _Parts(NamedTuple):
     def objective(self, names: Any) -> Objective:
         """The losses named, under the encoder without the parameters of losses."""
 
-        def encode(parameters: Tree, ids: Any, mask: Any, keys: Any, side: Side) -> jax.Array:
+        def encode(parameters: Tree, ids: Any, mask: Any, keys: Any, side: Side) -> Any:
             return self.encode(_without_losses(parameters), ids, mask, keys, side)
 
         train = self.plan.train
@@ -137,7 +138,7 @@ class Encoding:
 
     def __call__(
         self, parameters: Mapping[str, Any], ids: Any, mask: Any, side: Side | None = None
-    ) -> jax.Array:
+    ) -> Any:
         rows = meshes.first_axis(self.mesh, mask.shape[0])
         ids, mask = jax.device_put((ids, mask), rows)
         return self.compiled(*self._arguments(parameters, ids, mask, side))
@@ -230,7 +231,7 @@ def _evaluate(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., Metrics]:
 
 
 def _encode(parts: _Parts, mesh: jax.sharding.Mesh) -> Encoding:
-    def trace(parameters: Tree, ids: jax.Array, mask: jax.Array, side: Side | None) -> jax.Array:
+    def trace(parameters: Tree, ids: jax.Array, mask: jax.Array, side: Side | None) -> Any:
         parts.counter.encoding += 1
         return parts.encode(parameters, ids, mask, None, side)
 

@@ -70,12 +70,17 @@ def _what(plan: Plan, facts: Mapping[str, Any]) -> str:
     if model.init_from is not None:
         start = f"trained on from the run {text(model.init_from.name)}"
     widths = plan.matryoshka.dims if plan.matryoshka else (model.embedding_dim,)
-    width = f"{model.embedding_dim} numbers"
+    width, measure = f"{model.embedding_dim} numbers", "their cosine"
+    late = model.multi_vector
+    if late is not None:
+        own = f"{late.width} numbers for each of its tokens"
+        width = own if late.alone else f"{width}, and to {own}"
+        measure = "their MaxSim" if late.alone else "their cosine and their MaxSim"
     if len(widths) > 1 or widths[0] != model.embedding_dim:
         width += f" (trained to be cut to {', '.join(map(str, sorted(widths, reverse=True)))})"
     return (
         f"{_kind(model)}, {start}. It maps {_maps(model)} to {width}; the nearer two "
-        f"of them are in meaning, the larger their cosine. These are the {facts['parameters']} "
+        f"of them are in meaning, the larger {measure}. These are the {facts['parameters']} "
         f"parameters, those after step {facts['step']:,} of {plan.train.total_steps:,}."
     )
 

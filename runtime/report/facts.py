@@ -102,9 +102,17 @@ def _value(value: Any) -> str:
 def _model(plan: Plan) -> str:
     model = plan.model
     return (
-        f"{networks(model)}, embedding {model.embedding_dim}; "
+        f"{networks(model)}, {_vectors(plan)}; "
         f"{model.total_parameters:,} parameters, {model.trainable_parameters:,} trained"
     )
+
+
+def _vectors(plan: Plan) -> str:
+    model, late = plan.model, plan.model.multi_vector
+    if late is None:
+        return f"embedding {model.embedding_dim}"
+    tokens = f"token vectors {late.width}, MaxSim by {late.reduce}"
+    return tokens if late.alone else f"embedding {model.embedding_dim} and {tokens}"
 
 
 def _adapters(plan: Plan) -> str:

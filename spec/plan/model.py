@@ -13,7 +13,8 @@ from specrun.spec.record import record
 
 Role = Literal["kernel", "bias", "scale", "embedding", "lora_a", "lora_b", "temperature", "offset"]
 
-Pooling = Literal["mean", "cls", "last"]
+Pooling = Literal["mean", "cls", "last", "none"]
+"""``none`` has no pooled vector: the model gives token vectors alone."""
 
 Side = Literal["query", "positive"]
 SIDES: tuple[Side, ...] = ("query", "positive")
@@ -69,6 +70,9 @@ class TextEncoderConfig:
     pooling: Annotated[Pooling, Fact(doc="Pooling.")]
     final_layer_norm: Annotated[bool, Fact(doc="LayerNorm on the pooled vector.")]
     projection_dim: Annotated[int | None, Fact(doc="Width of the head.")]
+    multi_vector_dim: Annotated[
+        int | None, Fact(doc="Width of the token vectors beside the pooled one; null is none.")
+    ] = None
 
     @property
     def longest(self) -> int | None:
@@ -92,6 +96,9 @@ class PretrainedShape:
     initializer_range: Annotated[float, Fact(doc="Standard deviation of new parameters.")]
     pooling: Annotated[Pooling, Fact(doc="Pooling.")]
     projection_dim: Annotated[int | None, Fact(doc="Width of the new head.")]
+    multi_vector_dim: Annotated[
+        int | None, Fact(doc="Width of the token vectors beside the pooled one; null is none.")
+    ] = None
 
     @property
     def longest(self) -> int:
@@ -213,6 +220,11 @@ class TextImageConfig:
 
 
 EncoderConfig = TextConfig | TextImageConfig
+
+
+def token_dim(config: EncoderConfig | NetworkConfig) -> int | None:
+    """Width of the token vectors beside the pooled one; None where there are none."""
+    return config.multi_vector_dim if isinstance(config, TextConfig) else None
 
 
 @record
@@ -346,6 +358,15 @@ class StartPlan:
 
 
 @record
+class MultiVectorPlan:
+    """The vectors that the model gives for every token, and how texts are compared by them."""
+
+    width: Annotated[int, Fact(doc="Width of a token vector.")]
+    reduce: Annotated[Literal["mean", "sum"], Fact(doc="How MaxSim folds the query's tokens.")]
+    alone: Annotated[bool, Fact(doc="Whether there is no pooled vector beside them.")]
+
+
+@record
 class ModuleCount:
     """Parameters of one top module."""
 
@@ -365,6 +386,9 @@ class ModelPlan:
     total_parameters: Annotated[int, Fact(doc="All parameters.")]
     trainable_parameters: Annotated[int, Fact(doc="Trained in some segment.")]
     embedding_dim: Annotated[int, Fact(doc="Width of the embedding.")]
+    multi_vector: Annotated[
+        MultiVectorPlan | None, Fact(doc="Token vectors; null where there are none.")
+    ] = None
     towers: Annotated[
         Towers,
         Fact(

@@ -57,7 +57,38 @@ class CoSENT:
     temperature: Annotated[float, Fact(doc="Divides the cosines.")]
 
 
-LossPlan = InfoNCE | Triplet | SigLIP | CoSENT
+@record
+class ColBERT:
+    kind: Annotated[Literal["colbert"], Fact(doc="Cross-entropy of MaxSim.")] = "colbert"
+    name: Annotated[str, Fact(doc="Unique name.")]
+    temperature: Annotated[float, Fact(doc="Divides MaxSim.")]
+    reduce: Annotated[Literal["mean", "sum"], Fact(doc="How MaxSim folds the query's tokens.")]
+    symmetric: Annotated[bool, Fact(doc="Both directions.")]
+    negatives: Annotated[
+        Literal["in_batch", "own", "all"],
+        Fact(doc="What each query is told from: other positives, its own negatives, or all."),
+    ]
+
+
+@record
+class DenseLateKL:
+    kind: Annotated[
+        Literal["dense_late_kl"], Fact(doc="KL from cosines to MaxSim over the candidates.")
+    ] = "dense_late_kl"
+    name: Annotated[str, Fact(doc="Unique name.")]
+    temperature: Annotated[float, Fact(doc="Divides both scores.")]
+    reduce: Annotated[Literal["mean", "sum"], Fact(doc="How MaxSim folds the query's tokens.")]
+    detach: Annotated[Literal["none", "dense", "late"], Fact(doc="Which side gets no gradient.")]
+    negatives: Annotated[
+        Literal["in_batch", "all"],
+        Fact(doc="Candidates besides the positive: other positives, or all."),
+    ]
+
+
+LossPlan = InfoNCE | Triplet | SigLIP | CoSENT | ColBERT | DenseLateKL
+
+Late = ColBERT | DenseLateKL
+"""The losses that take token vectors."""
 
 
 def trained_scalars(loss: LossPlan) -> tuple[str, ...]:
@@ -142,6 +173,14 @@ class TrainPlan:
             klass="throughput",
         ),
     ]
+    document_tile_rows: Annotated[
+        int | None,
+        Fact(
+            doc="Documents whose tokens are compared with those of all queries at a time; null where no loss takes token vectors.",
+            unit="rows",
+            klass="throughput",
+        ),
+    ] = None
     drop_last: Annotated[bool, Fact(doc="Short last batches dropped.")]
     gradient_checkpointing: Annotated[
         bool, Fact(doc="Layers recomputed in the backward pass.", klass="throughput")
@@ -178,6 +217,19 @@ class EarlyStoppingPlan:
     min_delta: Annotated[float, Fact(doc="Smallest improvement.")]
 
 
+TOKENS_PREFIX = "multi_vector/"
+"""Before the name of a metric: by the token vectors of a model that has an embedding beside them."""
+
+
+REVERSE_PREFIX = "positive_to_query/"
+"""Before the name of a metric: positives are asked for their queries."""
+
+SPEARMAN = "spearman"
+"""The metric that compares similarities with scores instead of ranking candidates."""
+
+Direction = Literal["query_to_positive", "positive_to_query"]
+
+
 @record
 class EvaluationPlan:
     """Evaluation happens after the steps named: ``after = 10`` means ten optimizer steps were made."""
@@ -188,7 +240,17 @@ class EvaluationPlan:
     ]
     batch_size: Annotated[int, Fact(doc="Rows encoded at a time.", klass="throughput")]
     metrics: Annotated[tuple[str, ...], Fact(doc="Metrics.")]
+    directions: Annotated[
+        tuple[Direction, ...],
+        Fact(doc="What is asked: queries for positives, positives for queries, or both."),
+    ] = ("query_to_positive",)
     dims: Annotated[tuple[int, ...], Fact(doc="Widths measured; the first is the whole embedding.")]
+    token_dims: Annotated[
+        tuple[int, ...],
+        Fact(
+            doc="Widths measured of the token vectors beside the embedding, the first their whole; empty where there are none beside it."
+        ),
+    ] = ()
     select_best: Annotated[str, Fact(doc="Metric that chooses the best, as named in results.")]
     early_stopping: Annotated[EarlyStoppingPlan | None, Fact(doc="Null is never.")]
 

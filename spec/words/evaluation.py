@@ -1,6 +1,6 @@
 """Retrieval over the held-out rows, and when to stop."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
@@ -33,18 +33,27 @@ class Evaluation:
     metrics: Annotated[
         tuple[str, ...],
         Fact(
-            doc="mrr@k, ndcg@k, recall@k and precision@k, for any k.",
+            doc="mrr@k, ndcg@k, recall@k and precision@k, for any k; `spearman`, the rank correlation of the held-out rows' similarities with `data.columns.score`.",
             min_items=1,
             unique=True,
-            pattern=r"^(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}$",
+            pattern=r"^((mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}|spearman)$",
             examples=(("mrr@10", "recall@10"),),
         ),
     ] = ("mrr@10", "ndcg@10", "recall@1", "recall@10")
+    directions: Annotated[
+        tuple[Literal["query_to_positive", "positive_to_query"], ...],
+        Fact(
+            doc="What is asked: the queries for their positives, the positives for their queries (metrics that begin with `positive_to_query/`), or both.",
+            min_items=1,
+            unique=True,
+            examples=(("query_to_positive", "positive_to_query"),),
+        ),
+    ] = ("query_to_positive",)
     select_best: Annotated[
         str,
         Fact(
-            doc="Metric of `metrics` that chooses the best checkpoint, ` at D` for a Matryoshka dimension.",
-            pattern=r"^(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}( at [1-9][0-9]*)?$",
+            doc="Metric of `metrics` that chooses the best checkpoint, ` at D` for a Matryoshka dimension; `positive_to_query/` before it for that direction, `multi_vector/` before all for the token vectors of `model.multi_vector`.",
+            pattern=r"^(multi_vector/)?((positive_to_query/)?(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}|spearman)( at [1-9][0-9]*)?$",
             examples=("ndcg@10", "mrr@10 at 64"),
         ),
     ] = "mrr@10"

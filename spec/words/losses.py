@@ -121,7 +121,75 @@ class CoSENTLoss:
     weight: Weight = 1.0
 
 
-Loss = InfoNCELoss | TripletLoss | SigLIPLoss | CoSENTLoss
+_REDUCE = Fact(
+    doc="How MaxSim folds the query's tokens: their mean, or their sum, which grows with the query and wants a temperature to match. All losses of a run over token vectors fold alike.",
+    enum_docs=("The mean over valid query tokens.", "The sum, as ColBERT's."),
+)
+
+
+@record
+class ColBERTLoss:
+    """Late interaction: every query token finds its nearest document token."""
+
+    kind: Annotated[
+        Literal["colbert"],
+        Fact(
+            doc="Cross-entropy of MaxSim over temperature (Khattab & Zaharia 2020). MaxSim is the greatest cosine of each query token with the document's tokens, folded by `reduce`. Takes token vectors: `model.pooling: none`, or `model.multi_vector`."
+        ),
+    ] = "colbert"
+    temperature: Annotated[float, Fact(doc="Divides MaxSim.", gt=0, le=10000)] = 0.07
+    reduce: Annotated[Literal["mean", "sum"], _REDUCE] = "mean"
+    negatives: Annotated[
+        Literal["in_batch", "own", "all"] | None,
+        Fact(
+            doc="What each query is told from: the other rows' positives (`in_batch`), its row's explicit negatives only (`own`), or these of every row and the other positives (`all`). Null is `all` where the data has negatives, else `in_batch`. Rows of one label are never each other's negatives."
+        ),
+    ] = None
+    symmetric: Annotated[
+        bool,
+        Fact(
+            doc="Mean of query→positive and positive→query, both of the same MaxSim.",
+            when=("negatives", (None, "in_batch", "all")),
+        ),
+    ] = False
+    name: Name = None
+    weight: Weight = 1.0
+
+
+@record
+class DenseLateKLLoss:
+    """The two outputs of a model are to rank candidates alike."""
+
+    kind: Annotated[
+        Literal["dense_late_kl"],
+        Fact(
+            doc="KL(softmax(cosines / temperature) ‖ softmax(MaxSim / temperature)) over each query's candidates, mean over queries: of the pooled vectors from the token vectors. Takes `model.multi_vector`."
+        ),
+    ] = "dense_late_kl"
+    temperature: Annotated[float, Fact(doc="Divides both scores.", gt=0, le=10000)] = 0.02
+    reduce: Annotated[Literal["mean", "sum"], _REDUCE] = "mean"
+    detach: Annotated[
+        Literal["none", "dense", "late"],
+        Fact(
+            doc="Which of the two is held still: neither, as the formula says, or one, which then teaches the other.",
+            enum_docs=(
+                "The gradient flows into both.",
+                "The pooled vectors teach the token vectors.",
+                "The token vectors teach the pooled ones.",
+            ),
+        ),
+    ] = "none"
+    negatives: Annotated[
+        Literal["in_batch", "all"] | None,
+        Fact(
+            doc="The candidates besides the row's positive: the other rows' positives (`in_batch`), or these and the explicit negatives of every row (`all`). Null is `all` where the data has negatives, else `in_batch`. Pairs of two rows of one label are left out."
+        ),
+    ] = None
+    name: Name = None
+    weight: Weight = 1.0
+
+
+Loss = InfoNCELoss | TripletLoss | SigLIPLoss | CoSENTLoss | ColBERTLoss | DenseLateKLLoss
 
 
 @record

@@ -19,6 +19,26 @@ _DIRECTORY = "Directory with config.json and weights, or a name mapped in specru
 
 
 @record
+class MultiVector:
+    """A second output beside the pooled vector: one vector for every token, for late interaction."""
+
+    dim: Annotated[
+        int,
+        Fact(
+            doc="Width of the token vectors: a linear head without bias on the last layer's states.",
+            ge=1,
+            le=65536,
+            examples=(128,),
+        ),
+    ] = 128
+
+
+_MULTI_VECTOR = Fact(
+    doc="Token vectors beside the pooled vector, for `colbert` and `dense_late_kl`; null is none. With `pooling: none` there are token vectors without it.",
+)
+
+
+@record
 class TextEncoderModel:
     """A text encoder trained from scratch: embeddings, pre-LN blocks, pooling, optional head."""
 
@@ -90,14 +110,19 @@ class TextEncoderModel:
         float, Fact(doc="Standard deviation of the normal initialisation.", gt=0, le=10)
     ] = 0.02
     pooling: Annotated[
-        Literal["mean", "cls", "last"],
-        Fact(doc="Mean over valid tokens, the first token, or the last valid token."),
+        Literal["mean", "cls", "last", "none"],
+        Fact(
+            doc="Mean over valid tokens, the first token, the last valid token, or `none`: a vector for every token, for `colbert`."
+        ),
     ] = "mean"
-    final_layer_norm: Annotated[bool, Fact(doc="LayerNorm on the pooled vector.")] = True
+    final_layer_norm: Annotated[
+        bool, Fact(doc="LayerNorm on the pooled vector; with `pooling: none` on every token's.")
+    ] = True
     projection_dim: Annotated[
         int | None,
         Fact(doc="Width of a linear head without bias; null is no head.", ge=1, le=65536),
     ] = None
+    multi_vector: Annotated[MultiVector | None, _MULTI_VECTOR] = None
     towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
 
 
@@ -132,9 +157,9 @@ class PretrainedModel:
         Fact(doc="Dropout on attention probabilities; null takes config.json's.", ge=0, lt=1),
     ] = None
     pooling: Annotated[
-        Literal["mean", "cls", "last"] | None,
+        Literal["mean", "cls", "last", "none"] | None,
         Fact(
-            doc="Pooling (`last`: the last valid token); null takes the directory's sentence-transformers pooling, else mean."
+            doc="Pooling (`last`: the last valid token; `none`: a vector for every token, for `colbert`); null takes the directory's sentence-transformers pooling, else mean."
         ),
     ] = None
     projection_dim: Annotated[
@@ -145,6 +170,7 @@ class PretrainedModel:
             le=65536,
         ),
     ] = None
+    multi_vector: Annotated[MultiVector | None, _MULTI_VECTOR] = None
     towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
     prompts: Annotated[ModelPrompts, Fact(doc="Instructions put before the texts.")] = field(
         default_factory=ModelPrompts

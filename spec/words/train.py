@@ -79,7 +79,7 @@ class Train:
     score_tile_rows: Annotated[
         int | None,
         Fact(
-            doc="Rows of the in-batch score matrix computed at a time, and again going backward. Null is all up to 64 MiB of scores, above it as many as fill 64 MiB.",
+            doc="Rows of the in-batch score matrix computed at a time, and again going backward. Null is all up to 64 MiB of scores, above it as many as fill 64 MiB. For `colbert` these are documents, whose tokens are compared with those of all queries.",
             ge=1,
             unit="rows",
             klass="throughput",

@@ -54,6 +54,7 @@ BAG = ("model.num_hidden_layers=0",)
 SIX = ("model.num_hidden_layers=6",)
 DRY = ("model.hidden_dropout_prob=0",)
 BERT = (f"model={{kind: bert, name_or_path: {json.dumps(str(HERE.parent))}}}",)
+WHOLE_LATE = ("train.score_tile_rows=128",)
 LORA = "lora={rank: 4, target_modules: [query, value]}"
 LONG = "data.max_length={query: 32, positive: 128}"
 TINY = {
@@ -196,6 +197,22 @@ CASES: dict[str, Case] = {
     "scores-siglip": Case((*SCORES, "losses=[{kind: siglip}]")),
     "scores-siglip-tiles": Case((*SCORES, "losses=[{kind: siglip}]", "train.score_tile_rows=128")),
     "scores-cosent": Case((*SCORES, "losses=[{kind: cosent}]", "data.columns={score: s}")),
+    "late": Case(("losses=[{kind: colbert}]", "model.pooling=none")),
+    "late-b512": Case(
+        (*BAG, *rows(512), "losses=[{kind: colbert}]", "model={pooling: none, projection_dim: 32}")
+    ),
+    "late-whole": Case(
+        (*BAG, *rows(128), *WHOLE_LATE, "losses=[{kind: colbert}]", "model.pooling=none")
+    ),
+    "late-micro": Case(
+        (*rows(64, 16), "losses=[{kind: colbert, symmetric: true}]", "model.pooling=none")
+    ),
+    "late-mrl": Case(
+        (*BAG, "losses=[{kind: colbert}]", "model.pooling=none", "matryoshka.dims=[64, 32]")
+    ),
+    "late-and-dense": Case(
+        (*rows(128), "losses=[{kind: colbert}, {kind: infonce}]", "model.multi_vector.dim=32")
+    ),
     "l0-b1024-tiles": Case((*BAG, *rows(1024), "train.score_tile_rows=128")),
 }
 

@@ -456,6 +456,10 @@ LEARNED = ("model.position_embedding=learned", "model.max_position_embeddings=64
 LORA = (*LAYER, "lora={rank: 2, target_modules: [query]}")
 MRL = ("matryoshka={dims: [16, 8]}",)
 STAGES = ("train.epochs=null", "curriculum={stages: [{name: a}, {name: b}]}")
+LATE = ("model.pooling=none",)
+BOTH = ("model.multi_vector={dim: 12}", "losses=[{kind: infonce}, {kind: colbert}]")
+KL = (BOTH[0], "losses=[{kind: infonce}, {kind: colbert}, {kind: dense_late_kl}]")
+KL_ALONE = (BOTH[0], "losses=[{kind: infonce}, {kind: dense_late_kl}]")
 STOPPING = (
     "evaluation={every_steps: 1, early_stopping: {patience: 9}}",
     "optimizer.learning_rate=1e-9",
@@ -571,6 +575,9 @@ TABLE: tuple[Case, ...] = (
     model("pooling", "cls", embeddings),
     model("final_layer_norm", "false", start),
     model("projection_dim", "8", start),
+    model("multi_vector.dim", "6", start, *BOTH),
+    Case("model{text_encoder}.multi_vector", BOTH, start, ("losses=[{kind: infonce}]",)),
+    Case("model{text_encoder}.pooling", (*LATE, "losses=[{kind: colbert}]"), jaxpr),
     model("towers", "separate", start),
     # texts and images
     Case("model{composed}.kind", (*IMAGES, "model.kind=text_encoder"), refused, IMAGES),
@@ -751,6 +758,32 @@ TABLE: tuple[Case, ...] = (
     loss("cosent", "temperature", "0.5", jaxpr, *SCORED[:-1]),
     loss("cosent", "name", "main", control, *SCORED[:-1]),
     loss("cosent", "weight", "3", control, *SCORED[:-1]),
+    Case("losses[]{colbert}.kind", (*LATE, "losses=[{kind: colbert}]"), jaxpr),
+    loss("colbert", "temperature", "0.5", jaxpr, *LATE),
+    loss("colbert", "reduce", "sum", jaxpr, *LATE),
+    loss("colbert", "symmetric", "true", jaxpr, *LATE),
+    loss("colbert", "negatives", "in_batch", jaxpr, *LATE, *TABLED, "data.columns.negatives=wrong"),
+    loss("colbert", "negatives", "own", jaxpr, *LATE, *TABLED, "data.columns.negatives=wrong"),
+    loss("colbert", "name", "main", control, *LATE),
+    loss("colbert", "weight", "3", control, *LATE),
+    Case("losses[]{dense_late_kl}.kind", KL, jaxpr, BOTH),
+    *(
+        Case(f"losses[]{{dense_late_kl}}.{key}", (*KL, f"losses[2].{key}={value}"), artefact, KL)
+        for key, value, artefact in (
+            ("temperature", "0.5", jaxpr),
+            ("detach", "dense", jaxpr),
+            ("detach", "late", jaxpr),
+            ("name", "main", control),
+            ("weight", "3", control),
+        )
+    ),
+    Case("losses[]{dense_late_kl}.reduce", (*KL_ALONE, "losses[1].reduce=sum"), jaxpr, KL_ALONE),
+    Case(
+        "losses[]{dense_late_kl}.negatives",
+        (*KL, *TABLED, "data.columns.negatives=wrong", "losses[2].negatives=in_batch"),
+        jaxpr,
+        (*KL, *TABLED, "data.columns.negatives=wrong"),
+    ),
     Case("lora", LORA, trained, LAYER),
     Case("lora.rank", (*LORA, "lora.rank=3"), start, LORA),
     Case("lora.alpha", (*LORA, "lora.alpha=99"), after_a_step, LORA),
@@ -907,6 +940,11 @@ TABLE: tuple[Case, ...] = (
     Case("precision.compute", ("precision.compute=bfloat16",), jaxpr, LAYER),
     Case("precision.matmul", ("precision.matmul=default",), settings),
     Case("evaluation", ("evaluation=null",), files),
+    Case(
+        "evaluation.directions",
+        ("evaluation.directions=[query_to_positive, positive_to_query]",),
+        files,
+    ),
     Case("evaluation.every_steps", ("evaluation.every_steps=3",), files),
     Case("evaluation.at_start", ("evaluation.at_start=true",), files),
     Case("evaluation.metrics", ("evaluation.metrics=[mrr@10, ndcg@5]",), files),
@@ -1003,6 +1041,8 @@ ELSEWHERE = {
     "model{bert}.attention_probs_dropout_prob": "test_bert_keys",
     "model{bert}.pooling": "test_bert_keys",
     "model{bert}.projection_dim": "test_bert_keys",
+    "model{bert}.multi_vector": "test_bert_keys",
+    "model{bert}.multi_vector.dim": "test_bert_keys",
     "model{bert}.towers": "test_bert_keys",
     "model{bert}.prompts.query": "test_bert_keys",
     "model{bert}.prompts.positive": "test_bert_keys",
@@ -1012,6 +1052,8 @@ ELSEWHERE = {
     "model{roberta}.attention_probs_dropout_prob": "test_roberta_keys",
     "model{roberta}.pooling": "test_roberta_keys",
     "model{roberta}.projection_dim": "test_roberta_keys",
+    "model{roberta}.multi_vector": "test_roberta_keys",
+    "model{roberta}.multi_vector.dim": "test_roberta_keys",
     "model{roberta}.towers": "test_roberta_keys",
     "model{roberta}.prompts.query": "test_roberta_keys",
     "model{roberta}.prompts.positive": "test_roberta_keys",
@@ -1021,6 +1063,8 @@ ELSEWHERE = {
     "model{mpnet}.attention_probs_dropout_prob": "test_mpnet_keys",
     "model{mpnet}.pooling": "test_mpnet_keys",
     "model{mpnet}.projection_dim": "test_mpnet_keys",
+    "model{mpnet}.multi_vector": "test_mpnet_keys",
+    "model{mpnet}.multi_vector.dim": "test_mpnet_keys",
     "model{mpnet}.towers": "test_mpnet_keys",
     "model{mpnet}.prompts.query": "test_mpnet_keys",
     "model{mpnet}.prompts.positive": "test_mpnet_keys",
@@ -1048,6 +1092,8 @@ ELSEWHERE = {
     "model{auto}.attention_probs_dropout_prob": "test_mpnet_keys",
     "model{auto}.pooling": "test_mpnet_keys",
     "model{auto}.projection_dim": "test_mpnet_keys",
+    "model{auto}.multi_vector": "test_mpnet_keys",
+    "model{auto}.multi_vector.dim": "test_mpnet_keys",
     "model{auto}.towers": "test_mpnet_keys",
     "model{auto}.prompts.query": "test_mpnet_keys",
     "model{auto}.prompts.positive": "test_mpnet_keys",
@@ -1113,40 +1159,49 @@ def pretrained(
     return (*base, "data.max_length={query: 8, positive: 12}", *more)
 
 
-FAMILY_KEYS: tuple[tuple[str, Artefact], ...] = (
+MULTI_VECTOR = ("model.multi_vector={dim: 4}", "losses=[{kind: infonce}, {kind: colbert}]")
+
+FAMILY_KEYS: tuple[tuple[str | tuple[str, ...], Artefact], ...] = (
     ("model.hidden_dropout_prob=0.5", after_a_step),
     ("model.attention_probs_dropout_prob=0.5", after_a_step),
     ("model.pooling=cls", embeddings),
     ("model.projection_dim=4", start),
+    (MULTI_VECTOR, start),
     ("model.towers=separate", start),
     ("model.prompts.query='open '", batches),
     ("model.prompts.positive='file '", batches),
 )
 
 
+def _all(setting: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (setting,) if isinstance(setting, str) else setting
+
+
 @pytest.mark.parametrize(("setting", "artefact"), FAMILY_KEYS)
-def test_bert_keys(setting: str, artefact: Artefact, folder: Path) -> None:
-    before, after = compiled(pretrained(folder)), compiled(pretrained(folder, setting))
+def test_bert_keys(setting: str | tuple[str, ...], artefact: Artefact, folder: Path) -> None:
+    before, after = compiled(pretrained(folder)), compiled(pretrained(folder, *_all(setting)))
     assert artefact(before) != artefact(after)
 
 
 @pytest.mark.parametrize(("setting", "artefact"), FAMILY_KEYS)
-def test_roberta_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+def test_roberta_keys(setting: str | tuple[str, ...], artefact: Artefact, folder: Path) -> None:
     own = {"kind": "roberta", "directory": GOLDEN.parent / "roberta_torch"}
     before, after = (
         compiled(pretrained(folder, **own)),
-        compiled(pretrained(folder, setting, **own)),
+        compiled(pretrained(folder, *_all(setting), **own)),
     )
     assert artefact(before) != artefact(after)
 
 
 @pytest.mark.parametrize(("setting", "artefact"), FAMILY_KEYS)
 @pytest.mark.parametrize("kind", ["mpnet", "auto"])
-def test_mpnet_keys(kind: str, setting: str, artefact: Artefact, folder: Path) -> None:
+def test_mpnet_keys(
+    kind: str, setting: str | tuple[str, ...], artefact: Artefact, folder: Path
+) -> None:
     own: dict[str, Any] = {"kind": kind, "directory": GOLDEN.parent / "mpnet_torch"}
     before, after = (
         compiled(pretrained(folder, **own)),
-        compiled(pretrained(folder, setting, **own)),
+        compiled(pretrained(folder, *_all(setting), **own)),
     )
     assert artefact(before) != artefact(after)
 

@@ -17,8 +17,9 @@ from specrun.runtime.loop.parameters import write_parameters
 from specrun.runtime.trees import Tree, unflatten
 from specrun.spec.plan.data import HeldOutFraction, JsonlSource, TokenizerPlan, TrainedTokenizer
 from specrun.spec.plan.file import write_plan
+from specrun.spec.plan.model import TextEncoderConfig
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import MatryoshkaPlan
+from specrun.spec.plan.training import Late, LossPlan, MatryoshkaPlan
 from tests.runtime.plans import make_infonce, make_model, make_plan, separate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
@@ -59,12 +60,18 @@ def make_run(
     lora: Any = None,
     source: JsonlSource | None = None,
     towers: bool = False,
+    late: tuple[Late, TextEncoderConfig] | None = None,
     saved: tuple[str, ...] = ("best", "final"),
 ) -> Plan:
-    """A run's folder whose best/ and final/ hold different parameters."""
+    """A run's folder whose best/ and final/ hold different parameters.
+
+    ``late`` is a loss over token vectors, and the configuration of an encoder that gives them.
+    """
     text = tokenizer_text()
-    losses = (make_infonce(train_temperature=True),)
-    model = make_model(lora=lora, losses=losses)
+    losses: tuple[LossPlan, ...] = (make_infonce(train_temperature=True),)
+    if late is not None:
+        losses = (*losses, late[0])
+    model = make_model(late[1] if late else None, lora=lora, losses=losses)
     plan = make_plan(
         losses=losses, model=separate(model) if towers else model, matryoshka=MATRYOSHKA
     )

@@ -29,6 +29,7 @@ from specrun.spec.plan.model import (
     LoraPlan,
     ModelPlan,
     ModuleCount,
+    MultiVectorPlan,
     Parameter,
     Role,
     TextEncoderConfig,
@@ -38,11 +39,14 @@ from specrun.spec.plan.schedule import Constant, Schedule
 from specrun.spec.plan.training import (
     AdamWPlan,
     CheckpointPlan,
+    ColBERT,
     CoSENT,
     CostPlan,
+    DenseLateKL,
     EvaluationPlan,
     HardwarePlan,
     InfoNCE,
+    Late,
     LossPlan,
     PrecisionPlan,
     Segment,
@@ -101,8 +105,20 @@ def make_model(
         total_parameters=total,
         trainable_parameters=total,
         embedding_dim=config.projection_dim or config.hidden_size,
+        multi_vector=_multi_vector(config, losses),
         lora=lora,
     )
+
+
+def _multi_vector(
+    config: TextEncoderConfig, losses: tuple[LossPlan, ...]
+) -> MultiVectorPlan | None:
+    alone = config.pooling == "none"
+    if not alone and config.multi_vector_dim is None:
+        return None
+    reduce = next((loss.reduce for loss in losses if isinstance(loss, Late)), "mean")
+    width = config.multi_vector_dim or config.projection_dim or config.hidden_size
+    return MultiVectorPlan(width=width, reduce=reduce, alone=alone)
 
 
 def separate(model: ModelPlan) -> ModelPlan:
@@ -175,6 +191,20 @@ def make_siglip(**changes: Any) -> SigLIP:
 
 def make_cosent(**changes: Any) -> CoSENT:
     return dataclasses.replace(CoSENT(name="cosent", temperature=0.05), **changes)
+
+
+def make_colbert(**changes: Any) -> ColBERT:
+    base = ColBERT(
+        name="colbert", temperature=0.1, reduce="mean", symmetric=False, negatives="in_batch"
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def make_dense_late(**changes: Any) -> DenseLateKL:
+    base = DenseLateKL(
+        name="dense_late_kl", temperature=0.1, reduce="mean", detach="none", negatives="in_batch"
+    )
+    return dataclasses.replace(base, **changes)
 
 
 def make_segment(model: ModelPlan, **changes: Any) -> Segment:
@@ -322,6 +352,7 @@ def _base(model: ModelPlan, losses: tuple[LossPlan, ...], segments: tuple[Segmen
             accumulation_steps=1,
             micro_batch_size=8,
             score_tile_rows=1024,
+            document_tile_rows=1024,
             drop_last=False,
             gradient_checkpointing=False,
             unroll=1,
@@ -389,6 +420,8 @@ def _encoder_parameters(
             rows.append(_leaf(f"groups.{g}.{name}.lora_b", b, "lora_b", group.first))
     if config.final_layer_norm:
         rows += [_leaf(f"final_norm.{n}", (width,), n) for n in ("scale", "bias")]
+    if config.multi_vector_dim:
+        rows.append(_leaf("multi_vector.kernel", (width, config.multi_vector_dim), "kernel"))
     if config.projection_dim:
         rows.append(_leaf("projection.kernel", (width, config.projection_dim), "kernel"))
     return tuple(sorted(rows, key=lambda p: p.path))

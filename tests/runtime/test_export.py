@@ -31,11 +31,11 @@ from specrun.runtime.weights.files import read
 from specrun.spec.diagnostics import InputError, RunError
 from specrun.spec.plan.data import TokenizerFile, TokenizerPlan
 from specrun.spec.plan.file import read_plan, write_plan
-from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.model import ModelPlan, MultiVectorPlan
 from specrun.spec.plan.plan import Plan
 from tests.runtime.folders import GOLDEN, TEXTS, make_directory, make_run, tokenizer_text
 from tests.runtime.models.tiny import lora_plan, model_plan
-from tests.runtime.plans import make_infonce, make_plan, separate
+from tests.runtime.plans import make_colbert, make_infonce, make_plan, separate
 
 SAME = 1e-6
 READ_BY_US = ("sentence-transformers", "flax")
@@ -84,7 +84,13 @@ def make_pretrained_run(
     model = model_plan(config, lora=adapters, weights=found.weights)
     model = separate(model) if towers else model
     text = (directory / "tokenizer.json").read_text("utf-8")
-    losses = (make_infonce(),)
+    late = config.pooling == "none" or config.multi_vector_dim is not None
+    losses = (make_colbert() if late else make_infonce(),)
+    if late:
+        own = config.multi_vector_dim or config.projection_dim or config.hidden_size
+        alone = config.pooling == "none"
+        vectors = MultiVectorPlan(width=own, reduce="mean", alone=alone)
+        model = dataclasses.replace(model, multi_vector=vectors)
     plan = make_plan(model=model, losses=losses)
     tokenizer = TokenizerPlan(
         source=TokenizerFile(path=str(directory / "tokenizer.json")),
@@ -296,6 +302,22 @@ def test_a_head_is_a_dense_module(tmp_path: Path):
     [head] = read(tmp_path / "out" / "2_Dense" / "model.safetensors").tensors
     kernel = flatten(moved(plan.model))["projection.kernel"]
     np.testing.assert_array_equal(head.float32(), kernel.T)
+
+
+def test_token_vectors_are_exported_alone(tmp_path: Path):
+    """A head stands where MultiVectorEncoder looks for it; two outputs have no such place."""
+    make_pretrained_run(tmp_path, pooling="none", projection_dim=6)
+    export(tmp_path / "run", tmp_path / "out")
+    modules = json.loads((tmp_path / "out" / "modules.json").read_text())
+    kinds = [m["type"].rpartition(".")[2] for m in modules]
+    assert kinds == ["Transformer", "Dense", "MultiVectorMask", "Normalize"]
+    assert all((tmp_path / "out" / m["path"] / "config.json").is_file() for m in modules)
+    assert not (tmp_path / "out" / "1_Pooling").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    make_pretrained_run(other, multi_vector_dim=6)
+    error = refused(other / "run", other / "out", "token vectors")
+    assert error.diagnostics[0].code == "token-vectors"
 
 
 @pytest.mark.parametrize("form", READ_BY_US)

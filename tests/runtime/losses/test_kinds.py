@@ -10,11 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from specrun.runtime.embedded import Tokens
 from specrun.runtime.losses import table
 from specrun.runtime.losses.algebra import Outputs, divisor
 from specrun.spec.plan.training import MatryoshkaPlan
 from tests.runtime.plans import (
+    make_colbert,
     make_cosent,
+    make_dense_late,
     make_infonce,
     make_plan,
     make_siglip,
@@ -29,6 +32,11 @@ KINDS = {
     "siglip": make_siglip(name="loss", bias=-1.0),
     "siglip-all": make_siglip(name="loss", bias=-1.0, negatives="all"),
     "cosent": make_cosent(name="loss"),
+    "colbert": make_colbert(name="loss", symmetric=True),
+    "colbert-all": make_colbert(name="loss", reduce="sum", negatives="all"),
+    "dense_late_kl": make_dense_late(name="loss"),
+    "dense_late_kl-all": make_dense_late(name="loss", negatives="all", detach="late"),
+    "colbert-own": make_colbert(name="loss", negatives="own"),
 }
 ROWS, WIDTH = 10, 6
 WHOLE, TILE = 64, 3
@@ -38,7 +46,8 @@ MRL = MatryoshkaPlan(dims=(6, 3), weights=(1.0, 0.5), reduce="sum")
 @functools.cache
 def compute(kind: str, tile: int):
     """The mean loss over two widths and its gradient, compiled once for each shape."""
-    plan = make_plan(losses=(KINDS[kind],), train={"score_tile_rows": tile}, matryoshka=MRL)
+    tiles = {"score_tile_rows": tile, "document_tile_rows": tile}
+    plan = make_plan(losses=(KINDS[kind],), train=tiles, matryoshka=MRL)
     loss = table.terms(plan)["loss"]
 
     def mean(found: Outputs, rows: dict):
@@ -51,7 +60,17 @@ def compute(kind: str, tile: int):
 def outputs(rows: int = ROWS, seed: int = 0) -> Outputs:
     draw = np.random.default_rng(seed)
     size = {"query": (rows, WIDTH), "positive": (rows, WIDTH), "negatives": (rows, 2, WIDTH)}
-    return Outputs(**{k: jnp.asarray(draw.normal(size=s), jnp.float32) for k, s in size.items()})
+    dense = {k: jnp.asarray(draw.normal(size=s), jnp.float32) for k, s in size.items()}
+    sides = {"query": (rows, 3), "positive": (rows, 4), "negative": (rows, 2, 4)}
+    tokens = {f"{k}_tokens": _tokens(draw, s) for k, s in sides.items()}
+    return Outputs(**dense, **tokens)
+
+
+def _tokens(draw: np.random.Generator, shape: tuple[int, ...]) -> Tokens:
+    """Each text has between one token and all of them."""
+    vectors = jnp.asarray(draw.normal(size=(*shape, WIDTH)), jnp.float32)
+    mask = np.arange(shape[-1]) < draw.integers(1, shape[-1] + 1, (*shape[:-1], 1))
+    return Tokens(vectors, jnp.asarray(mask, jnp.float32))
 
 
 def given_rows(rows: int = ROWS, **changes) -> dict[str, jax.Array]:
@@ -72,7 +91,7 @@ def test_tiles_give_the_value_and_gradient_of_the_whole(kind):
     again, found = compute(kind, TILE)(outputs(), rows)
     assert value > 0
     np.testing.assert_allclose(again, value, rtol=2e-6)
-    for a, b in zip(found, slopes, strict=True):
+    for a, b in zip(*map(jax.tree.leaves, (found, slopes)), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * max(1.0, np.abs(b).max()))
 
 
@@ -85,14 +104,14 @@ def test_padding_rows_have_no_loss_and_are_nobodys_negatives(kind):
     other = jax.tree.map(lambda x: x.at[7:].set(9.0), whole)
     again, found = compute(kind, WHOLE)(other, rows)
     assert float(value) == float(again) > 0
-    for a, b in zip(slopes, found, strict=True):
+    for a, b in zip(*map(jax.tree.leaves, (slopes, found)), strict=True):
         np.testing.assert_array_equal(a[:7], b[:7])
         assert not np.any(a[7:])
         assert not np.any(b[7:])
 
 
 def identical(rows: int = ROWS) -> Outputs:
-    return Outputs(jnp.ones((rows, WIDTH)), jnp.ones((rows, WIDTH)), jnp.ones((rows, 2, WIDTH)))
+    return jax.tree.map(jnp.ones_like, outputs(rows))
 
 
 EDGES = {
@@ -117,7 +136,7 @@ def test_values_and_gradients_are_finite_at_the_edges(kind, edge):
     for tile in (WHOLE, TILE):
         value, slopes = compute(kind, tile)(*EDGES[edge])
         assert np.isfinite(value)
-        assert all(np.all(np.isfinite(x)) for x in slopes)
+        assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(slopes))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +146,9 @@ def test_values_and_gradients_are_finite_at_the_edges(kind, edge):
         ("infonce", "one label"),
         ("infonce-own", "no negative"),
         ("triplet", "one row alone"),
+        ("colbert", "one label"),
+        ("dense_late_kl", "one row alone"),
+        ("colbert-own", "no negative"),
         ("cosent", "one row"),
         ("cosent", "no score"),
         ("cosent", "equal scores"),
@@ -135,7 +157,7 @@ def test_values_and_gradients_are_finite_at_the_edges(kind, edge):
 def test_what_cannot_be_told_apart_costs_nothing(kind, edge):
     value, slopes = compute(kind, WHOLE)(*EDGES[edge])
     assert float(value) == 0.0
-    assert all(np.allclose(x, 0.0, atol=1e-6) for x in slopes)
+    assert all(np.allclose(x, 0.0, atol=1e-6) for x in jax.tree.leaves(slopes))
 
 
 @pytest.mark.parametrize("kind", ["triplet", "siglip", "infonce"])
