@@ -8,12 +8,23 @@ is fitted: ``tests/runtime/test_aot.py`` and ``tests/slow/test_cost.py`` compare
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from specrun.compiler.chunks import MICRO
 from specrun.spec.plan.model import EncoderConfig, Group, Parameter, Side, tower_of
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import CostPlan, InfoNCE, LossPlan, SigLIP, Trace, TraceCost
+from specrun.spec.plan.training import (
+    CostPlan,
+    Distillation,
+    InfoNCE,
+    LossPlan,
+    SigLIP,
+    TeacherPlan,
+    Trace,
+    TraceCost,
+    teacher_of,
+)
 from specrun.spec.record import record
 
 FLOAT = 4
@@ -34,7 +45,7 @@ PRODUCTS: Mapping[str, int] = {
 }
 """Numbers of the feed-forward's width kept besides the input of its last layer; ReLU keeps a mask."""
 
-SCORES_OF_A_WIDTH: Mapping[str, float] = {"infonce": 2, "triplet": 2, "siglip": 3, "cosent": 1.3}
+SCORES_OF_A_WIDTH: Mapping[str, float] = {"infonce": 2, "triplet": 2, "siglip": 3, "cosent": 1.3, "distillation": 4}
 """Score matrices [B, B] alive for each width of a loss, and one more in all: scores, exponentials, slopes, masks."""
 
 WITHOUT_PRODUCTS = frozenset(("cosent",))
@@ -53,6 +64,9 @@ ENDS = 1.5
 ENDS_WITHOUT_POSITIONS = 0.2
 """Shares of the embedded tokens [B, S, D] in flight beside those kept: a learned table has a gradient of its own."""
 
+
+TEACHER_ROWS = 64
+"""Texts that a teacher embeds at a time, as in ``runtime/teacher/embeddings.py``."""
 
 SEARCHED = (1024, 8192)
 """Queries and documents of a tile of scores when negatives are mined, as in ``runtime/mining/nearest.py``."""
@@ -118,6 +132,7 @@ class Work:
     steps: tuple[Step, ...]
     longest: int
     mining: Mining | None = None
+    teacher: TeacherPlan | None = None
 
     def layers(self, tower: Side | None) -> list[tuple[str, Group]]:
         """The groups of one tower, each with how the paths of its parameters begin."""
@@ -166,6 +181,7 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         steps=steps,
         longest=max(plan.data.max_query_length, plan.data.max_positive_length),
         mining=_mining(plan),
+        teacher=teacher_of(plan.losses),
     )
     batching = Batching(
         rows=train.batch_size,
@@ -182,7 +198,7 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
 
 def _takes_all(loss: LossPlan) -> bool:
     """Whether a query's candidates are the explicit negatives of every row too."""
-    return isinstance(loss, InfoNCE | SigLIP) and loss.negatives == "all"
+    return isinstance(loss, InfoNCE | SigLIP | Distillation) and loss.negatives == "all"
 
 
 def _mining(plan: Plan) -> Mining | None:
@@ -222,6 +238,7 @@ def cost_of(work: Work, batching: Batching) -> CostPlan:
         **parts,
         evaluation_bytes=_evaluation_bytes(work, batching),
         mining_bytes=_mining_bytes(work, batching),
+        teacher_bytes=_teacher_bytes(work),
         peak_bytes=sum(parts.values()),
         flops_per_step=max(count for _, _, count in found),
         total_flops=sum(count * step.steps for step, _, count in found),
@@ -245,7 +262,7 @@ def _bytes(work: Work, step: Step, batching: Batching) -> dict[str, int]:
         "weight_bytes": FLOAT * sum(p.size for p in work.parameters),
         "gradient_bytes": copies * FLOAT * trained,
         "optimizer_bytes": ADAM_MOMENTS * FLOAT * trained,
-        "activation_bytes": activations + _batch_bytes(step, batching),
+        "activation_bytes": activations + _batch_bytes(work, step, batching),
         "loss_bytes": loss,
     }
 
@@ -262,6 +279,18 @@ def _mining_bytes(work: Work, batching: Batching) -> int:
     tile = 3 * queries * (documents + 2 * mining.found)
     search = FLOAT * ((mining.rows + queries) * mining.width + tile)
     return max(_encoding_bytes(work, batching, mining.encoded), FLOAT * _waiting(work) + search)
+
+
+def _teacher_bytes(work: Work) -> int:
+    """The peak while a teacher embeds the training texts, before there is anything else on the device."""
+    teacher = work.teacher
+    if teacher is None:
+        return 0
+    longest = max(teacher.max_query_length, teacher.max_positive_length)
+    bare = replace(work, config=teacher.config, parameters=())
+    width = work.number_bytes * teacher.config.hidden_size
+    each = max(width, FORWARD * _residuals(bare, work.steps[0], "", longest))
+    return teacher.weight_bytes + round(TEACHER_ROWS * longest * (each + 5))
 
 
 def _evaluation_bytes(work: Work, batching: Batching) -> int:
@@ -287,10 +316,11 @@ def _encoding_bytes(work: Work, batching: Batching, rows: int) -> int:
     return FLOAT * _waiting(work) + round(tokens * (each + 5))
 
 
-def _batch_bytes(step: Step, batching: Batching) -> int:
-    """Ids of four bytes and masks of one, the weight and the number of each row."""
+def _batch_bytes(work: Work, step: Step, batching: Batching) -> int:
+    """Ids of four bytes and masks of one, the weight and the number of each row; a teacher's embeddings."""
     rows = batching.passes * batching.rows // batching.devices
-    return rows * (5 * sum(t.count * t.length for t in step.texts) + 8)
+    told = FLOAT * work.teacher.width * sum(t.count for t in step.texts) if work.teacher else 0
+    return rows * (5 * sum(t.count * t.length for t in step.texts) + 8 + told)
 
 
 def _activations(work: Work, step: Step, batching: Batching) -> tuple[int, int]:
@@ -483,4 +513,6 @@ def _loss_flops(work: Work, step: Step, batching: Batching) -> int:
         for kind in step.losses
         for dim in work.dims
     )
+    if work.teacher is not None:  # whose products are constants: none goes backward
+        each += step.losses.count("distillation") * len(work.dims) * 2 * work.teacher.width
     return rows * rows * work.candidates * each

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         EvaluationPlan,
         Segment,
         Selection,
+        TeacherPlan,
         Trace,
     )
 
@@ -76,6 +77,7 @@ class Draft:
     tokenizer_source: TokenizerSource | None = None
     pretrained: Pretrained | None = None
     start: Start | None = None
+    teacher: TeacherPlan | None = None
     fields: tuple[str, ...] | None = None
     scan: Scan | None = None
     tokenizer: TokenizerPlan | None = None

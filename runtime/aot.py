@@ -32,7 +32,7 @@ from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.file import plan_digest
 from specrun.spec.plan.model import SIDES, Side
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import Trace
+from specrun.spec.plan.training import Trace, teacher_of
 
 FORMAT = 1
 
@@ -217,7 +217,21 @@ def abstract_batch(plan: Plan, trace: Trace) -> Batch:
         **_negatives(plan, trace, leaf),
         label=leaf(jnp.int32) if plan.data.scan.labels else None,
         score=leaf(jnp.float32) if plan.data.scan.scores else None,
+        **_taught(plan, leaf),
     )
+
+
+def _taught(plan: Plan, leaf: Any) -> dict[str, Any]:
+    """What a teacher says: scores of explicit negatives, or its embeddings."""
+    count, teacher = plan.data.negatives, teacher_of(plan.losses)
+    scored = plan.data.scan.negative_scores > 0
+    found = {"negative_score": leaf(jnp.float32, count)} if scored else {}
+    if teacher is None:
+        return found
+    found |= {f"teacher_{side}": leaf(jnp.float32, teacher.width) for side in SIDES}
+    if count:
+        found["teacher_negatives"] = leaf(jnp.float32, count, teacher.width)
+    return found
 
 
 def _negatives(plan: Plan, trace: Trace, leaf: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from specrun.compiler.facts import Peek, Pretrained, StageLayout, StageRequest, Start
 from specrun.runtime.telling import Tell, silent
@@ -11,6 +11,7 @@ from specrun.runtime.telling import Tell, silent
 if TYPE_CHECKING:
     from specrun.spec.plan.data import HeldOut, Scan, Source, TokenizerPlan, TokenizerSource
     from specrun.spec.plan.model import EncoderConfig, TableRow
+    from specrun.spec.plan.training import TeacherPlan
 
 
 class RuntimeFacts:
@@ -47,6 +48,13 @@ class RuntimeFacts:
             tokenizer=found.tokenizer,
             tokenizer_digest=found.tokenizer_digest,
         )
+
+    def teacher(
+        self, kind: Literal["pretrained", "run"], directory: Path, max_length: int | None
+    ) -> TeacherPlan:
+        from specrun.runtime.teacher.inspect import inspect_teacher
+
+        return inspect_teacher(kind, directory, max_length)
 
     def slow_bfloat16(self, platform: str) -> str:
         from specrun.runtime.machine import slow_bfloat16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from specrun.compiler.foreign.foreign import COSINE, NO_DISTILLATION, Foreign, none, to
+from specrun.compiler.foreign.foreign import COSINE, Foreign, none, to
 
 _AS_THEY_STAND = "texts are encoded as they stand; put a prefix into the data"
 _ONE_SET = "there is one set of rows"
@@ -50,8 +50,8 @@ SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     "guide": none(_NO_GUIDE, "losses[]"),
     "contrast_anchors": none(_NO_GUIDE, "losses[]"),
     "contrast_positives": none(_NO_GUIDE, "losses[]"),
-    "student_temperature": none(NO_DISTILLATION, "losses[]"),
-    "teacher_temperature": none(NO_DISTILLATION, "losses[]"),
+    "student_temperature": to("losses[].distillation_temperature"),
+    "teacher_temperature": to("losses[].distillation_temperature"),
     "kl_temperature": none(_LAST_LAYER, "losses[]"),
     "kl_div_weight": none(_LAST_LAYER, "losses[]"),
     "last_layer_weight": none(_LAST_LAYER, "losses[]"),

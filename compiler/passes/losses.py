@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import assert_never
 
 from specrun.compiler.negatives import negatives_of
 from specrun.spec.plan.model import Role, TableRow
 from specrun.spec.plan.training import (
     CoSENT,
+    Distillation,
     InfoNCE,
     LossPlan,
     SigLIP,
+    TeacherPlan,
     Triplet,
     trained_scalars,
 )
 from specrun.spec.words.data import Data
-from specrun.spec.words.losses import CoSENTLoss, InfoNCELoss, Loss, SigLIPLoss, TripletLoss
+from specrun.spec.words.losses import (
+    CoSENTLoss,
+    DistillationLoss,
+    InfoNCELoss,
+    Loss,
+    SigLIPLoss,
+    TripletLoss,
+)
 
 
-def loss_plan(loss: Loss, data: Data) -> LossPlan:
+def loss_plan(loss: Loss, data: Data, teacher: TeacherPlan | None = None) -> LossPlan:
     """The loss with every default, and with what the data leaves it to be told from."""
     name = loss.name or loss.kind
     match loss:
@@ -43,6 +53,18 @@ def loss_plan(loss: Loss, data: Data) -> LossPlan:
             )
         case CoSENTLoss():
             return CoSENT(name=name, temperature=loss.temperature)
+        case DistillationLoss():
+            told = negatives_of(loss, data)
+            return Distillation(
+                name=name,
+                teacher=None if loss.teacher is None else teacher,
+                objective=loss.objective,
+                temperature=loss.temperature if loss.on == "logits" else 1.0,
+                distillation_temperature=(
+                    loss.distillation_temperature if loss.objective == "kl" else 1.0
+                ),
+                negatives=told if told in ("in_batch", "all") else "own",
+            )
         case _:
             assert_never(loss)
 
@@ -66,6 +88,11 @@ def describe(loss: LossPlan) -> str:
             told = f"temperature {loss.temperature:g}, bias {loss.bias:g}"
         case Triplet():
             told = f"margin {loss.margin:g}"
+        case Distillation():
+            teacher = "scores in the rows"
+            if loss.teacher is not None:
+                teacher = f"teacher {Path(loss.teacher.folder).name}, width {loss.teacher.width}"
+            told = f"{loss.objective} to {teacher}"
         case _:
             assert_never(loss)
     return f"{loss.name} ({told})"

@@ -47,7 +47,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         model=_model(draft),
         tokenizer=draft.need("tokenizer"),
         data=_data(draft),
-        losses=tuple(loss_plan(loss, spec.data) for loss in spec.losses),
+        losses=tuple(loss_plan(loss, spec.data, draft.teacher) for loss in spec.losses),
         matryoshka=_matryoshka(draft),
         train=_train(draft),
         optimizer=_optimizer(draft),
@@ -180,7 +180,7 @@ def _negatives(draft: Draft) -> Iterator[int]:
                 yield own
             case "own_else_in_batch":
                 yield max(own, rows - 1)
-            case "none":
+            case "none" | "pair":
                 yield 0
             case "all":
                 yield rows - 1 + rows * own

@@ -30,7 +30,8 @@ class Batch(NamedTuple):
 
     Filling rows repeat the batch's first row, so that everything computed of them is finite. Absent
     negatives are one token of padding with weight 0. Without any negative, label or score in
-    the training rows their arrays are None; N is the most negatives of a training row.
+    the training rows their arrays are None; N is the most negatives of a training row. The embeddings
+    of a teacher are there where the plan has one, W is their width.
     """
 
     query_ids: np.ndarray  # int32 [A, B, Sq]
@@ -44,9 +45,22 @@ class Batch(NamedTuple):
     negative_weight: np.ndarray | None = None  # float32 [A, B, N], 0 is none, or a filling row
     label: np.ndarray | None = None  # int32 [A, B], -1 is a row without one
     score: np.ndarray | None = None  # float32 [A, B], NaN is a row without one
+    negative_score: np.ndarray | None = None  # float32 [A, B, N], NaN is a negative without one
+    teacher_query: np.ndarray | None = None  # float32 [A, B, W], of length 1
+    teacher_positive: np.ndarray | None = None  # float32 [A, B, W]
+    teacher_negatives: np.ndarray | None = None  # float32 [A, B, N, W]
 
 
 _Negatives = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
+
+
+Taught = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
+
+
+class Teaching(Protocol):
+    """A teacher's embeddings of the queries, positives and negatives of rows [A, B]; see ``runtime.teacher``."""
+
+    def of(self, rows: np.ndarray, most: int, snapshot: np.ndarray | None) -> Taught: ...
 
 
 class Request(Protocol):
@@ -119,11 +133,12 @@ class Batches:
     Where the plan mines negatives, those of a snapshot must be given first: see ``under``.
     """
 
-    def __init__(self, plan: Plan, tokens: Tokens, rows: Rows):
-        self._plan, self._tokens = plan, tokens
+    def __init__(self, plan: Plan, tokens: Tokens, rows: Rows, teaching: Teaching | None = None):
+        self._plan, self._tokens, self._teaching = plan, tokens, teaching
         self._chosen = [select(rows.training, s.selection) for s in plan.segments]
         self._labels = rows.training.labels
         self._scores = _scores(plan, rows)
+        self._negative_scores = rows.training.negative_scores
         self._snapshot: np.ndarray | None = None
         self._positive_lengths = _positive_lengths(tokens.training, plan.data.mining is not None)
         self._order: tuple[tuple[int, int], np.ndarray] | None = None
@@ -196,6 +211,8 @@ class Batches:
             *self._negatives(index, weight, positive),
             self._label(index, weight),
             None if self._scores is None else self._scores[index],
+            self._scores_of_negatives(index),
+            *self._taught(index),
         )
 
     def _negatives(self, index: np.ndarray, weight: np.ndarray, length: int) -> _Negatives:
@@ -215,6 +232,19 @@ class Batches:
         ids = np.where(absent, np.int32(self._tokens.pad_id), ids)
         mask = np.where(absent, np.arange(length) == 0, mask)
         return ids, mask, (there & (weight > 0)[..., None]).astype(np.float32)
+
+    def _scores_of_negatives(self, index: np.ndarray) -> np.ndarray | None:
+        """Of rows [A, B], NaN for absent negatives; None where no training row has any."""
+        split, most = self._tokens.training, self._plan.data.negatives
+        if self._negative_scores is None or split.negatives is None:
+            return None
+        chosen, there = split.negatives.of(index, most)
+        return np.where(there, self._negative_scores[chosen], np.float32(np.nan))
+
+    def _taught(self, index: np.ndarray) -> Taught:
+        if self._teaching is None:
+            return None, None, None
+        return self._teaching.of(index, self._plan.data.negatives, self._snapshot)
 
     def _label(self, index: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
         if self._labels is None:

@@ -24,7 +24,7 @@ MAX_TEXT = 16 << 20
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _SHOWN = 8
 
-MAPPED = ("query", "positive", "negatives", "label", "score")
+MAPPED = ("query", "positive", "negatives", "label", "score", "negative_scores")
 """What the columns of a table may be."""
 
 
@@ -41,14 +41,18 @@ def row_of(record: Record, columns: TableSource) -> Row | Fault:
         query, positive = (_text(record, key) for key in (columns.query, columns.positive))
         numbers = _numbers(record, columns)
         _check_score(record, columns.score, numbers)
+        given = _listed(record, columns.negatives)
+        scores = _negative_scores(record, columns, len(given))
+        negatives = _negatives(given, columns.negatives, positive, scores)
         return Row(
             query,
             positive,
             place,
             "",
             numbers,
-            _negatives(record, columns.negatives, positive),
+            tuple(text for text, _ in negatives),
             _label(record, columns.label),
+            tuple(score for _, score in negatives) if columns.negative_scores else (),
         )
     except Unusable as bad:
         return Fault(bad.reason, record.file, record.line, bad.detail)
@@ -99,24 +103,65 @@ def _text(record: Record, key: str) -> str:
     return text
 
 
-def _negatives(record: Record, key: str | None, positive: str) -> tuple[str, ...]:
-    """The texts under ``key`` that differ from one another; none where it is missing or null."""
+def _listed(record: Record, key: str | None) -> list[Any]:
+    """What lies under ``key`` as a list; empty where it is missing or null."""
     value = None if key is None else record.values.get(key)
     if record.textual and isinstance(value, str):
         value = _cell(key, value)
     if key is None or value is None:
-        return ()
+        return []
     if not isinstance(value, str | list):
         raise Unusable(f"`{key}` is neither a text nor a list of texts")
-    found: dict[str, str] = {}
-    for text in [value] if isinstance(value, str) else value:
+    return [value] if isinstance(value, str) else value
+
+
+def _negatives(
+    given: Sequence[Any], key: str | None, positive: str, scores: Sequence[float]
+) -> list[tuple[str, float]]:
+    """The texts that differ from one another, each with the score of its first place."""
+    found: dict[str, tuple[str, float]] = {}
+    for text, score in zip(given, scores, strict=True):
         reason = _negative_fault(text)
         if reason:
             raise Unusable(f"`{key}` holds {reason}")
-        found.setdefault(normalise(text), text)
+        found.setdefault(normalise(text), (text, score))
     if normalise(positive) in found:
         raise Unusable("a negative is the row's own positive")
-    return tuple(found.values())
+    return list(found.values())
+
+
+def _negative_scores(record: Record, columns: TableSource, count: int) -> list[float]:
+    """A number for each negative: NaN for null, and for all where the row has no scores."""
+    key = columns.negative_scores
+    value = None if key is None else record.values.get(key)
+    if record.textual and isinstance(value, str):
+        value = _cell(key, value)
+        value = _parsed(value) if isinstance(value, str) else value
+        if value is None and str(record.values.get(key or "")).strip():
+            raise Unusable(f"`{key}` is neither a number nor a list of numbers")
+    if value is None:
+        return [math.nan] * count
+    found = [_score(key, x) for x in (value if isinstance(value, list) else [value])]
+    if len(found) != count:
+        raise Unusable(
+            f"`{key}` and `{columns.negatives}` are not equally long",
+            f"{len(found)} scores and {count} negatives",
+        )
+    return found
+
+
+def _score(key: str | None, value: object) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Unusable(f"`{key}` is neither a number nor a list of numbers")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if math.isinf(number):
+        raise Unusable("number too large", f"`{key}`")
+    return number
 
 
 def _negative_fault(text: object) -> str:
@@ -165,7 +210,7 @@ def _check_score(record: Record, key: str | None, numbers: Mapping[str, float]) 
 
 
 def _numbers(record: Record, columns: TableSource) -> dict[str, float]:
-    texts = (columns.query, columns.positive, columns.negatives)
+    texts = (columns.query, columns.positive, columns.negatives, columns.negative_scores)
     found: dict[str, float] = {}
     for key, value in record.values.items():
         if record.textual and isinstance(value, str) and key and key not in texts:

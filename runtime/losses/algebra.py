@@ -28,6 +28,14 @@ class Rows(Protocol):
     def label(self) -> jax.Array | None: ...  # int32 [B], -1 is none
     @property
     def score(self) -> jax.Array | None: ...  # [B], NaN is none
+    @property
+    def negative_score(self) -> jax.Array | None: ...  # [B, N], NaN is none
+    @property
+    def teacher_query(self) -> jax.Array | None: ...  # [B, W], of length 1
+    @property
+    def teacher_positive(self) -> jax.Array | None: ...  # [B, W]
+    @property
+    def teacher_negatives(self) -> jax.Array | None: ...  # [B, N, W]
 
 
 class Outputs(NamedTuple):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from specrun.runtime import trees
-from specrun.runtime.losses import cosent, infonce, siglip, triplet
+from specrun.runtime.losses import cosent, distillation, infonce, siglip, triplet
 from specrun.runtime.losses.algebra import Term
 from specrun.runtime.losses.matryoshka import matryoshka
 from specrun.runtime.trees import Tree
@@ -22,6 +22,7 @@ _TERMS: Mapping[str, Callable[[Any, int], Term]] = {
     "triplet": triplet.triplet,
     "siglip": siglip.siglip,
     "cosent": cosent.cosent,
+    "distillation": distillation.distillation,
 }
 
 _INITIAL: Mapping[str, Callable[[Any], dict[str, np.ndarray]]] = {

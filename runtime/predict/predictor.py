@@ -37,7 +37,7 @@ class Predictor:
         self.trained = open_folder(self.folder, which)
         self.dimensions = self.trained.dimensions
         self.dimension = self.dimensions[0]
-        self._encode = _compiled(self.trained)
+        self._encode = compiled(self.trained)
 
     def encode_text(
         self,
@@ -167,8 +167,8 @@ def encode_file(
     return found.shape[0], found.shape[1]
 
 
-def _compiled(trained: Trained) -> Callable[[np.ndarray, np.ndarray, Side], np.ndarray]:
-    """(ids, mask, side) to embeddings on the host. The parameters are an argument, never a constant."""
+def compiled(trained: Trained) -> Callable[[np.ndarray, np.ndarray, Side], np.ndarray]:
+    """(ids, mask, side) to embeddings on the host, not normalised. The parameters are an argument, never a constant."""
     compute = trained.plan.precision.compute if trained.plan else "float32"
     encoder = build_encoder(trained.model, compute=compute)
     shared = trained.model.towers == "shared"

@@ -172,6 +172,13 @@ class Columns:
             examples=("score",),
         ),
     ] = None
+    negative_scores: Annotated[
+        str | None,
+        Fact(
+            doc="Column of how similar the query is to each of the row's negatives, as a teacher sees it: a list of as many numbers. In csv and tsv a JSON list. Null is none.",
+            examples=("negative_scores",),
+        ),
+    ] = None
 
 
 @record

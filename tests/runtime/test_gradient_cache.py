@@ -22,6 +22,7 @@ from tests.runtime.plans import (
     make_batch,
     make_config,
     make_cosent,
+    make_distillation,
     make_infonce,
     make_lora,
     make_model,
@@ -34,7 +35,9 @@ CONFIG = make_config(num_hidden_layers=1, hidden_size=8, intermediate_size=8)
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """Compiling is most of the time of these tests."""
 MRL = MatryoshkaPlan(dims=(8, 4), weights=(1.0, 0.5), reduce="sum")
-PARTS = ("infonce", "triplet", "siglip", "cosent", "own")
+PARTS = ("infonce", "triplet", "siglip", "cosent", "distillation", "squares")
+OWN = ("own", "margins", "scores")
+"""Those of rows with negatives of their own besides."""
 
 
 def losses(negatives: bool):
@@ -44,8 +47,17 @@ def losses(negatives: bool):
         make_triplet(),
         make_siglip(negatives=kind, bias=-1.0, train_temperature=True, train_bias=True),
         make_cosent(),
+        make_distillation(negatives=kind),
+        make_distillation(name="squares", objective="mse", negatives=kind),
     )
-    return (*found, make_infonce(name="own", negatives="own")) if negatives else found
+    if not negatives:
+        return found
+    return (
+        *found,
+        make_infonce(name="own", negatives="own"),
+        make_distillation(name="margins", objective="margin_mse", negatives="own"),
+        make_distillation(name="scores", teacher=None, negatives="own"),
+    )
 
 
 @cache
@@ -60,7 +72,7 @@ def slopes(chunks: int, mrl: bool, lora: bool, negatives: bool, remat: bool):
         losses=kinds,
         matryoshka=MRL if mrl else None,
         train={"gradient_checkpointing": remat},
-        data={"scan": dataclasses.replace(base, negatives=2 * negatives, labels=3, scores=4)},
+        data={"scan": dataclasses.replace(base, negatives=2 * negatives, labels=3, scores=4, negative_scores=9 * negatives)},
     )
     batch = make_batch(plan)
     batch.weight[0, 6:] = 0.0
@@ -117,7 +129,7 @@ COMBINATIONS = [
 def test_chunks_have_the_gradient_of_the_whole_for_every_loss(mrl, lora, negatives, remat):
     plain = slopes(1, mrl, lora, negatives, False)
     chunked = slopes(4, mrl, lora, negatives, remat)
-    assert set(plain) == set(chunked) == set(PARTS if negatives else PARTS[:-1])
+    assert set(plain) == set(chunked) == set(PARTS + OWN * negatives)
     for name, (value, gradient) in plain.items():
         found, parts = chunked[name]
         assert value > 0
