@@ -36,14 +36,13 @@ from specrun.runtime.program.mesh import data_mesh
 from specrun.runtime.program.program import Program, build_program
 from specrun.runtime.report.card import model_card
 from specrun.runtime.report.write import write_report
-from specrun.runtime.teacher.embeddings import Teaching, Told, agree, ensure_told
+from specrun.runtime.teacher.embeddings import Teaching, agree, make_teaching
 from specrun.runtime.teacher.inspect import verify_teacher
 from specrun.runtime.telling import Tell, duration
 from specrun.runtime.track.tracker import Tracked, verify_packages
 from specrun.spec.diagnostics import SpecrunError
 from specrun.spec.plan.file import plan_digest, read_plan, write_plan
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import teacher_of
 
 
 def run(
@@ -129,7 +128,7 @@ class _Parts:
     tokens: Tokens
     program: Program
     tokenizer_text: str
-    told: Told | None
+    teaching: Teaching | None
 
 
 def _carry_out(
@@ -167,9 +166,8 @@ def _prepare(plan: Plan, interrupts: Interrupts, tell: Tell) -> _Parts:
     rows = ensure_rows(plan.data, tell)
     tokenizer = load(plan.tokenizer, rows_digest=rows.digest, tell=tell)
     tokens = ensure_tokens(plan.data, plan.tokenizer, tell)
-    teacher = teacher_of(plan.losses)
-    told = None if teacher is None else ensure_told(teacher, rows, interrupts.check, tell)
-    return _Parts(rows, tokens, build_program(plan), tokenizer.json_text, told)
+    teaching = make_teaching(plan, rows, tokens, interrupts.check, tell)
+    return _Parts(rows, tokens, build_program(plan), tokenizer.json_text, teaching)
 
 
 def _restore(plan: Plan, checkpoints: Checkpoints) -> Restored | None:
@@ -204,12 +202,12 @@ def _loop(
             metrics = stack.enter_context(closing(Lines(folder.metrics, standing.metrics_log)))
             events = stack.enter_context(closing(EventLog(folder.events, standing.event_log)))
             times = stack.enter_context(closing(Lines.at_end(folder.times)))
-            if parts.told is not None:
-                agree(parts.told, events, standing.step)
+            if parts.teaching is not None:
+                agree(parts.teaching.told, events, standing.step)
         yield Loop(
             plan=plan,
             program=parts.program,
-            batches=Batches(plan, parts.tokens, parts.rows, _teaching(parts)),
+            batches=Batches(plan, parts.tokens, parts.rows, parts.teaching),
             evaluator=make_evaluator(plan, parts.program, parts.rows, parts.tokens),
             checkpoints=checkpoints,
             best=best,
@@ -223,10 +221,6 @@ def _loop(
             held_out=parts.rows.validation,
             miner=make_miner(plan, parts.program, parts.rows, parts.tokens, folder, events),
         )
-
-
-def _teaching(parts: _Parts) -> Teaching | None:
-    return None if parts.told is None else Teaching(parts.told, parts.tokens.training.negatives)
 
 
 def _finish(plan: Plan, folder: RunFolder, loop: Loop, plan_file: Path | None) -> RunResult:

@@ -11,15 +11,17 @@ import numpy as np
 
 from specrun.runtime import cache
 from specrun.runtime.data.rows import Rows, map_array
-from specrun.runtime.data.tokens import Negatives
+from specrun.runtime.data.tokens import Negatives, Tokens
 from specrun.runtime.loop.embed import embed, normalised
 from specrun.runtime.loop.events import EventLog
 from specrun.runtime.predict.predictor import compiled
 from specrun.runtime.predict.trained import Trained, open_folder
 from specrun.runtime.telling import Counted, Tell, silent
+from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.model import Side
-from specrun.spec.plan.training import TeacherPlan
+from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.training import TeacherPlan, teacher_of
 
 FORMAT = 1
 BATCH_SIZE = 64
@@ -60,6 +62,7 @@ def ensure_told(
         {
             "format": FORMAT,
             "files": [file.digest for file in teacher.files],
+            "config": to_plain(teacher.config),
             "lengths": [teacher.max_query_length, teacher.max_positive_length],
             "rows": rows.digest,
             "batch_size": BATCH_SIZE,
@@ -166,3 +169,17 @@ class Teaching:
             return None
         assert self.told.negatives is not None
         return self.told.negatives[self.negatives.of(rows, most)[0]]
+
+
+def make_teaching(
+    plan: Plan,
+    rows: Rows,
+    tokens: Tokens,
+    between: Callable[[], None] = lambda: None,
+    tell: Tell = silent,
+) -> Teaching | None:
+    """What the batches of a plan are given of its teacher; None where it has none. See ``ensure_told``."""
+    teacher = teacher_of(plan.losses)
+    if teacher is None:
+        return None
+    return Teaching(ensure_told(teacher, rows, between, tell), tokens.training.negatives)
