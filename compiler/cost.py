@@ -45,7 +45,13 @@ PRODUCTS: Mapping[str, int] = {
 }
 """Numbers of the feed-forward's width kept besides the input of its last layer; ReLU keeps a mask."""
 
-SCORES_OF_A_WIDTH: Mapping[str, float] = {"infonce": 2, "triplet": 2, "siglip": 3, "cosent": 1.3, "distillation": 4}
+SCORES_OF_A_WIDTH: Mapping[str, float] = {
+    "infonce": 2,
+    "triplet": 2,
+    "siglip": 3,
+    "cosent": 1.3,
+    "distillation": 4,
+}
 """Score matrices [B, B] alive for each width of a loss, and one more in all: scores, exponentials, slopes, masks."""
 
 WITHOUT_PRODUCTS = frozenset(("cosent",))

@@ -432,7 +432,9 @@ def _scores_suffice(spec: Experiment, index: int, report: Reporter) -> None:
     lacking = [k for k in wanted if columns is None or getattr(columns, k) is None]
     if lacking:
         keys = ", ".join(f"`data.columns.{key}`" for key in lacking)
-        message = f"`{at}` has no teacher, and the data names no {keys}: a teacher's scores in the rows"
+        message = (
+            f"`{at}` has no teacher, and the data names no {keys}: a teacher's scores in the rows"
+        )
         hint = "add `teacher: {kind: pretrained, name_or_path: …}`, or name the columns"
         report.error(f"{at}.kind", "no-scores", message, hint=hint, related=(f"{at}.teacher",))
 

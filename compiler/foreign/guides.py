@@ -91,7 +91,10 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
 _VEMBED: Mapping[str, Foreign] = {
     "encoder_mode": none("`model.kind` says which encoder it is", "model"),
     "attn_implementation": none("attention is computed by XLA", "model"),
-    "teacher_model_name": to("losses[].teacher", "of a loss of the kind `distillation`: `{kind: pretrained, name_or_path: …}`"),
+    "teacher_model_name": to(
+        "losses[].teacher",
+        "of a loss of the kind `distillation`: `{kind: pretrained, name_or_path: …}`",
+    ),
     "val_data_path": to("data.validation.path", "with `kind: file`"),
     "image_root": none(TEXT_ONLY, "data"),
     "retrieval_mode": none(TEXT_ONLY, "data"),
@@ -101,7 +104,9 @@ _VEMBED: Mapping[str, Foreign] = {
     ),
     "use_mrl": to("matryoshka", SECTION_IS_ON),
     "mrl_dims": to("matryoshka.dims"),
-    "distillation_alpha": to("losses[].weight", "alpha of the loss `distillation`, 1 − alpha of the others"),
+    "distillation_alpha": to(
+        "losses[].weight", "alpha of the loss `distillation`, 1 − alpha of the others"
+    ),
     "config_override": none("`--set PATH=VALUE` on the command line sets a value"),
 }
 

@@ -78,9 +78,7 @@ class TeacherPlan:
     width: Annotated[int, Fact(doc="Numbers of an embedding.")]
     max_query_length: Annotated[int, Fact(doc="Tokens kept of a query.", unit="tokens")]
     max_positive_length: Annotated[int, Fact(doc="Tokens kept of a positive.", unit="tokens")]
-    weight_bytes: Annotated[
-        int, Fact(doc="All of its parameters.", unit="bytes", klass="cosmetic")
-    ]
+    weight_bytes: Annotated[int, Fact(doc="All of its parameters.", unit="bytes", klass="cosmetic")]
 
 
 @record
@@ -99,7 +97,9 @@ class Distillation:
     ]
     negatives: Annotated[
         Literal["in_batch", "own", "all"],
-        Fact(doc="Candidates beside the positive: other positives, the row's own negatives, or all."),
+        Fact(
+            doc="Candidates beside the positive: other positives, the row's own negatives, or all."
+        ),
     ]
 
 

@@ -494,9 +494,7 @@ def loss(kind: str, key: str, value: str, artefact: Artefact, *more: str) -> Cas
     )
 
 
-def taught(
-    key: str, value: str, artefact: Artefact, before: tuple[str, ...] = TAUGHT
-) -> Case:
+def taught(key: str, value: str, artefact: Artefact, before: tuple[str, ...] = TAUGHT) -> Case:
     """A key of distillation."""
     set_ = f"losses[0].{re.sub('{.*}', '', key)}={value}"
     return Case(f"losses[]{{distillation}}.{key}", (*before, set_), artefact, before)

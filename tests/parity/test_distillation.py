@@ -176,9 +176,7 @@ def test_scores_in_the_rows_against_sentence_transformers(count):
         found = ours(distillation(plan, WHOLE), Outputs(query, positive, others), rows)
 
         def right(q, p, n, loss=theirs_loss):
-            return loss.compute_loss_from_embeddings(
-                [q, p, *n.unbind(1)], torch.tensor(scores)
-            )
+            return loss.compute_loss_from_embeddings([q, p, *n.unbind(1)], torch.tensor(scores))
 
         assert_equal(found, theirs(right, query, positive, others))
 
@@ -220,9 +218,7 @@ def test_negatives_without_a_score_do_not_count():
 
     def right(q, p, n):
         q, p, n = unit(q), unit(p), unit(n)
-        student = (
-            torch.cat([(q * p).sum(-1)[:, None], torch.einsum("bd,bnd->bn", q, n)], 1) / TAU
-        )
+        student = torch.cat([(q * p).sum(-1)[:, None], torch.einsum("bd,bnd->bn", q, n)], 1) / TAU
         chosen = [0, 1, 4, 5]
         kept = [[0, 1, 2], [0, 2], [0, 1, 2], [0, 1, 2]]
         return row_losses("kl", student[chosen], torch.tensor(told)[chosen], kept, [0] * 4).mean()

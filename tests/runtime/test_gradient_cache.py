@@ -72,7 +72,11 @@ def slopes(chunks: int, mrl: bool, lora: bool, negatives: bool, remat: bool):
         losses=kinds,
         matryoshka=MRL if mrl else None,
         train={"gradient_checkpointing": remat},
-        data={"scan": dataclasses.replace(base, negatives=2 * negatives, labels=3, scores=4, negative_scores=9 * negatives)},
+        data={
+            "scan": dataclasses.replace(
+                base, negatives=2 * negatives, labels=3, scores=4, negative_scores=9 * negatives
+            )
+        },
     )
     batch = make_batch(plan)
     batch.weight[0, 6:] = 0.0
