@@ -50,7 +50,9 @@ SCORES_OF_A_WIDTH: Mapping[str, float] = {
     "triplet": 2,
     "siglip": 3,
     "cosent": 1.3,
-    "distillation": 4,
+    "distillation.kl": 3,
+    "distillation.mse": 1.4,
+    "distillation.margin_mse": 1.4,
 }
 """Score matrices [B, B] alive for each width of a loss, and one more in all: scores, exponentials, slopes, masks."""
 
@@ -165,7 +167,7 @@ NO_COST = CostPlan(
 def work_of(plan: Plan) -> tuple[Work, Batching]:
     """What the cost of a finished plan is counted of."""
     model, train = plan.model, plan.train
-    kinds = {loss.name: loss.kind for loss in plan.losses}
+    kinds = {loss.name: _kind(loss) for loss in plan.losses}
     steps = tuple(
         Step(
             name=trace.name,
@@ -200,6 +202,11 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         devices=plan.hardware.devices,
     )
     return work, batching
+
+
+def _kind(loss: LossPlan) -> str:
+    """The kind of a loss, told apart as far as the cost differs."""
+    return f"{loss.kind}.{loss.objective}" if isinstance(loss, Distillation) else loss.kind
 
 
 def _takes_all(loss: LossPlan) -> bool:
@@ -354,7 +361,8 @@ def _loss_bytes(work: Work, step: Step, batching: Batching) -> int:
     rows = batching.rows
     tiled = batching.tile < rows
     each = [SCORES_OF_A_WIDTH[kind] for kind in step.losses]
-    kept = 1 + (max(each) if tiled else len(work.dims) * sum(each))
+    taught = work.teacher is not None and any("distillation" in kind for kind in step.losses)
+    kept = 1 + taught + (max(each) if tiled else len(work.dims) * sum(each))
     scores = kept * (min(batching.tile, rows) // batching.devices) * rows * work.candidates
     width = work.config.projection_dim or work.config.hidden_size
     embeddings = (
@@ -520,5 +528,6 @@ def _loss_flops(work: Work, step: Step, batching: Batching) -> int:
         for dim in work.dims
     )
     if work.teacher is not None:  # whose products are constants: none goes backward
-        each += step.losses.count("distillation") * len(work.dims) * 2 * work.teacher.width
+        taught = sum("distillation" in kind for kind in step.losses)
+        each += taught * len(work.dims) * (products - 4) * work.teacher.width
     return rows * rows * work.candidates * each
