@@ -159,7 +159,7 @@ def _score(key: str | None, value: object) -> float:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if math.isinf(number):
+    if not math.isfinite(number):
         raise Unusable("number too large", f"`{key}`")
     return number
 
@@ -216,6 +216,8 @@ def _numbers(record: Record, columns: TableSource) -> dict[str, float]:
         if record.textual and isinstance(value, str) and key and key not in texts:
             value = _parsed(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if key == columns.negative_scores:
             continue
         try:
             found[key] = float(value)
