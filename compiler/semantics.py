@@ -327,6 +327,29 @@ def explicit_negatives_exist(spec: Experiment, report: Reporter) -> None:
         report.error(path, "no-effect", message, hint="remove it", related=related)
 
 
+def false_negatives_are_some(spec: Experiment, report: Reporter) -> None:
+    """A section of false negatives takes something for one."""
+    for index, loss in enumerate(spec.losses):
+        false = loss.false_negatives if isinstance(loss, InfoNCELoss | SigLIPLoss) else None
+        if false is None:
+            continue
+        at = ("losses", index, "false_negatives")
+        own = negatives_of(loss, spec.data) == "own"
+        if own:
+            message = (
+                "`identical` has no effect: a row's own negatives are other texts than its positive"
+            )
+            no_effect(report, (*at, "identical"), ("losses", index, "negatives"), message)
+        if false.margin is None:
+            message = "`margin_strategy` has no effect without a `margin`"
+            no_effect(report, (*at, "margin_strategy"), (*at, "margin"), message)
+            if own or not false.identical:
+                path = f"losses[{index}].false_negatives"
+                message = f"`{path}` takes nothing for a false negative"
+                hint = "give a `margin`, or remove the section"
+                report.error(path, "no-effect", message, hint=hint, blame="key")
+
+
 def mining_is_used(spec: Experiment, report: Reporter) -> None:
     """Mined negatives stand alone, are enough for a row, and some loss takes them."""
     mined = spec.data.negatives
@@ -593,6 +616,7 @@ CHECKS: tuple[Check, ...] = (
     chunks_agree,
     tile_fits,
     explicit_negatives_exist,
+    false_negatives_are_some,
     mining_is_used,
     scores_exist,
     teachers_agree,

@@ -32,7 +32,7 @@ from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.file import plan_digest
 from specrun.spec.plan.model import SIDES, Side
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import Trace, teacher_of
+from specrun.spec.plan.training import Trace, by_text, teacher_of
 
 FORMAT = 1
 
@@ -218,7 +218,18 @@ def abstract_batch(plan: Plan, trace: Trace) -> Batch:
         label=leaf(jnp.int32) if plan.data.scan.labels else None,
         score=leaf(jnp.float32) if plan.data.scan.scores else None,
         **_taught(plan, leaf),
+        **_texts(plan, leaf),
     )
+
+
+def _texts(plan: Plan, leaf: Any) -> dict[str, Any]:
+    """Numbers of texts, where a loss asks which are identical."""
+    if not by_text(plan.losses):
+        return {}
+    found = {"query_text": leaf(jnp.int32), "positive_text": leaf(jnp.int32)}
+    if plan.data.negatives:
+        found["negative_text"] = leaf(jnp.int32, plan.data.negatives)
+    return found
 
 
 def _taught(plan: Plan, leaf: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from specrun.compiler.foreign.foreign import COSINE, Foreign, none, to
 _AS_THEY_STAND = "texts are encoded as they stand; put a prefix into the data"
 _ONE_SET = "there is one set of rows"
 _HARDNESS = "all negatives count alike"
-_NO_MARGIN = "negatives are masked by label alone"
 _NO_GUIDE = "there is no guide model"
 _EVERY_WIDTH = "every width is computed at every step"
 _LAST_LAYER = "losses see the last layer alone"
@@ -45,7 +44,7 @@ SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     "hardness_mode": none(_HARDNESS, "losses[]"),
     "hardness_strength": none(_HARDNESS, "losses[]"),
     "triplet_margin": to("losses[].margin", "of cosines"),
-    "margin_strategy": none(_NO_MARGIN, "losses[]"),
+    "margin_strategy": to("losses[].false_negatives.margin_strategy", "the model is its own guide"),
     "size_average": none("a loss is a mean over rows", "losses[]"),
     "guide": none(_NO_GUIDE, "losses[]"),
     "contrast_anchors": none(_NO_GUIDE, "losses[]"),

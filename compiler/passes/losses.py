@@ -10,6 +10,7 @@ from specrun.spec.plan.model import Role, TableRow
 from specrun.spec.plan.training import (
     CoSENT,
     Distillation,
+    FalseNegativesPlan,
     InfoNCE,
     LossPlan,
     SigLIP,
@@ -39,6 +40,7 @@ def loss_plan(loss: Loss, data: Data, teacher: TeacherPlan | None = None) -> Los
                 train_temperature=loss.train_temperature,
                 symmetric=loss.symmetric,
                 negatives=negatives_of(loss, data),
+                false_negatives=_false_negatives(loss, data),
             )
         case TripletLoss():
             return Triplet(name=name, margin=loss.margin)
@@ -50,6 +52,7 @@ def loss_plan(loss: Loss, data: Data, teacher: TeacherPlan | None = None) -> Los
                 bias=loss.bias,
                 train_bias=loss.train_bias,
                 negatives="all" if negatives_of(loss, data) == "all" else "in_batch",
+                false_negatives=_false_negatives(loss, data),
             )
         case CoSENTLoss():
             return CoSENT(name=name, temperature=loss.temperature)
@@ -67,6 +70,18 @@ def loss_plan(loss: Loss, data: Data, teacher: TeacherPlan | None = None) -> Los
             )
         case _:
             assert_never(loss)
+
+
+def _false_negatives(loss: InfoNCELoss | SigLIPLoss, data: Data) -> FalseNegativesPlan | None:
+    """What is nobody's negative; a row's own negatives are other texts than its positive already."""
+    false = loss.false_negatives
+    if false is None:
+        return None
+    return FalseNegativesPlan(
+        identical=false.identical and negatives_of(loss, data) != "own",
+        margin=false.margin,
+        margin_strategy=false.margin_strategy,
+    )
 
 
 def loss_rows(losses: tuple[Loss, ...], data: Data) -> list[TableRow]:

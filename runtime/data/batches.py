@@ -14,12 +14,13 @@ import numpy as np
 from specrun.runtime.data.order import epoch_order, longest, select, steps_per_epoch
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of
+from specrun.runtime.data.texts import numbered
 from specrun.runtime.data.tokens import Tokens, TokenSplit, tokens_of
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.data import PythonSource, Scan, TokenizerPlan
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import Selection
+from specrun.spec.plan.training import Selection, by_text
 
 AHEAD = 2
 _POLL_SECONDS = 0.1
@@ -49,6 +50,9 @@ class Batch(NamedTuple):
     teacher_query: np.ndarray | None = None  # float32 [A, B, W], of length 1
     teacher_positive: np.ndarray | None = None  # float32 [A, B, W]
     teacher_negatives: np.ndarray | None = None  # float32 [A, B, N, W]
+    query_text: np.ndarray | None = None  # int32 [A, B], equal where texts normalise alike
+    positive_text: np.ndarray | None = None  # int32 [A, B]
+    negative_text: np.ndarray | None = None  # int32 [A, B, N], numbered as positives are
 
 
 _Negatives = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
@@ -139,6 +143,7 @@ class Batches:
         self._labels = rows.training.labels
         self._scores = _scores(plan, rows)
         self._negative_scores = rows.training.negative_scores
+        self._texts = numbered(rows.training) if by_text(plan.losses) else None
         self._snapshot: np.ndarray | None = None
         self._positive_lengths = _positive_lengths(tokens.training, plan.data.mining is not None)
         self._order: tuple[tuple[int, int], np.ndarray] | None = None
@@ -213,6 +218,7 @@ class Batches:
             None if self._scores is None else self._scores[index],
             self._scores_of_negatives(index),
             *self._taught(index),
+            *self._text_numbers(index),
         )
 
     def _negatives(self, index: np.ndarray, weight: np.ndarray, length: int) -> _Negatives:
@@ -245,6 +251,19 @@ class Batches:
         if self._teaching is None:
             return None, None, None
         return self._teaching.of(index, self._plan.data.negatives, self._snapshot)
+
+    def _text_numbers(self, index: np.ndarray) -> Taught:
+        """Of queries, positives and negatives of rows [A, B]; None where no loss asks."""
+        if self._texts is None:
+            return None, None, None
+        texts, split = self._texts, self._tokens.training
+        negatives = None
+        if self._snapshot is not None:
+            negatives = texts.positives[np.maximum(self._snapshot[index], 0)]
+        elif texts.negatives is not None and split.negatives is not None:
+            chosen, _ = split.negatives.of(index, self._plan.data.negatives)
+            negatives = texts.negatives[chosen]
+        return texts.queries[index], texts.positives[index], negatives
 
     def _label(self, index: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
         if self._labels is None:

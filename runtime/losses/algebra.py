@@ -29,6 +29,12 @@ class Rows(Protocol):
     @property
     def score(self) -> jax.Array | None: ...  # [B], NaN is none
     @property
+    def query_text(self) -> jax.Array | None: ...  # int32 [B], equal for equal texts
+    @property
+    def positive_text(self) -> jax.Array | None: ...  # int32 [B]
+    @property
+    def negative_text(self) -> jax.Array | None: ...  # int32 [B, N], numbered as positives are
+    @property
     def negative_score(self) -> jax.Array | None: ...  # [B, N], NaN is none
     @property
     def teacher_query(self) -> jax.Array | None: ...  # [B, W], of length 1

@@ -13,6 +13,21 @@ from specrun.spec.record import record
 
 
 @record
+class FalseNegativesPlan:
+    """Candidates that are taken for positives, and so are nobody's negatives."""
+
+    identical: Annotated[
+        bool, Fact(doc="Those with the text of the row's positive, and positives of its query.")
+    ]
+    margin: Annotated[
+        float | None, Fact(doc="Those whose cosine is above the positive's less that; null is off.")
+    ]
+    margin_strategy: Annotated[
+        Literal["relative", "absolute"], Fact(doc="positive · (1 − margin), or positive − margin.")
+    ]
+
+
+@record
 class InfoNCE:
     kind: Annotated[Literal["infonce"], Fact(doc="Cross-entropy against the diagonal.")] = "infonce"
     name: Annotated[str, Fact(doc="Unique name.")]
@@ -25,6 +40,9 @@ class InfoNCE:
         Literal["in_batch", "own", "all"],
         Fact(doc="What each query is told from: other positives, its own negatives, or all."),
     ]
+    false_negatives: Annotated[
+        FalseNegativesPlan | None, Fact(doc="What is nobody's negative; null is labels alone.")
+    ] = None
 
 
 @record
@@ -50,6 +68,9 @@ class SigLIP:
         Literal["in_batch", "all"],
         Fact(doc="Candidates besides the positive: other positives, or all."),
     ]
+    false_negatives: Annotated[
+        FalseNegativesPlan | None, Fact(doc="What is nobody's negative; null is labels alone.")
+    ] = None
 
 
 @record
@@ -104,6 +125,12 @@ class Distillation:
 
 
 LossPlan = InfoNCE | Triplet | SigLIP | CoSENT | Distillation
+
+
+def by_text(losses: tuple[LossPlan, ...]) -> bool:
+    """Whether a loss asks which texts are identical."""
+    found = (x.false_negatives for x in losses if isinstance(x, InfoNCE | SigLIP))
+    return any(false is not None and false.identical for false in found)
 
 
 def teacher_of(losses: tuple[LossPlan, ...]) -> TeacherPlan | None:

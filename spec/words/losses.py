@@ -7,6 +7,33 @@ from specrun.spec.record import record
 
 
 @record
+class FalseNegatives:
+    """Candidates that are taken for positives, and so are nobody's negatives."""
+
+    identical: Annotated[
+        bool,
+        Fact(
+            doc="A candidate with the text of the row's positive, or that is the positive of another row with the same query. Texts that differ in case, white space or compatibility forms alone are identical. A row's own negatives are other texts than its positive anyway."
+        ),
+    ] = True
+    margin: Annotated[
+        float | None,
+        Fact(
+            doc="A candidate is not counted when its cosine with the query, as the model has it at this step, is above the positive's less the margin. Null is off.",
+            ge=0,
+            le=2,
+            examples=(0.05,),
+        ),
+    ] = None
+    margin_strategy: Annotated[
+        Literal["relative", "absolute"],
+        Fact(
+            doc="The limit: positive · (1 − margin) or positive − margin, as in sentence-transformers' GISTEmbedLoss with the model as its own guide.",
+        ),
+    ] = "relative"
+
+
+@record
 class InfoNCELoss:
     """Cross-entropy of cosine similarities over temperature against the diagonal of the batch."""
 
@@ -32,6 +59,10 @@ class InfoNCELoss:
             when=("negatives", (None, "in_batch", "all")),
         ),
     ] = True
+    false_negatives: Annotated[
+        FalseNegatives | None,
+        Fact(doc="What is nobody's negative besides rows of one label; null is nothing."),
+    ] = None
     name: Annotated[
         str | None,
         Fact(
@@ -101,6 +132,10 @@ class SigLIPLoss:
         Fact(
             doc="The candidates besides the row's positive: the other rows' positives (`in_batch`), or these and the explicit negatives of every row (`all`). Null is `all` where the data has negatives, else `in_batch`. Pairs of two rows of one label are left out."
         ),
+    ] = None
+    false_negatives: Annotated[
+        FalseNegatives | None,
+        Fact(doc="What is nobody's negative besides rows of one label; null is nothing."),
     ] = None
     name: Name = None
     weight: Weight = 1.0

@@ -49,6 +49,25 @@ ERRORS: list[tuple[dict[str, str], str, str]] = [
     ),
     ({"losses": "[{kind: distillation}]"}, "no-scores", "losses[0].kind"),
     (
+        {"losses": "[{kind: siglip, false_negatives: {identical: false}}]"},
+        "no-effect",
+        "losses[0].false_negatives",
+    ),
+    (
+        {"losses": "[{kind: infonce, false_negatives: {margin_strategy: absolute}}]"},
+        "no-effect",
+        "losses[0].false_negatives.margin_strategy",
+    ),
+    (
+        {
+            "losses": "[{kind: infonce, negatives: own, false_negatives: {identical: true, margin: 0.1}}]",
+            "data": "{kind: jsonl, path: a, columns: {negatives: n}}",
+            "evaluation": "null",
+        },
+        "no-effect",
+        "losses[0].false_negatives.identical",
+    ),
+    (
         {"losses": "[{kind: distillation, objective: mse}]"},
         "no-scores",
         "losses[0].kind",

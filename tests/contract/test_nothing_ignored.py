@@ -494,6 +494,25 @@ def loss(kind: str, key: str, value: str, artefact: Artefact, *more: str) -> Cas
     )
 
 
+def false_negatives(kind: str) -> tuple[Case, ...]:
+    """The section of what is nobody's negative, at a loss."""
+    at, bare = f"losses[]{{{kind}}}.false_negatives", f"losses=[{{kind: {kind}}}]"
+    margin = (bare, "losses[0].false_negatives={margin: 0.1}")
+    return (
+        Case(at, (bare, "losses[0].false_negatives={}"), jaxpr, (bare,)),
+        Case(
+            f"{at}.identical", (*margin, "losses[0].false_negatives.identical=false"), jaxpr, margin
+        ),
+        Case(f"{at}.margin", (*margin, "losses[0].false_negatives.margin=0.2"), jaxpr, margin),
+        Case(
+            f"{at}.margin_strategy",
+            (*margin, "losses[0].false_negatives.margin_strategy=absolute"),
+            jaxpr,
+            margin,
+        ),
+    )
+
+
 def taught(key: str, value: str, artefact: Artefact, before: tuple[str, ...] = TAUGHT) -> Case:
     """A key of distillation."""
     set_ = f"losses[0].{re.sub('{.*}', '', key)}={value}"
@@ -717,6 +736,7 @@ TABLE: tuple[Case, ...] = (
     loss("cosent", "temperature", "0.5", jaxpr, *SCORED[:-1]),
     loss("cosent", "name", "main", control, *SCORED[:-1]),
     loss("cosent", "weight", "3", control, *SCORED[:-1]),
+    *(case for kind in ("infonce", "siglip") for case in false_negatives(kind)),
     Case("losses[]{distillation}.kind", TAUGHT, jaxpr),
     Case("losses[]{distillation}.teacher", LISTED, jaxpr, TAUGHT),
     taught("objective", "mse", jaxpr),

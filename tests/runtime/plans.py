@@ -42,6 +42,7 @@ from specrun.spec.plan.training import (
     CostPlan,
     Distillation,
     EvaluationPlan,
+    FalseNegativesPlan,
     HardwarePlan,
     InfoNCE,
     LossPlan,
@@ -52,6 +53,7 @@ from specrun.spec.plan.training import (
     Trace,
     TrainPlan,
     Triplet,
+    by_text,
     teacher_of,
     trained_scalars,
 )
@@ -157,6 +159,11 @@ def make_infonce(**changes: Any) -> InfoNCE:
         symmetric=True,
         negatives="in_batch",
     )
+    return dataclasses.replace(base, **changes)
+
+
+def make_false(**changes: Any) -> FalseNegativesPlan:
+    base = FalseNegativesPlan(identical=True, margin=0.1, margin_strategy="relative")
     return dataclasses.replace(base, **changes)
 
 
@@ -282,6 +289,10 @@ def _with_extras(plan: Plan, batch: Batch, length: int, draw: np.random.Generato
         )
         batch = batch._replace(teacher_query=query, teacher_positive=positive)
         batch = batch._replace(teacher_negatives=others if scan.negatives else None)
+    if by_text(plan.losses):
+        texts = [draw.integers(0, 5, outer, dtype=np.int32) for outer in (shape, shape, size)]
+        batch = batch._replace(query_text=texts[0], positive_text=texts[1])
+        batch = batch._replace(negative_text=texts[2] if scan.negatives else None)
     if not scan.negatives:
         return batch
     if scan.negative_scores:

@@ -23,6 +23,7 @@ from tests.runtime.plans import (
     make_config,
     make_cosent,
     make_distillation,
+    make_false,
     make_infonce,
     make_lora,
     make_model,
@@ -35,7 +36,7 @@ CONFIG = make_config(num_hidden_layers=1, hidden_size=8, intermediate_size=8)
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """Compiling is most of the time of these tests."""
 MRL = MatryoshkaPlan(dims=(8, 4), weights=(1.0, 0.5), reduce="sum")
-PARTS = ("infonce", "triplet", "siglip", "cosent", "distillation", "squares")
+PARTS = ("infonce", "triplet", "siglip", "cosent", "distillation", "masked", "squares")
 OWN = ("own", "margins", "scores")
 """Those of rows with negatives of their own besides."""
 
@@ -48,6 +49,7 @@ def losses(negatives: bool):
         make_siglip(negatives=kind, bias=-1.0, train_temperature=True, train_bias=True),
         make_cosent(),
         make_distillation(negatives=kind),
+        make_infonce(name="masked", negatives=kind, false_negatives=make_false()),
         make_distillation(name="squares", objective="mse", negatives=kind),
     )
     if not negatives:
