@@ -44,7 +44,6 @@ SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     "hardness_mode": none(_HARDNESS, "losses[]"),
     "hardness_strength": none(_HARDNESS, "losses[]"),
     "triplet_margin": to("losses[].margin", "of cosines"),
-    "margin_strategy": to("losses[].false_negatives.margin_strategy", "the model is its own guide"),
     "size_average": none("a loss is a mean over rows", "losses[]"),
     "guide": none(_NO_GUIDE, "losses[]"),
     "contrast_anchors": none(_NO_GUIDE, "losses[]"),

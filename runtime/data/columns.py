@@ -29,9 +29,35 @@ MAPPED = ("query", "positive", "negatives", "label", "score", "negative_scores")
 
 
 def rows_of_records(found: Iterable[Record | Fault], columns: TableSource) -> Iterator[Row | Fault]:
-    """A row or a fault for each record; faults go through."""
+    """A row or a fault for each record, and a row for each positive where it lists several; faults go through.
+
+    Where one column is both texts, a record is one text: a list is a fault there.
+    """
+    pairs = columns.query != columns.positive
     for x in found:
-        yield x if isinstance(x, Fault) else row_of(x, columns)
+        if isinstance(x, Record) and pairs and isinstance(x.values.get(columns.positive), list):
+            yield from _rows_of_list(x, columns)
+        else:
+            yield x if isinstance(x, Fault) else row_of(x, columns)
+
+
+def _rows_of_list(record: Record, columns: TableSource) -> Iterator[Row | Fault]:
+    """The rows of a record with a list of positives, or the one fault of it."""
+    key = columns.positive
+    texts: list[Any] = record.values[key]
+    each = [record._replace(values={**record.values, key: text}) for text in texts]
+    rows = [row_of(one, columns) for one in each]
+    fault = next((row for row in rows if isinstance(row, Fault)), None)
+    if not texts:
+        fault = Fault(f"`{key}` is an empty list", record.file, record.line)
+    elif columns.score is not None and len(texts) > 1:
+        reason = f"`{columns.score}` is one score of several positives"
+        fault = fault or Fault(reason, record.file, record.line)
+    good: dict[str, Row] = {}
+    for row in rows:
+        if isinstance(row, Row):
+            good.setdefault(normalise(row.positive), row)
+    yield from [fault] if fault else good.values()
 
 
 def row_of(record: Record, columns: TableSource) -> Row | Fault:

@@ -150,7 +150,12 @@ class Columns:
     """Which column of the rows is what."""
 
     query: Annotated[str, Fact(doc="Column of the query text.")] = "query"
-    positive: Annotated[str, Fact(doc="Column of the text to be found.")] = "positive"
+    positive: Annotated[
+        str,
+        Fact(
+            doc="Column of the text to be found. In jsonl, parquet and huggingface it may be a list of texts, which gives a row for each; `losses[].false_negatives` keeps them from being each other's negatives."
+        ),
+    ] = "positive"
     negatives: Annotated[
         str | None,
         Fact(
