@@ -431,14 +431,15 @@ def teacher_scores_exist(spec: Experiment, report: Reporter) -> None:
     learning = [i for i, loss in enumerate(spec.losses) if scored_by_rows(loss)]
     for index in learning:
         _scores_suffice(spec, index, report)
-    if columns is not None and columns.negative_scores is not None:
-        if columns.negatives is None or not learning:
-            lacking = "there is no `data.columns.negatives`"
-            if columns.negatives is not None:
-                lacking = "no loss is of the kind `distillation` without a teacher"
-            path = ("data", "columns", "negative_scores")
-            message = f"`data.columns.negative_scores` has no effect: {lacking}"
-            no_effect(report, path, ("losses", 0, "kind"), message)
+    if columns is None or columns.negative_scores is None:
+        return
+    if columns.negatives is None or not learning:
+        lacking = "there is no `data.columns.negatives`"
+        if columns.negatives is not None:
+            lacking = "no loss is of the kind `distillation` without a teacher"
+        path = ("data", "columns", "negative_scores")
+        message = f"`data.columns.negative_scores` has no effect: {lacking}"
+        no_effect(report, path, ("losses", 0, "kind"), message)
 
 
 def _scores_suffice(spec: Experiment, index: int, report: Reporter) -> None:

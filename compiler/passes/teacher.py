@@ -28,7 +28,7 @@ def _placed(draft: Draft, teacher: Teacher, path: str, context: Context) -> Draf
         name = teacher.name_or_path if pretrained else teacher.run
         context.report.error(
             path,
-            "teacher-not-found",
+            "model-not-found",
             f"no teacher {name!r}: it is no directory, no name in specrun.local.yaml, and not in the Hugging Face cache",
             hint="download it first (`hf download NAME`), or map the name to a directory in specrun.local.yaml",
         )

@@ -70,7 +70,7 @@ BATCHES = {
 }
 
 
-@pytest.mark.parametrize("tile", (WHOLE, TILE))
+@pytest.mark.parametrize("tile", [WHOLE, TILE])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("name", BATCHES)
 def test_in_batch_candidates_against_torch(name, objective, tile):
@@ -99,8 +99,8 @@ def test_in_batch_candidates_against_torch(name, objective, tile):
     assert (found[0] == 0) == (len(valid) == 0 or (len(valid) == 1 and objective != "mse"))
 
 
-@pytest.mark.parametrize("tile", (WHOLE, TILE))
-@pytest.mark.parametrize("negatives", ("own", "all"))
+@pytest.mark.parametrize("tile", [WHOLE, TILE])
+@pytest.mark.parametrize("negatives", ["own", "all"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_explicit_negatives_against_torch(objective, negatives, tile):
     query, positive = vectors(9, 2)
@@ -146,7 +146,7 @@ def test_explicit_negatives_against_torch(objective, negatives, tile):
     assert_equal(found, theirs(right, query, positive, others))
 
 
-@pytest.mark.parametrize("count", (1, 4))
+@pytest.mark.parametrize("count", [1, 4])
 def test_scores_in_the_rows_against_sentence_transformers(count):
     query, positive = vectors(8, 2)
     draw = np.random.default_rng(3)

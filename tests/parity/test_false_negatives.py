@@ -77,11 +77,11 @@ def candidates(p, n, explicit):
     return torch.cat([unit(p), unit(n).reshape(-1, WIDTH)]) if explicit else unit(p)
 
 
-@pytest.mark.parametrize("tile", (WHOLE, TILE))
-@pytest.mark.parametrize("negatives", ("in_batch", "all"))
-@pytest.mark.parametrize("identical", (False, True))
+@pytest.mark.parametrize("tile", [WHOLE, TILE])
+@pytest.mark.parametrize("negatives", ["in_batch", "all"])
+@pytest.mark.parametrize("identical", [False, True])
 @pytest.mark.parametrize(("margin", "strategy"), MARGINS)
-@pytest.mark.parametrize("symmetric", (False, True))
+@pytest.mark.parametrize("symmetric", [False, True])
 def test_infonce(symmetric, margin, strategy, identical, negatives, tile):
     query, positive, others, rows = batch()
     false = make_false(identical=identical, margin=margin, margin_strategy=strategy)
@@ -108,8 +108,8 @@ def test_infonce(symmetric, margin, strategy, identical, negatives, tile):
     assert (found[0] < plain[0] - 1e-3) == (identical or margin is not None)
 
 
-@pytest.mark.parametrize("tile", (WHOLE, TILE))
-@pytest.mark.parametrize("negatives", ("in_batch", "all"))
+@pytest.mark.parametrize("tile", [WHOLE, TILE])
+@pytest.mark.parametrize("negatives", ["in_batch", "all"])
 @pytest.mark.parametrize(("margin", "strategy"), MARGINS)
 def test_siglip(margin, strategy, negatives, tile):
     query, positive, others, rows = batch(1)
@@ -149,7 +149,7 @@ def test_infonce_with_the_rows_own_negatives(margin, strategy):
     assert_equal(found, theirs(right, query, positive, others))
 
 
-@pytest.mark.parametrize("strategy", ("relative", "absolute"))
+@pytest.mark.parametrize("strategy", ["relative", "absolute"])
 def test_all_masked_is_no_loss(strategy):
     """Every candidate is near: nothing is told apart, and no gradient is NaN."""
     same_ = np.ones((6, WIDTH), np.float32) + 1e-3 * np.eye(6, WIDTH, dtype=np.float32)

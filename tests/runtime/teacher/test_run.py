@@ -235,7 +235,7 @@ def test_other_embeddings_than_the_earlier_steps_had_are_refused(work: Path, who
     assert specrun.run(plan).parameters_sha256 == whole.parameters_sha256
 
 
-@pytest.mark.parametrize("name", ("config.json", "tokenizer.json", "1_Pooling/config.json"))
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "1_Pooling/config.json"])
 def test_a_teacher_that_changed_is_refused(work: Path, name: str):
     plan = made(work)
     path = Path("teacher", name)
@@ -277,7 +277,7 @@ def test_what_is_no_teacher_is_told_at_its_key(work: Path):
     at = "losses[1].teacher"
     assert told(TEACHER) == []
     assert told("{kind: pretrained, name_or_path: nowhere}") == [
-        ("teacher-not-found", f"{at}.name_or_path")
+        ("model-not-found", f"{at}.name_or_path")
     ]
     assert told("{kind: run, run: nowhere}") == [("no-run", f"{at}.run")]
     make_run(Path("run"))
