@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from specrun.compiler.facts import Facts, Pretrained, StageLayout, Start
+from specrun.compiler.facts import Facts, Pretrained, PretrainedImage, StageLayout, Start
 from specrun.spec.experiment import Experiment
 from specrun.spec.record import record
 
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
         TokenizerPlan,
         TokenizerSource,
     )
-    from specrun.spec.plan.model import AdapterMatch, EncoderConfig, Group, Parameter, TableRow
+    from specrun.spec.plan.images import ImageProcessor
+    from specrun.spec.plan.model import (
+        AdapterMatch,
+        AdapterStart,
+        EncoderConfig,
+        Group,
+        Parameter,
+        TableRow,
+    )
     from specrun.spec.plan.schedule import Schedule
     from specrun.spec.plan.training import (
         CheckpointPlan,
@@ -76,14 +84,17 @@ class Draft:
     model_directory: Path | None = None
     tokenizer_source: TokenizerSource | None = None
     pretrained: Pretrained | None = None
+    pretrained_image: PretrainedImage | None = None
     start: Start | None = None
     teacher: TeacherPlan | None = None
+    image_processor: ImageProcessor | None = None
     fields: tuple[str, ...] | None = None
     scan: Scan | None = None
     tokenizer: TokenizerPlan | None = None
     config: EncoderConfig | None = None
     rows: tuple[TableRow, ...] = ()
     matches: tuple[AdapterMatch, ...] = ()
+    adapter: AdapterStart | None = None
     stages: tuple[StageDraft, ...] = ()
     groups: tuple[Group, ...] = ()
     parameters: tuple[Parameter, ...] = ()

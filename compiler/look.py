@@ -7,6 +7,7 @@ from collections.abc import Callable
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Facts
 from specrun.compiler.front import Loaded
+from specrun.compiler.passes.adapters import start_adapters
 from specrun.compiler.passes.inputs import peek_data, place_data, place_model, place_tokenizer
 from specrun.compiler.passes.model import choose_trained, configure_model, match_adapters
 from specrun.compiler.passes.stages import check_fields, draft_stages
@@ -26,7 +27,13 @@ LOOK: tuple[Pass, ...] = (
 )
 """What needs names, headers and configurations only."""
 
-NETWORK: tuple[Pass, ...] = (configure_model, match_start, match_adapters, choose_trained)
+NETWORK: tuple[Pass, ...] = (
+    configure_model,
+    match_start,
+    match_adapters,
+    start_adapters,
+    choose_trained,
+)
 """The network by its table."""
 
 CHECK: tuple[Pass, ...] = (*LOOK, peek_data, *NETWORK, check_fields)

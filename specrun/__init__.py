@@ -3,6 +3,7 @@
     specrun.check("spec.yaml")             every mistake, with its place and its mend
     specrun.compile("spec.yaml")           the plan, or InputError with every mistake
     specrun.run(plan)                      train, evaluate, resume
+    specrun.Trainer("models/x").train(…)   the same with keywords instead of a file
     specrun.Predictor("runs/name")         embeddings from a run or a Hugging Face directory
 
 Names are imported on first use, so that ``import specrun`` costs next to nothing.
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from specrun.spec.diagnostics import Diagnostic, InputError, RunError, SpecrunError
     from specrun.spec.plan.file import read_plan, write_plan
     from specrun.spec.plan.plan import Plan
+    from specrun.trainer import Trainer
 
 __all__ = [
     "Diagnostic",
@@ -27,6 +29,7 @@ __all__ = [
     "Predictor",
     "RunError",
     "SpecrunError",
+    "Trainer",
     "check",
     "compile",
     "read_plan",
@@ -41,6 +44,7 @@ _HOME = {
     "Predictor": "specrun.runtime.predict.predictor",
     "RunError": "specrun.spec.diagnostics",
     "SpecrunError": "specrun.spec.diagnostics",
+    "Trainer": "specrun.trainer",
     "check": "specrun.api",
     "compile": "specrun.api",
     "read_plan": "specrun.spec.plan.file",

@@ -54,6 +54,11 @@ COMMANDS: tuple[Command, ...] = (
     Command("init", "write a commented spec to start from", "init", (
         _arg("file", nargs="?", default="spec.yaml", metavar="FILE", help="where to write it"),
     )),
+    Command("migrate", "turn another tool's configuration into a commented spec", "migrate", (
+        _arg("file", metavar="FILE", help="YAML or JSON of vembed-factory, sentence-transformers' TrainingArguments, or the RetNet-HRM encoder"),
+        _arg("-o", "--output", metavar="SPEC", help="a new file; without it the spec is printed"),
+        _arg("--from", dest="tool", choices=("vembed", "sentence-transformers", "retnet-hrm"), help="whose configuration it is; its keys tell it where they can"),
+    )),
     Command("check", "report every mistake of a spec", "check", (SPEC, SET, FORMAT)),
     Command("compile", "turn a spec into an immutable plan", "compile", (
         SPEC,
@@ -118,10 +123,10 @@ COMMANDS: tuple[Command, ...] = (
         _arg("--backend", choices=("exact", "faiss"), default="exact", help="how the nearest are found (default exact)"),
         NO_PROGRESS,
     )),
-    Command("export", "write a directory that transformers and sentence-transformers load", "export", (
+    Command("export", "write a directory that sentence-transformers, transformers or PEFT loads", "export", (
         FOLDER,
         _arg("-o", "--output", required=True, metavar="DIR", help="a new directory"),
-        _arg("--to", choices=("safetensors", "msgpack"), default="safetensors", help="format of the weights (default safetensors)"),
+        _arg("--to", choices=("sentence-transformers", "hf", "flax", "peft"), default="sentence-transformers", help="what loads it: SentenceTransformer (default), AutoModel, Flax classes, or PeftModel (adapters alone)"),
         _arg("--tower", choices=("query", "positive"), help="which of separate towers"),
         _arg("--which", choices=("best", "final"), default="best", help="which parameters of a run (default best)"),
         _arg("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights (default float32)"),

@@ -235,13 +235,41 @@ def mine(options: Namespace) -> int:
     return 0
 
 
+def migrate(options: Namespace) -> int:
+    from specrun.compiler.migrate.migrate import migrate as turn
+
+    done = turn(Path(options.file), options.tool)
+    if options.output is None:
+        print(done.text, end="")
+    else:
+        _write_new(Path(options.output), done.text)
+        print(f"wrote {options.output}, from a configuration of {done.dialect.title}")
+    for left in done.unmet:
+        at = f", line {left.line}" if left.line else ""
+        print(f"not in the spec: {left.name}{at}: {left.reason}", file=sys.stderr)
+    return 2 if done.unmet else 0
+
+
+def _write_new(path: Path, text: str) -> None:
+    """A new file, or an error; nothing is overwritten."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        message = f"`{path}` is already there"
+        raise InputError(message, code="file-exists", hint="name another file") from error
+    except OSError as error:
+        message = f"cannot write `{path}`: {error.strerror}"
+        raise InputError(message, code="cannot-write", hint="name another file") from error
+
+
 def export(options: Namespace) -> int:
     from specrun.runtime.predict.export import export as write
 
     done = write(
         options.folder,
         options.output,
-        form=options.to,
+        to=options.to,
         dtype=options.dtype,
         which=options.which,
         side=options.tower,

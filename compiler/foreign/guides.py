@@ -9,10 +9,7 @@ from specrun.compiler.foreign.foreign import (
     HOST,
     NO_DIFFUSION,
     NO_GENERATION,
-    NO_MINING,
-    RESUMES,
     SECTION_IS_ON,
-    TEXT_ONLY,
     WEIGHTS_FLOAT32,
     Foreign,
     none,
@@ -96,8 +93,6 @@ _VEMBED: Mapping[str, Foreign] = {
         "of a loss of the kind `distillation`: `{kind: pretrained, name_or_path: …}`",
     ),
     "val_data_path": to("data.validation.path", "with `kind: file`"),
-    "image_root": none(TEXT_ONLY, "data"),
-    "retrieval_mode": none(TEXT_ONLY, "data"),
     "scheduler_type": to("schedule.kind"),
     "use_gradient_cache": to(
         "train.gradient_cache", "`{chunk_size: N}`, rows encoded at a time; null is off"
@@ -112,12 +107,17 @@ _VEMBED: Mapping[str, Foreign] = {
 
 _RETNET: Mapping[str, Foreign] = {
     "use_hard_negatives": to(
-        "losses[].negatives", "negatives that a row brings; there is no mining"
+        "data.negatives", "`{kind: mined, refresh_every_steps: N}`; a row's own need no key"
     ),
-    "hard_negatives": to("losses[].negatives", "negatives that a row brings; there is no mining"),
-    "mining": none(NO_MINING),
+    "hard_negatives": to(
+        "data.negatives", "`{kind: mined, refresh_every_steps: N}`; a row's own need no key"
+    ),
+    "mining": to("data.negatives", "with `kind: mined`"),
+    "refresh_every": to("data.negatives.refresh_every_steps"),
     "eval_interval": to("evaluation.every_steps"),
-    "resume_from": none(RESUMES),
+    "resume_from": to(
+        "init_from", "a run's folder: its parameters, with a new optimizer; `specrun run` resumes"
+    ),
     "config": to("extends", "a list of presets or files"),
     "retrieval": none(_AFTERWARDS),
     "encoder_checkpoint": none(_AFTERWARDS),
@@ -127,10 +127,9 @@ _RETNET: Mapping[str, Foreign] = {
 
 _SMARTEMBED: Mapping[str, Foreign] = {
     "base_model_path": to("model.name_or_path", "machine-local paths go into specrun.local.yaml"),
-    "image_base_dir": none(TEXT_ONLY, "data"),
+    "image_base_dir": to("data.image_root"),
     "data_config": to("data"),
     "task_label": none("one head serves all rows", "data"),
-    "query_image": none(TEXT_ONLY, "data.columns"),
     "negative_text": to("data.columns.negatives"),
     "use_matryoshka": to("matryoshka", SECTION_IS_ON),
 }

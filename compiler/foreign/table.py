@@ -34,6 +34,7 @@ MISPLACED: Mapping[tuple[str, str], Foreign] = {
     ("model", "path"): to("model.name_or_path"),
     ("model", "vocab_size"): to("tokenizer.vocab_size", "a pretrained model has its own"),
     ("data", "batch_size"): to("train.batch_size"),
+    ("data.negatives", "margin"): to("data.negatives.relative_margin"),
     ("losses[]", "type"): to("losses[].kind"),
     ("lora", "bias"): none("biases train where `train.trainable` names them", "lora"),
     ("train", "patience"): to("evaluation.early_stopping.patience", "in evaluations"),
@@ -62,7 +63,7 @@ LATER_KINDS: Mapping[str, tuple[str, ...]] = {
         "Matryoshka2dLoss",
         "AdaptiveLayerLoss",
     ),
-    "model": ("clip", "siglip", "qwen2_vl", "qwen3_vl", "llama", "masked_diffusion", "vae"),
+    "model": ("qwen2_vl", "qwen3_vl", "llama", "masked_diffusion", "vae"),
     "optimizer": ("adam", "adafactor", "lion", "sgd", "muon"),
     "schedule": ("polynomial", "inverse_sqrt", "reduce_lr_on_plateau", "warmup_stable_decay"),
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from specrun.runtime.adapters.start import verify_adapter
 from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.loop.position import Standing
 from specrun.runtime.loop.result import RunResult
@@ -73,8 +74,10 @@ def check_done(before: Plan, after: Plan, standing: Standing) -> None:
 def verify_weights(plan: Plan) -> None:
     """InputError naming every weights file that is gone or differs from what the plan was made from.
 
-    So too for the parameters of the run that ``init_from`` names.
+    So too for the parameters of the run that ``init_from`` names, and for the adapter of ``lora.init_from``.
     """
+    if plan.model.lora is not None and plan.model.lora.init_from is not None:
+        verify_adapter(plan.model.lora.init_from)
     start = plan.model.init_from
     if start is not None and _now(Path(start.file.path)) != start.file.digest:
         raise changed(start)

@@ -165,7 +165,7 @@ def _carry_out(
 def _prepare(plan: Plan, interrupts: Interrupts, tell: Tell) -> _Parts:
     rows = ensure_rows(plan.data, tell)
     tokenizer = load(plan.tokenizer, rows_digest=rows.digest, tell=tell)
-    tokens = ensure_tokens(plan.data, plan.tokenizer, tell)
+    tokens = ensure_tokens(plan.data, plan.tokenizer, tell, plan.model.image_processor)
     teaching = make_teaching(plan, rows, tokens, interrupts.check, tell)
     return _Parts(rows, tokens, build_program(plan), tokenizer.json_text, teaching)
 

@@ -6,19 +6,21 @@ architecture, another pooling, a prompt that is always prepended) is refused by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from specrun.runtime.models.families import FAMILIES, NOT_YET, Family, family_of
+from specrun.runtime.models.image_directory import PAIRS, ImageDirectory, inspect_pair
 from specrun.runtime.models.pieces import Folder
-from specrun.runtime.models.sentences import Sentences, read_sentences
+from specrun.runtime.models.sentences import Dense, Sentences, read_sentences
 from specrun.runtime.models.tables import rows
 from specrun.runtime.weights.files import digest, find
+from specrun.runtime.weights.head import FILE, ROLE, match_head
 from specrun.runtime.weights.load import match_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Input
-from specrun.spec.plan.model import Pooling, PretrainedConfig, WeightsPlan
+from specrun.spec.plan.model import Pooling, PretrainedConfig, TextImageConfig, WeightsPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class PretrainedDirectory:
     names none, as in sentence-transformers. ``model_type`` is config.json's, which decides the family.
     """
 
-    config: PretrainedConfig
+    config: PretrainedConfig | TextImageConfig
     model_type: str
     pooling: Pooling
     normalize: bool
@@ -40,6 +42,7 @@ class PretrainedDirectory:
     weights: WeightsPlan | None
     unused: tuple[str, ...]
     config_input: Input
+    image: ImageDirectory | None = None
 
 
 def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
@@ -51,11 +54,15 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
     folder.require_directory()
     sentences = read_sentences(folder)
     model = folder.below(sentences.transformer)
+    if (pair := _pair(model, weights)) is not None:
+        return pair
     config, model_type = _config(model, sentences.pooling)
     max_length = _max_length(model, sentences, config)
+    config = _with_head(folder, config, sentences.head)
     folder.finish()
     assert config is not None  # finish raises when a fault was found
-    found, unused = _weights(model.path, config) if weights else (None, ())
+    head = sentences.head and folder.below(sentences.head.path).path
+    found, unused = _weights(model.path, config, head) if weights else (None, ())
     tokenizer = model.path / "tokenizer.json"
     return PretrainedDirectory(
         config=config,
@@ -67,6 +74,28 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
         weights=found,
         unused=unused,
         config_input=folder.digest("config"),
+    )
+
+
+def _pair(folder: Folder, weights: bool) -> PretrainedDirectory | None:
+    """A model of texts and images; None for another."""
+    raw = folder.json("config.json") or {}
+    model_type = str(raw.get("model_type"))
+    if model_type not in PAIRS:
+        return None
+    config, found, image = inspect_pair(folder, raw, model_type, weights)
+    tokenizer = folder.path / "tokenizer.json"
+    return PretrainedDirectory(
+        config=config,
+        model_type=model_type,
+        pooling="last",
+        normalize=True,
+        max_length=config.longest,
+        tokenizer=tokenizer.resolve() if tokenizer.is_file() else None,
+        weights=found,
+        unused=(),
+        config_input=image.config_input,
+        image=image,
     )
 
 
@@ -193,13 +222,29 @@ def _max_length(model: Folder, sentences: Sentences, config: PretrainedConfig | 
     return int(min(cast(float, length), config.longest)) if length >= 1 else None
 
 
+def _with_head(
+    folder: Folder, config: PretrainedConfig | None, head: Dense | None
+) -> PretrainedConfig | None:
+    """The configuration with the width of the directory's own head."""
+    if config is None or head is None:
+        return config
+    if head.in_features != config.hidden_size:
+        message = f"in_features is {head.in_features}, but the model is {config.hidden_size} wide"
+        folder.below(head.path).fault("config.json", message, "use the head that belongs to it")
+    return replace(config, projection_dim=head.out_features)
+
+
 def _weights(
-    directory: Path, config: PretrainedConfig
+    directory: Path, config: PretrainedConfig, head: Path | None
 ) -> tuple[WeightsPlan | None, tuple[str, ...]]:
     start = find(directory)
     if start is None:
         return None, ()
     match = match_weights(start, config, rows(config))
     files = tuple(digest(path, "weights") for path in match.files)
+    if head is not None:
+        assert config.projection_dim is not None
+        match_head(head / FILE, (config.hidden_size, config.projection_dim))
+        files = (*files, digest(head / FILE, ROLE))
     plan = WeightsPlan(directory=str(directory), layout=match.layout, files=files)
     return plan, match.unused

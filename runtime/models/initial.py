@@ -10,14 +10,15 @@ import hashlib
 
 import numpy as np
 
+from specrun.runtime.adapters.start import read_adapter_start
 from specrun.runtime.models.stacking import logical_paths, parameter_leaves
 from specrun.runtime.models.start import read_start
 from specrun.runtime.models.tables import rows
-from specrun.runtime.models.towers import tower
+from specrun.runtime.models.towers import network_config, tower
 from specrun.runtime.trees import Tree, unflatten
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import SIDES, ModelPlan, Parameter, Side
+from specrun.spec.plan.model import ModelPlan, Parameter, Tower, tower_names
 
 
 def initial_arrays(model: ModelPlan, seed: int) -> Tree:
@@ -25,26 +26,32 @@ def initial_arrays(model: ModelPlan, seed: int) -> Tree:
 
     Separate towers are read from the same files; what is new in them differs, as their paths do.
     """
-    read = _read(model, tuple(parameter_leaves(model.parameters)))
-    if model.towers == "shared":
-        return _network(model, seed, "", read)
-    return {
-        side: _network(tower(model, side), seed, f"{side}.", _of_side(model, side, read))
-        for side in SIDES
-    }
+    adapters = _adapters(model)
+    names = tower_names(model.towers)
+    if not names:
+        return _network(model, seed, "", {**_read(model), **adapters})
+    return {name: _of_tower(model, name, seed, adapters) for name in names}
 
 
-def _of_side(model: ModelPlan, side: Side, read: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What one tower is read from: its own in another run, or the files that both towers share."""
-    if model.init_from is None:
-        return dict(read)
-    start = f"{side}."
-    return {path.removeprefix(start): x for path, x in read.items() if path.startswith(start)}
+def _adapters(model: ModelPlan) -> dict[str, np.ndarray]:
+    """The adapters that training goes on with, those of all towers; none where they are new."""
+    start = model.lora.init_from if model.lora else None
+    return {} if start is None else read_adapter_start(start, model)
+
+
+def _of_tower(model: ModelPlan, name: Tower, seed: int, adapters: dict[str, np.ndarray]) -> Tree:
+    """The leaves of one tower: its own in another run, or those of the files that it is read from."""
+    own, begin = tower(model, name), f"{name}."
+    read = _read(own)
+    if model.init_from is not None:
+        read = {p.removeprefix(begin): x for p, x in read.items() if p.startswith(begin)}
+    read |= {p.removeprefix(begin): x for p, x in adapters.items() if p.startswith(begin)}
+    return _network(own, seed, begin, read)
 
 
 def _network(model: ModelPlan, seed: int, prefix: str, read: dict[str, np.ndarray]) -> Tree:
     """Leaves of one network; ``prefix`` stands before the paths of new ones. Uses up ``read``."""
-    spread = model.config.initializer_range
+    spread = network_config(model).initializer_range
     leaves: dict[str, np.ndarray] = {}
     for parameter in parameter_leaves(model.parameters):
         leaf = np.empty(parameter.shape, np.float32)
@@ -57,7 +64,10 @@ def _network(model: ModelPlan, seed: int, prefix: str, read: dict[str, np.ndarra
     return unflatten(leaves)
 
 
-def _read(model: ModelPlan, parameters: tuple[Parameter, ...]) -> dict[str, np.ndarray]:
+def _read(model: ModelPlan) -> dict[str, np.ndarray]:
+    """What the network itself is read from, adapters left out."""
+    leaves = parameter_leaves(model.parameters)
+    parameters = [p for p in leaves if p.role not in ("lora_a", "lora_b")]
     if all(parameter.new for parameter in parameters):
         return {}
     if model.init_from is not None:
@@ -68,7 +78,8 @@ def _read(model: ModelPlan, parameters: tuple[Parameter, ...]) -> dict[str, np.n
             code="weights-missing",
             hint="put model.safetensors or flax_model.msgpack beside config.json and compile again",
         )
-    return load_weights(model.weights, model.config, rows(model.config))
+    config = network_config(model)
+    return load_weights(model.weights, config, rows(config))
 
 
 def _drawn(parameter: Parameter, path: str, seed: int, spread: float) -> np.ndarray | float:

@@ -23,8 +23,40 @@ _OLD_POOLING = {
 POOLING_NAMES: dict[str, Pooling] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
 """sentence-transformers' word for each pooling that is implemented, and ours."""
 
-_ORDER = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
-_ONLY = "only Transformer, Pooling and Normalize, in this order, are implemented"
+_ORDER = (
+    ["Transformer", "Pooling"],
+    ["Transformer", "Pooling", "Normalize"],
+    ["Transformer", "Pooling", "Dense"],
+    ["Transformer", "Pooling", "Dense", "Normalize"],
+)
+_ONLY = "Transformer, Pooling, and then at most Dense and Normalize, in this order"
+
+IDENTITY = "torch.nn.modules.linear.Identity"
+_DENSE: dict[str, tuple[object, str]] = {
+    "bias": (False, "a head has no bias"),
+    "activation_function": (IDENTITY, "a head has no activation"),
+    "use_residual": (False, "a head has no residual connection"),
+    "module_input_name": ("sentence_embedding", "a head is put on the pooled embedding"),
+    "module_output_name": ("sentence_embedding", "a head gives the embedding"),
+}
+"""Settings of a Dense that have one value here, and why. What the file is silent about is sentence-transformers' default."""
+
+_DENSE_DEFAULTS: dict[str, object] = {
+    "bias": True,
+    "activation_function": "torch.nn.modules.activation.Tanh",
+    "use_residual": False,
+    "module_input_name": "sentence_embedding",
+    "module_output_name": None,  # as the input
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """The head's folder and widths."""
+
+    path: str
+    in_features: int
+    out_features: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +67,7 @@ class Sentences:
     pooling: Pooling = "mean"
     normalize: bool = False
     max_length: int | None = None
+    head: Dense | None = None
 
 
 def read_sentences(folder: Folder) -> Sentences:
@@ -45,7 +78,7 @@ def read_sentences(folder: Folder) -> Sentences:
     kinds, paths = _modules(folder, modules)
     if kinds not in _ORDER:
         named = " → ".join(kinds) or "none"
-        folder.fault("modules.json", f"the modules must be {_ONLY[5:]}; found {named}", _CHOOSE)
+        folder.fault("modules.json", f"the modules must be {_ONLY}; found {named}", _CHOOSE)
         return Sentences()
     _check_prompts(folder)
     transformer = folder.below(paths[0])
@@ -54,6 +87,7 @@ def read_sentences(folder: Folder) -> Sentences:
         pooling=_pooling(folder.below(paths[1])),
         normalize="Normalize" in kinds,
         max_length=_length(transformer),
+        head=_dense(folder, paths[2]) if "Dense" in kinds else None,
     )
 
 
@@ -93,6 +127,28 @@ def _pooling(folder: Folder) -> Pooling:
         folder.fault("config.json", message, f"use a model pooled by one of {known}")
         return "mean"
     return POOLING_NAMES[modes[0]]
+
+
+def _dense(folder: Folder, path: str) -> Dense | None:
+    """A linear head without bias and activation. Everything else that Dense can be is refused by name."""
+    own = folder.below(path)
+    raw = own.require("config.json", "the head's config.json", _CHOOSE)
+    if raw is None:
+        return None
+    before = folder.faults_found
+    for key, (only, why) in _DENSE.items():
+        value = raw.get(key, _DENSE_DEFAULTS[key])
+        if value != only and not (value is None and key == "module_output_name"):
+            own.fault("config.json", f"{key} must be {only!r}, found {value!r}: {why}", _CHOOSE)
+    for key in sorted(raw.keys() - _DENSE.keys() - {"in_features", "out_features"}):
+        own.fault("config.json", f"{key} is not known here", _CHOOSE)
+    widths = [raw.get(key) for key in ("in_features", "out_features")]
+    if not all(type(w) is int and 1 <= w <= 65536 for w in widths):
+        message = f"in_features and out_features must be whole numbers ≥ 1, found {widths}"
+        own.fault("config.json", message, "mend it")
+    if folder.faults_found > before:
+        return None
+    return Dense(path=path, in_features=raw["in_features"], out_features=raw["out_features"])
 
 
 def _length(folder: Folder) -> int | None:

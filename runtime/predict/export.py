@@ -21,6 +21,9 @@ from specrun.runtime.models.families import family_of
 from specrun.runtime.models.stacking import unstack
 from specrun.runtime.models.tables import rows
 from specrun.runtime.models.towers import tower
+from specrun.runtime.predict.adapter import open_adapter
+from specrun.runtime.predict.order import FORMS, Order, To, Whole
+from specrun.runtime.predict.saved import CARD, longest_of, read_saved
 from specrun.runtime.predict.sentence_files import (
     SETTINGS,
     write_json,
@@ -28,13 +31,13 @@ from specrun.runtime.predict.sentence_files import (
     write_tokenizer,
 )
 from specrun.runtime.predict.trained import Trained, Which, open_folder
+from specrun.runtime.report.export_card import export_card
 from specrun.runtime.trees import flatten
 from specrun.runtime.weights.load import load_beside
 from specrun.runtime.weights.names import write_names
 from specrun.runtime.weights.write import FILES, LAYOUTS, Dtype, Form, write_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import (
-    EncoderConfig,
     ModelPlan,
     PretrainedConfig,
     Side,
@@ -61,44 +64,63 @@ def export(
     folder: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    form: Form = "safetensors",
+    to: To = "sentence-transformers",
     dtype: Dtype = "float32",
     which: Which = "best",
     side: Side | None = None,
 ) -> Exported:
     """Write the encoder of a run's folder, or of a Hugging Face directory, as a directory ``output``.
 
-    It holds config.json (the source's), the weights with adapters merged, the tokenizer, and the
-    files of sentence-transformers, whose embeddings are those of ``Predictor``. ``side`` chooses
-    one of separate towers. The directory appears whole or not at all. InputError for what has no
-    place there and for an ``output`` that is not empty; RunError when it cannot be written.
+    Under ``hf`` it holds config.json (the source's), the weights with adapters merged, and the
+    tokenizer; under ``sentence-transformers`` and ``flax`` the files of sentence-transformers
+    besides, under which the embeddings are those of ``Predictor``; under ``peft`` the adapters
+    alone. Each with a model card. ``side`` chooses one of separate towers. The directory appears
+    whole or not at all. InputError for what has no place there and for an ``output`` that is not
+    empty; RunError when it cannot be written.
     """
-    order = _Order(Path(folder), form, dtype, which, side)
+    order = Order(Path(folder), to, dtype, which, side)
     target = Path(output).absolute()
     _check_target(target)
-    trained = open_folder(order.folder, which)
-    _check_which(trained, order)
-    model, parameters = _network(trained, order)
-    source = _source(model, order)
+    write = open_adapter(order).write if order.to == "peft" else _open_whole(order, order.to).write
     with writing(str(target)), _aside(target) as new:
-        weights = _write_weights(new, order, model, parameters)
-        beside = _write_beside(new, order, trained, model.config, parameters, source)
-        facts = {**_origin(trained, order), **weights, **beside}
-        facts["merged"] = _merged(trained, side)
+        facts = write(new)
         write_json(new / NOTE, facts)
         files = tuple(sorted(str(p.relative_to(new)) for p in new.rglob("*") if p.is_file()))
     return Exported(folder=target, files=files, facts=facts)
 
 
-@dataclass(frozen=True)
-class _Order:
-    """What was asked for."""
+@dataclass(frozen=True, kw_only=True)
+class _Whole:
+    """One network, opened and checked, to be written with adapters merged."""
 
-    folder: Path
-    form: Form
-    dtype: Dtype
-    which: Which
-    side: Side | None
+    order: Order
+    to: Whole
+    trained: Trained
+    model: ModelPlan
+    parameters: Mapping[str, Any]
+    source: _Source
+
+    def write(self, new: Path) -> dict[str, Any]:
+        """The files of the network in ``new``, which exists. Returns the facts of the note."""
+        trained, order = self.trained, self.order
+        weights = _write_weights(new, order, FORMS[self.to], self.model, self.parameters)
+        beside = _write_beside(new, self)
+        facts = {"to": self.to, **_origin(trained, order), **weights, **beside}
+        facts["merged"] = _merged(trained, order.side)
+        card = export_card(trained.plan, read_saved(order, trained.plan), facts)
+        (new / CARD).write_text(card, encoding="utf-8")
+        return facts
+
+
+def _open_whole(order: Order, to: Whole) -> _Whole:
+    trained = open_folder(order.folder, order.which)
+    _check_which(trained, order)
+    model, parameters = _network(trained, order)
+    _check_head(model, to)
+    source = _source(model, order)
+    return _Whole(
+        order=order, to=to, trained=trained, model=model, parameters=parameters, source=source
+    )
 
 
 @dataclass(frozen=True)
@@ -109,7 +131,7 @@ class _Source:
     config: dict[str, Any]
 
 
-def _network(trained: Trained, order: _Order) -> tuple[ModelPlan, Mapping[str, Any]]:
+def _network(trained: Trained, order: Order) -> tuple[ModelPlan, Mapping[str, Any]]:
     """The one network to export, and its parameters."""
     folder, side = order.folder, order.side
     if isinstance(trained.model.config, TextEncoderConfig):
@@ -127,7 +149,6 @@ def _network(trained: Trained, order: _Order) -> tuple[ModelPlan, Mapping[str, A
                 code="tower",
                 hint="leave out --tower",
             )
-        _check_head(trained.model, order)
         return trained.model, trained.parameters
     if side is None:
         raise InputError(
@@ -135,20 +156,19 @@ def _network(trained: Trained, order: _Order) -> tuple[ModelPlan, Mapping[str, A
             code="tower",
             hint="export each: --tower query, and --tower positive into another directory",
         )
-    _check_head(trained.model, order)
     return tower(trained.model, side), trained.parameters[side]
 
 
-def _check_head(model: ModelPlan, order: _Order) -> None:
-    if model.config.projection_dim is not None and order.form == "msgpack":
+def _check_head(model: ModelPlan, to: Whole) -> None:
+    if model.config.projection_dim is not None and to == "hf":
         raise InputError(
-            "a projection head is written as sentence-transformers' 2_Dense, which is safetensors",
+            "transformers' classes have no projection head, so it would be lost",
             code="head",
-            hint="export --to safetensors",
+            hint="export --to sentence-transformers, which keeps it as 2_Dense",
         )
 
 
-def _source(model: ModelPlan, order: _Order) -> _Source:
+def _source(model: ModelPlan, order: Order) -> _Source:
     """The source's config.json, which must still be the plan's."""
     if model.weights is None:
         raise InputError(
@@ -168,58 +188,58 @@ def _source(model: ModelPlan, order: _Order) -> _Source:
     return _Source(directory, json.loads((directory / "config.json").read_text("utf-8")))
 
 
-def _origin(trained: Trained, order: _Order) -> dict[str, Any]:
+def _origin(trained: Trained, order: Order) -> dict[str, Any]:
     """Where it comes from; of a run its name, and which of its parameters."""
     run = {} if trained.plan is None else {"run": trained.plan.name, "parameters": order.which}
     return {"source": str(order.folder.resolve()), **run, "tower": order.side}
 
 
 def _write_weights(
-    new: Path, order: _Order, model: ModelPlan, parameters: Mapping[str, Any]
+    new: Path, order: Order, form: Form, model: ModelPlan, parameters: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The encoder's tensors, and the pooler as the source has it. The head stands elsewhere."""
-    config, layout = model.config, LAYOUTS[order.form]
+    config, layout = model.config, LAYOUTS[form]
     assert model.weights is not None
     assert not isinstance(config, TextEncoderConfig)
     leaves = {p: np.asarray(x) for p, x in unstack(parameters, model.groups).items()}
     kept = load_beside(model.weights, config, pooler_rows(config))
     pooler = write_names(kept, [r for r in pooler_rows(config) if r.path in kept], config, layout)
     tensors = write_names(leaves, [r for r in rows(config) if not r.new], config, layout)
-    write_weights(new / FILES[order.form], {**tensors, **pooler}, order.form, order.dtype)
+    write_weights(new / FILES[form], {**tensors, **pooler}, form, order.dtype)
     return {
-        "weights": FILES[order.form],
+        "weights": FILES[form],
         "dtype": order.dtype,
         "tensors_of_the_source": sorted(pooler),
         "left_out": _left_out(model, bool(pooler)),
     }
 
 
-def _write_beside(
-    new: Path,
-    order: _Order,
-    trained: Trained,
-    config: EncoderConfig,
-    parameters: Mapping[str, Any],
-    source: _Source,
-) -> dict[str, Any]:
-    """config.json, the tokenizer, and the files of sentence-transformers with the head."""
+def _write_beside(new: Path, whole: _Whole) -> dict[str, Any]:
+    """config.json, the tokenizer, and but for ``hf`` the files of sentence-transformers with the head."""
+    order, trained, config = whole.order, whole.trained, whole.model.config
     assert not isinstance(config, TextEncoderConfig)
-    write_json(new / "config.json", _config(source.config, config, order.dtype))
-    lengths = trained.lengths
-    longest = lengths[order.side] if order.side else max(lengths.values())
-    copied = write_tokenizer(new, trained.tokenizer, source.directory, longest)
-    head = flatten(parameters).get("projection.kernel")
-    write_sentence_files(
-        new, config, None if head is None else np.asarray(head), longest, order.dtype
-    )
-    if trained.plan is None and (order.folder / SETTINGS).is_file():  # a run has no prompts
-        shutil.copyfile(order.folder / SETTINGS, new / SETTINGS)
-        copied = (*copied, SETTINGS)
+    write_json(new / "config.json", _config(whole.source.config, config, order.dtype))
+    longest = longest_of(trained, order)
+    copied = write_tokenizer(new, trained.tokenizer, whole.source.directory, longest)
+    if whole.to != "hf":
+        head = flatten(whole.parameters).get("projection.kernel")
+        array = None if head is None else np.asarray(head)
+        write_sentence_files(new, config, array, longest, order.dtype)
+        copied = (*copied, *_settings(new, whole))
     return {
         "max_seq_length": longest,
         "pooling": config.pooling,
         "files_of_the_source": list(copied),
     }
+
+
+def _settings(new: Path, whole: _Whole) -> tuple[str, ...]:
+    """A directory's prompts come along; a run has none."""
+    own = whole.order.folder / SETTINGS
+    if whole.trained.plan is not None or not own.is_file():
+        return ()
+    shutil.copyfile(own, new / SETTINGS)
+    return (SETTINGS,)
 
 
 def _config(raw: dict[str, Any], config: PretrainedConfig, dtype: Dtype) -> dict[str, Any]:
@@ -262,7 +282,7 @@ def _left_out(model: ModelPlan, pooler: bool) -> list[str]:
     return [name for name in found.unused if not (pooler and "pooler." in name)]
 
 
-def _check_which(trained: Trained, order: _Order) -> None:
+def _check_which(trained: Trained, order: Order) -> None:
     if trained.plan is None and order.which != "best":
         raise InputError(
             f"{order.folder} is no run, so it has no {order.which} parameters beside others",

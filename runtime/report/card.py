@@ -10,6 +10,7 @@ from typing import Any
 
 from specrun.runtime.report.facts import inputs, plan_facts
 from specrun.spec.plan.file import identity, plan_digest
+from specrun.spec.plan.model import ModelPlan, TextImageConfig
 from specrun.spec.plan.plan import Plan
 
 TAGS = ("specrun", "sentence-similarity", "feature-extraction")
@@ -22,31 +23,40 @@ def model_card(plan: Plan, facts: Mapping[str, Any]) -> str:
     (``best`` or ``final``); ``device`` with platform, kind and count.
     """
     parts = [
-        _front_matter(plan),
-        f"# {_text(plan.name)}",
-        _what(plan, facts),
+        *opening(plan, facts, "specrun"),
         _use(plan, facts),
-        _section("Training", _table(("", ""), plan_facts(plan))),
-        _section("Metrics", _metrics(facts)),
-        _section("Data", _inputs(plan)),
-        _section("Provenance", _table(("", ""), _provenance(plan, facts))),
+        *training(plan, facts),
+        section("Provenance", table(("", ""), provenance(plan, facts))),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _front_matter(plan: Plan) -> str:
-    lines = ["---", "library_name: specrun", "pipeline_tag: sentence-similarity", "tags:"]
-    lines += [f"- {tag}" for tag in TAGS]
-    if plan.model.lora is not None:
-        lines.append("- lora")
+def opening(plan: Plan, facts: Mapping[str, Any], library: str) -> list[str]:
+    """Front matter, title and what the model is."""
+    more = ["- lora"] if plan.model.lora is not None else []
     if plan.model.weights is not None:
         # A quoted JSON string is a YAML string too.
-        lines.append(f"base_model: {json.dumps(_base(plan), ensure_ascii=False)}")
-    return "\n".join([*lines, "---"])
+        more.append(f"base_model: {json.dumps(base_model(plan), ensure_ascii=False)}")
+    return [front_matter(library, *more), f"# {text(plan.name)}", _what(plan, facts)]
 
 
-def _base(plan: Plan) -> str:
-    """The name that the spec gave, where it is one; else the name of the directory."""
+def training(plan: Plan, facts: Mapping[str, Any]) -> list[str]:
+    """How it was trained, what was measured, and on what data."""
+    return [
+        section("Training", table(("", ""), plan_facts(plan))),
+        section("Metrics", _metrics(facts)),
+        section("Data", _inputs(plan)),
+    ]
+
+
+def front_matter(library: str, *more: str) -> str:
+    """Hugging Face's YAML head; ``more`` are lines below the tags."""
+    lines = ["---", f"library_name: {library}", "pipeline_tag: sentence-similarity", "tags:"]
+    return "\n".join([*lines, *(f"- {tag}" for tag in TAGS), *more, "---"])
+
+
+def base_model(plan: Plan) -> str:
+    """The base model: the name that the spec gave, where it is one; else the name of the directory."""
     given = next((v.value for v in plan.values if v.path == "model.name_or_path"), None)
     assert plan.model.weights is not None
     directory = Path(plan.model.weights.directory).name
@@ -56,18 +66,29 @@ def _base(plan: Plan) -> str:
 
 def _what(plan: Plan, facts: Mapping[str, Any]) -> str:
     model = plan.model
-    start = f"fine-tuned from {_text(_base(plan))}" if model.weights else "trained from scratch"
+    start = f"fine-tuned from {text(base_model(plan))}" if model.weights else "trained from scratch"
     if model.init_from is not None:
-        start = f"trained on from the run {_text(model.init_from.name)}"
+        start = f"trained on from the run {text(model.init_from.name)}"
     widths = plan.matryoshka.dims if plan.matryoshka else (model.embedding_dim,)
     width = f"{model.embedding_dim} numbers"
     if len(widths) > 1 or widths[0] != model.embedding_dim:
         width += f" (trained to be cut to {', '.join(map(str, sorted(widths, reverse=True)))})"
     return (
-        f"A text encoder ({model.config.kind}), {start}. It maps a text to {width}; the nearer two "
-        f"texts are in meaning, the larger their cosine. These are the {facts['parameters']} "
+        f"{_kind(model)}, {start}. It maps {_maps(model)} to {width}; the nearer two "
+        f"of them are in meaning, the larger their cosine. These are the {facts['parameters']} "
         f"parameters, those after step {facts['step']:,} of {plan.train.total_steps:,}."
     )
+
+
+def _kind(model: ModelPlan) -> str:
+    config = model.config
+    if isinstance(config, TextImageConfig):
+        return f"An encoder of texts and images ({config.text.kind}, {config.image.kind})"
+    return f"A text encoder ({config.kind})"
+
+
+def _maps(model: ModelPlan) -> str:
+    return "a text or an image" if isinstance(model.config, TextImageConfig) else "a text"
 
 
 def _use(plan: Plan, facts: Mapping[str, Any]) -> str:
@@ -78,30 +99,38 @@ def _use(plan: Plan, facts: Mapping[str, Any]) -> str:
         f'vectors = Predictor({folder}, which="{facts["parameters"]}").encode_text(["a text", "another"])\n'
         "```"
     )
-    return _section("Use", code)
+    return section("Use", code)
 
 
 def _metrics(facts: Mapping[str, Any]) -> str:
-    return _table(("metric", "value"), [(n, f"{v:.4f}") for n, v in facts["metrics"].items()])
+    return table(("metric", "value"), [(n, f"{v:.4f}") for n, v in facts["metrics"].items()])
 
 
 def _inputs(plan: Plan) -> str:
     rows = [(i.role, Path(i.path).name, f"{i.bytes:,}", i.digest) for i in inputs(plan)]
-    return _table(("input", "name", "bytes", "digest"), rows)
+    return table(("input", "name", "bytes", "digest"), rows)
 
 
-def _provenance(plan: Plan, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    device = facts["device"]
+def provenance(plan: Plan, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The digests that name what went in, the parameters' own where they are known, and the libraries."""
     return [
         ("plan", plan_digest(plan)),
         ("identity", identity(plan)),
+        *([("parameters", facts["parameters_sha256"])] if "parameters_sha256" in facts else []),
         ("rows", plan.data.scan.rows_digest),
         ("tokenizer", plan.tokenizer.digest),
         *_start(plan),
         ("specrun", plan.specrun_version),
         *versions(),
-        ("device", f"{device['count']} × {device['kind']} ({device['platform']})"),
+        *_device(facts["device"]),
     ]
+
+
+def _device(device: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """What it was trained on; a run that is not finished has not said."""
+    if device is None:
+        return []
+    return [("device", f"{device['count']} × {device['kind']} ({device['platform']})")]
 
 
 def _start(plan: Plan) -> list[tuple[str, str]]:
@@ -127,12 +156,14 @@ def versions() -> list[tuple[str, str]]:
     return found
 
 
-def _section(title: str, body: str) -> str:
+def section(title: str, body: str) -> str:
+    """A heading and what is below it; empty where there is nothing."""
     return f"## {title}\n\n{body}" if body else ""
 
 
-def _table(head: tuple[str, ...], rows: Any) -> str:
-    lines = [_row(head), _row(("---",) * len(head)), *(_row(map(_text, row)) for row in rows)]
+def table(head: tuple[str, ...], rows: Any) -> str:
+    """A Markdown table; empty without rows."""
+    lines = [_row(head), _row(("---",) * len(head)), *(_row(map(text, row)) for row in rows)]
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
@@ -140,7 +171,7 @@ def _row(cells: Any) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _text(text: str) -> str:
+def text(given: str) -> str:
     """Text that Markdown shows as it is: no markup, no HTML, no new line."""
-    escaped = re.sub(r"([\\`*_\[\]<>|#~!&])", r"\\\1", " ".join(str(text).split()))
+    escaped = re.sub(r"([\\`*_\[\]<>|#~!&])", r"\\\1", " ".join(str(given).split()))
     return escaped.replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")

@@ -7,7 +7,7 @@ from typing import Any
 from specrun.runtime.telling import size
 from specrun.spec.codec import to_plain
 from specrun.spec.plan.data import Input, MiningPlan, TokenizerFile
-from specrun.spec.plan.model import StartPlan
+from specrun.spec.plan.model import StartPlan, networks
 from specrun.spec.plan.plan import Plan
 
 Facts = list[tuple[str, str]]
@@ -78,7 +78,9 @@ def inputs(plan: Plan) -> list[Input]:
     """Every file that shaped the plan."""
     weights = plan.model.weights.files if plan.model.weights else ()
     start = (plan.model.init_from.file,) if plan.model.init_from else ()
-    return [*plan.data.scan.inputs, *weights, *start]
+    lora = plan.model.lora
+    adapter = lora.init_from.files if lora and lora.init_from else ()
+    return [*plan.data.scan.inputs, *weights, *start, *adapter]
 
 
 def _told(value: Any) -> bool:
@@ -100,7 +102,7 @@ def _value(value: Any) -> str:
 def _model(plan: Plan) -> str:
     model = plan.model
     return (
-        f"{model.config.kind}, {model.config.num_hidden_layers} layers, embedding {model.embedding_dim}; "
+        f"{networks(model)}, embedding {model.embedding_dim}; "
         f"{model.total_parameters:,} parameters, {model.trainable_parameters:,} trained"
     )
 
@@ -108,7 +110,12 @@ def _model(plan: Plan) -> str:
 def _adapters(plan: Plan) -> str:
     lora = plan.model.lora
     assert lora is not None
-    return f"LoRA, rank {lora.rank}, scale {lora.scale:g}, dropout {lora.dropout:g}, on {len(lora.matches)} linear layers"
+    start = lora.init_from
+    begun = "" if start is None else f", started from {start.files[-1].digest}"
+    return (
+        f"LoRA, rank {lora.rank}, scale {lora.scale:g}, dropout {lora.dropout:g}, "
+        f"on {len(lora.matches)} linear layers{begun}"
+    )
 
 
 def _data(plan: Plan) -> str:

@@ -15,7 +15,7 @@ from specrun.runtime.weights.files import digest
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.file import read_plan
-from specrun.spec.plan.model import EncoderConfig, Side
+from specrun.spec.plan.model import Side, TextConfig, TextImageConfig
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import TeacherPlan, teacher_of
 
@@ -72,17 +72,18 @@ def _pretrained(folder: Path, max_length: int | None) -> TeacherPlan:
             code="tokenizer-missing",
             hint="save the tokenizer with transformers' save_pretrained, which writes it",
         )
-    longest = found.max_length or found.config.longest
+    config = _of_text(found.config, folder)
+    longest = found.max_length or config.longest
     own = found.config_input
     return TeacherPlan(
         kind="pretrained",
         folder=str(folder.resolve()),
         which=None,
         files=(own, digest(found.tokenizer, ROLE), *found.weights.files),
-        config=found.config,
-        width=_width(found.config),
+        config=config,
+        width=_width(config),
         **_lengths({"query": longest, "positive": longest}, max_length),
-        weight_bytes=_bytes(found.config, 1),
+        weight_bytes=_bytes(config, 1),
     )
 
 
@@ -90,6 +91,7 @@ def _run(folder: Path, max_length: int | None) -> TeacherPlan:
     found = inspect_run(folder)
     run = RunFolder(Path(found.plan.run))
     plan = read_plan(run.plan)
+    config = _of_text(found.model.config, folder)
     data, towers = plan.data, 2 if found.model.towers == "separate" else 1
     longest: dict[Side, int] = {
         "query": data.max_query_length,
@@ -100,11 +102,22 @@ def _run(folder: Path, max_length: int | None) -> TeacherPlan:
         folder=str(run.root),
         which=found.plan.which,
         files=(digest(run.plan, ROLE), digest(run.tokenizer, ROLE), found.plan.file),
-        config=found.model.config,
+        config=config,
         width=found.model.embedding_dim,
         **_lengths(longest, max_length),
-        weight_bytes=_bytes(found.model.config, towers),
+        weight_bytes=_bytes(config, towers),
     )
+
+
+def _of_text(config: TextConfig | TextImageConfig, folder: Path) -> TextConfig:
+    """The configuration of one network of texts. InputError for two networks, one of images."""
+    if isinstance(config, TextImageConfig):
+        raise InputError(
+            f"the teacher {folder} is a model of texts and images, and only text encoders teach",
+            code="teacher-of-images",
+            hint="name a text encoder",
+        )
+    return config
 
 
 def _lengths(longest: Mapping[Side, int], max_length: int | None) -> dict[str, int]:
@@ -113,9 +126,9 @@ def _lengths(longest: Mapping[Side, int], max_length: int | None) -> dict[str, i
     return {"max_query_length": kept["query"], "max_positive_length": kept["positive"]}
 
 
-def _width(config: EncoderConfig) -> int:
+def _width(config: TextConfig) -> int:
     return config.projection_dim or config.hidden_size
 
 
-def _bytes(config: EncoderConfig, towers: int) -> int:
+def _bytes(config: TextConfig, towers: int) -> int:
     return towers * FLOAT * sum(prod(row.shape) for row in rows(config))

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from specrun.runtime.weights import files as weight_files
+from specrun.runtime.weights.head import PATH as HEAD
+from specrun.runtime.weights.head import load_head
 from specrun.runtime.weights.names import (
     Layout,
     canonical,
@@ -20,6 +22,7 @@ from specrun.runtime.weights.names import (
 from specrun.runtime.weights.tensors import READABLE, Tensor
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.model import EncoderConfig, TableRow, WeightsPlan
+from specrun.spec.plan.towers import TowerConfig
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,9 @@ class Match:
     unused: tuple[str, ...]
 
 
-def match_weights(start: Path, config: EncoderConfig, rows: tuple[TableRow, ...]) -> Match:
+def match_weights(
+    start: Path, config: EncoderConfig | TowerConfig, rows: tuple[TableRow, ...]
+) -> Match:
     """Pair the rows that are read from files with the tensors found from ``start`` on. Nothing is allocated.
 
     Raises one InputError for all that is damaged, missing, unexpected, doubled, misshapen or of a wrong dtype.
@@ -64,7 +69,7 @@ def match_weights(start: Path, config: EncoderConfig, rows: tuple[TableRow, ...]
 
 
 def load_weights(
-    plan: WeightsPlan, config: EncoderConfig, rows: tuple[TableRow, ...]
+    plan: WeightsPlan, config: EncoderConfig | TowerConfig, rows: tuple[TableRow, ...]
 ) -> dict[str, np.ndarray]:
     """Leaves by logical path, f32, in our orientation.
 
@@ -74,11 +79,15 @@ def load_weights(
     if changed:
         raise InputError(changed)
     match = match_weights(Path(plan.files[0].path), config, rows)
-    return {row.path: orient(tensor.float32(), row, match.layout) for row, tensor in match.pairs}
+    leaves = {row.path: orient(tensor.float32(), row, match.layout) for row, tensor in match.pairs}
+    if plan.head is not None and config.projection_dim is not None:
+        shape = (config.hidden_size, config.projection_dim)
+        leaves[HEAD] = load_head(Path(plan.head.path), shape)
+    return leaves
 
 
 def load_beside(
-    plan: WeightsPlan, config: EncoderConfig, rows: tuple[TableRow, ...]
+    plan: WeightsPlan, config: EncoderConfig | TowerConfig, rows: tuple[TableRow, ...]
 ) -> dict[str, np.ndarray]:
     """Leaves of ``rows`` that the files hold beside the encoder, f32; none of these need be there.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.plan.data import Input
-from specrun.spec.plan.model import EncoderConfig
+from specrun.spec.plan.model import TextConfig
 from specrun.spec.plan.schedule import Schedule
 from specrun.spec.record import record
 
@@ -95,7 +95,7 @@ class TeacherPlan:
     files: Annotated[
         tuple[Input, ...], Fact(doc="Its configuration or plan, its tokenizer and its weights.")
     ]
-    config: Annotated[EncoderConfig, Fact(doc="Its configuration, complete.")]
+    config: Annotated[TextConfig, Fact(doc="Its configuration, complete.")]
     width: Annotated[int, Fact(doc="Numbers of an embedding.")]
     max_query_length: Annotated[int, Fact(doc="Tokens kept of a query.", unit="tokens")]
     max_positive_length: Annotated[int, Fact(doc="Tokens kept of a positive.", unit="tokens")]

@@ -280,6 +280,13 @@ class Lora:
         ),
     ]
     rslora: Annotated[bool, Fact(doc="Rank-stabilised scale, alpha / √rank.")] = False
+    init_from: Annotated[
+        str | None,
+        Fact(
+            doc="Folder of a PEFT adapter that these start from, relative to the spec, or a name in specrun.local.yaml. Its rank, alpha, rslora and modules must be those given here. With separate towers it holds `query` and `positive`. Null starts as the model is.",
+            examples=("adapters/first",),
+        ),
+    ] = None
 
 
 @record

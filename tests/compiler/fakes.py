@@ -18,7 +18,14 @@ from specrun.spec.plan.data import (
     TokenizerPlan,
     TokenizerSource,
 )
-from specrun.spec.plan.model import BertConfig, EncoderConfig, StartPlan, TableRow
+from specrun.spec.plan.model import (
+    AdapterStart,
+    BertConfig,
+    EncoderConfig,
+    ModelPlan,
+    StartPlan,
+    TableRow,
+)
 from specrun.spec.plan.training import TeacherPlan
 
 TINY_BERT = BertConfig(
@@ -109,6 +116,11 @@ class FakeFacts:
             max_positive_length=longest,
             weight_bytes=1000,
         )
+
+    def adapter(self, directory: Path, model: ModelPlan) -> AdapterStart:
+        assert model.lora is not None
+        file = Input(role="adapter", path=str(directory), digest="sha256:8", bytes=1)
+        return AdapterStart(folder=str(directory), base="base", files=(file,))
 
     def slow_bfloat16(self, platform: str) -> str:
         return "" if platform == "gpu" else "it is widened"

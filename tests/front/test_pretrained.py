@@ -15,8 +15,11 @@ import specrun
 from specrun.cli import main
 from specrun.compiler.explain import explain
 from specrun.compiler.summary import summary
+from specrun.runtime.loop.parameters import read_parameters
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.models.families import NOT_YET, family_of
+from specrun.runtime.models.initial import initial_arrays
+from specrun.runtime.predict.export import export
 from specrun.runtime.predict.predictor import Predictor
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
@@ -195,9 +198,8 @@ def test_auto_decides_by_the_configuration_and_says_so(
     ("model_type", "hint"),
     [
         ("electra", "only these architectures are implemented"),
-        ("clip", "clip is planned and not there yet; only these"),
         ("qwen3_vl", "qwen3_vl is planned and not there yet; only these"),
-        ("siglip", "siglip is planned and not there yet; only these"),
+        ("siglip2", "siglip2 is planned and not there yet; only these"),
     ],
 )
 def test_auto_refuses_what_it_does_not_know(tmp_path: Path, model_type: str, hint: str):
@@ -280,3 +282,32 @@ def test_adapters_on_one_tower_leave_the_other_as_it_was_read(
     assert np.abs(Predictor(tmp_path / "query").encode_text(texts) - source).max() > 1e-3
     before = (directory / "model.safetensors").read_bytes()
     assert (tmp_path / "positive" / "model.safetensors").read_bytes() == before
+
+
+def test_a_directorys_own_head_trains_on(tmp_path: Path):
+    """It is read, not drawn: the start does not depend on the seed; a new one in its place is refused."""
+    first = write_model(tmp_path / "first", "torch_safetensors", tokenizer_text())
+    spec = write_spec(tmp_path, "auto", first)
+    headed = specrun.compile(spec, environ={}, overrides=["model.projection_dim=6"])
+    [head] = [p for p in headed.model.parameters if p.path == "projection.kernel"]
+    assert head.new
+    folder = tmp_path / "run"
+    specrun.run(dataclasses.replace(headed, output_dir=str(folder)))
+    export(folder, tmp_path / "second")
+    spec = write_spec(tmp_path, "auto", tmp_path / "second")
+    plan = specrun.compile(spec, environ={}, overrides=["train.trainable=[projection.kernel]"])
+    [head] = [p for p in plan.model.parameters if p.path == "projection.kernel"]
+    assert (head.new, head.shape, plan.model.embedding_dim) == (False, (16, 6), 6)
+    assert plan.model.weights is not None
+    assert plan.model.weights.head is not None
+    written = read_parameters(folder / "best")["projection"]["kernel"]
+    for seed in (0, 1):
+        started = initial_arrays(plan.model, seed)["projection"]["kernel"]
+        np.testing.assert_array_equal(started, written)
+    [(code, path, _, hint)] = found(spec, overrides=["model.projection_dim=6"])
+    assert (code, path) == ("own-head", "model.projection_dim")
+    assert "remove" in hint
+    head_path = Path(plan.model.weights.head.path)
+    head_path.write_bytes(head_path.read_bytes()[:-1] + b"x")
+    with pytest.raises(specrun.InputError, match="changed since the plan was compiled"):
+        initial_arrays(plan.model, 0)

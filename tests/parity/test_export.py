@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from specrun.runtime.adapters.lora import is_adapter
+from specrun.runtime.loop.parameters import write_parameters
+from specrun.runtime.models.encoder import initial_parameters
 from specrun.runtime.predict.export import export
 from specrun.runtime.predict.predictor import Predictor
+from specrun.runtime.trees import flatten, unflatten
 from tests.front.test_pretrained import byte_level, unigram, write_model
 from tests.parity.test_minilm import TEXTS
-from tests.runtime.test_export import make_pretrained_run
+from tests.runtime.test_export import frozen, make_pretrained_run, moved
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 sentence_transformers = pytest.importorskip("sentence_transformers")
+peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.parity
 
 EMBEDDING = 1e-5
@@ -58,26 +64,81 @@ def test_sentence_transformers_embeds_as_we_do(tmp_path: Path, name: str):
     assert model.max_seq_length == 8
 
 
-@pytest.mark.parametrize("name", [n for n in VARIANTS if "head" not in n])
-def test_transformers_embeds_as_we_do(tmp_path: Path, name: str):
-    """Nothing is missing from the file, and nothing in it is unexpected, the pooler that no source had apart."""
-    make_pretrained_run(tmp_path, **VARIANTS[name])
-    export(tmp_path / "run", tmp_path / "out")
-    model, told = transformers.AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
-    assert type(model).__name__ == CLASSES[name.split()[0]]
-    assert not told["unexpected_keys"]
-    assert all(key.startswith("pooler.") for key in told["missing_keys"])
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+def pooled(model: Any, directory: Path, pooling: str) -> np.ndarray:
+    """Unit embeddings as the model card of an export tells to make them."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     batch = tokenizer(SHORT, padding=True, truncation=True, max_length=8, return_tensors="pt")
     with torch.no_grad():
         hidden = model.eval()(batch.input_ids, attention_mask=batch.attention_mask)
     x, weight = hidden.last_hidden_state, batch.attention_mask[..., None].float()
     last = x[torch.arange(len(x)), batch.attention_mask.sum(1) - 1]
     mean = (x * weight).sum(1) / weight.sum(1)
-    pooled = {"cls": x[:, 0], "last": last, "mean": mean}[VARIANTS[name].get("pooling", "mean")]
-    found = torch.nn.functional.normalize(pooled).numpy()
+    found = {"cls": x[:, 0], "last": last, "mean": mean}[pooling]
+    return torch.nn.functional.normalize(found).numpy()
+
+
+@pytest.mark.parametrize("to", ["sentence-transformers", "hf"])
+@pytest.mark.parametrize("name", [n for n in VARIANTS if "head" not in n])
+def test_transformers_embeds_as_we_do(tmp_path: Path, name: str, to: Any):
+    """Nothing is missing from the file, and nothing in it is unexpected, the pooler that no source had apart."""
+    make_pretrained_run(tmp_path, **VARIANTS[name])
+    export(tmp_path / "run", tmp_path / "out", to=to)
+    model, told = transformers.AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert type(model).__name__ == CLASSES[name.split()[0]]
+    assert not told["unexpected_keys"]
+    assert all(key.startswith("pooler.") for key in told["missing_keys"])
+    found = pooled(model, tmp_path / "out", VARIANTS[name].get("pooling", "mean"))
     expected = Predictor(tmp_path / "run").encode_document(SHORT)
     np.testing.assert_allclose(found, expected, atol=EMBEDDING, rtol=0)
+
+
+ADAPTED: dict[str, dict[str, Any]] = {
+    "bert, cls": {"flavour": "torch_safetensors", "pooling": "cls"},
+    "roberta, last": {"flavour": "roberta_torch", "pooling": "last"},
+    "mpnet": {"flavour": "mpnet_torch"},
+}
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_peft_loads_the_adapters_upon_the_source(tmp_path: Path, name: str):
+    """The base is as it was, so the run's other numbers must not have moved either."""
+    plan = make_pretrained_run(tmp_path, **ADAPTED[name], lora=True)
+    run = tmp_path / "run"
+    frozen(run)
+    start, drawn = (flatten(x) for x in (initial_parameters(plan.model, 0), moved(plan.model)))
+    leaves = {p: drawn[p] if is_adapter(p) else np.asarray(x) for p, x in start.items()}
+    shutil.rmtree(run / "best")
+    write_parameters(run / "best", unflatten(leaves), {"step": 1})
+    export(run, tmp_path / "out", to="peft")
+    base = transformers.AutoModel.from_pretrained(tmp_path / "source")
+    found = pooled(
+        peft.PeftModel.from_pretrained(base, tmp_path / "out"),
+        tmp_path / "out",
+        ADAPTED[name].get("pooling", "mean"),
+    )
+    expected = Predictor(run).encode_document(SHORT)
+    np.testing.assert_allclose(found, expected, atol=EMBEDDING, rtol=0)
+    plain = transformers.AutoModel.from_pretrained(tmp_path / "source")
+    without = pooled(plain, tmp_path / "out", ADAPTED[name].get("pooling", "mean"))
+    assert np.abs(without - expected).max() > 100 * EMBEDDING
+
+
+def test_we_read_a_dense_that_sentence_transformers_wrote(tmp_path: Path):
+    make_pretrained_run(tmp_path)
+    export(tmp_path / "run", tmp_path / "plain")
+    made = sentence_transformers.SentenceTransformer(str(tmp_path / "plain"), device="cpu")
+    modules = sentence_transformers.sentence_transformer.modules
+    torch.manual_seed(3)
+    dense = modules.Dense(16, 6, bias=False, activation_function=torch.nn.Identity())
+    whole = sentence_transformers.SentenceTransformer(
+        modules=[made[0], made[1], dense, modules.Normalize()], device="cpu"
+    )
+    whole.save(str(tmp_path / "theirs"))
+    found = Predictor(tmp_path / "theirs").encode_text(SHORT)
+    np.testing.assert_allclose(found, whole.encode(SHORT), atol=EMBEDDING, rtol=0)
+    export(tmp_path / "theirs", tmp_path / "out")
+    again = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    np.testing.assert_array_equal(again.encode(SHORT), whole.encode(SHORT))
 
 
 @pytest.mark.parametrize("side", ["query", "positive"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from specrun.runtime.adapters.lora import merge, plain, split
+from specrun.runtime.adapters.lora import is_adapter, merge, plain, split
 from specrun.runtime.adapters.peft import from_peft, read_adapter, to_peft, write_adapter
+from specrun.runtime.adapters.start import inspect_adapter
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
 from specrun.runtime.trees import flatten, unflatten
@@ -101,3 +103,22 @@ def test_peft_loads_our_files_and_we_load_pefts(tmp_path: Path, rslora: bool):
     assert read.keys() == ours.keys()
     for path, leaf in ours.items():
         np.testing.assert_array_equal(read[path], leaf)
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_a_run_starts_from_pefts_adapter(tmp_path: Path, rslora: bool):
+    """What PEFT saved, named by ``lora.init_from``, embeds at step 0 as PEFT's own model does."""
+    theirs, model, _ = both(tmp_path / "base", rslora)
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert model.lora is not None
+    start = inspect_adapter(tmp_path / "theirs", model)
+    parameters = tuple(
+        dataclasses.replace(p, new=False) if is_adapter(p.path) else p for p in model.parameters
+    )
+    lora = dataclasses.replace(model.lora, init_from=start)
+    begun = dataclasses.replace(model, lora=lora, parameters=parameters)
+    ids, mask = batch()
+    found = build_encoder(begun).encode(initial_parameters(begun, 0), ids, mask)
+    with torch.no_grad():
+        expected = pooled(theirs, ids, mask, "mean").numpy()
+    np.testing.assert_allclose(found, expected, atol=OUTPUT, rtol=0)

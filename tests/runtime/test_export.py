@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+import yaml
+from safetensors.numpy import save_file
 
-from specrun.cli import main
+from specrun.cli import COMMANDS, main
+from specrun.runtime.adapters.peft import read_adapter
 from specrun.runtime.data.tokenizer import digest_of_text
 from specrun.runtime.loop.parameters import write_parameters
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.encoder import initial_parameters
+from specrun.runtime.predict import adapter as adapting
 from specrun.runtime.predict import export as exporting
 from specrun.runtime.predict.export import NOTE, export
+from specrun.runtime.predict.order import FORMS, To, Whole
 from specrun.runtime.predict.predictor import Predictor
+from specrun.runtime.report.export_card import LIBRARIES
 from specrun.runtime.trees import flatten, unflatten
 from specrun.runtime.weights.files import read
 from specrun.spec.diagnostics import InputError, RunError
 from specrun.spec.plan.data import TokenizerFile, TokenizerPlan
-from specrun.spec.plan.file import write_plan
+from specrun.spec.plan.file import read_plan, write_plan
 from specrun.spec.plan.model import ModelPlan
 from specrun.spec.plan.plan import Plan
 from tests.runtime.folders import GOLDEN, TEXTS, make_directory, make_run, tokenizer_text
@@ -31,7 +38,7 @@ from tests.runtime.models.tiny import lora_plan, model_plan
 from tests.runtime.plans import make_infonce, make_plan, separate
 
 SAME = 1e-6
-FORMS = ("safetensors", "msgpack")
+READ_BY_US = ("sentence-transformers", "flax")
 SOURCES = {
     "bert": "torch_safetensors",
     "roberta": "roberta_torch",
@@ -108,13 +115,13 @@ def refused(folder: Path, target: Path, *parts: str, **options: Any) -> InputErr
     return caught.value
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", READ_BY_US)
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("lora", [False, True])
 def test_an_export_embeds_as_the_run(tmp_path: Path, form: Any, name: str, lora: bool):
     make_pretrained_run(tmp_path, SOURCES[name], lora=lora)
     run, target = tmp_path / "run", tmp_path / "out"
-    done = export(run, target, form=form)
+    done = export(run, target, to=form)
     expected = Predictor(run).encode_document(TEXTS)
     np.testing.assert_allclose(Predictor(target).encode_text(TEXTS), expected, atol=SAME)
     assert done.files == tuple(sorted(str(p.relative_to(target)) for p in target.rglob("*.*")))
@@ -153,14 +160,14 @@ def test_a_shared_network_has_no_tower_to_choose(tmp_path: Path):
     refused(tmp_path / "run", tmp_path / "out", "no query tower", side="query")
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", READ_BY_US)
 def test_a_directory_is_converted_without_a_changed_bit(tmp_path: Path, form: Any):
     """The pooler comes along; read back, every number is the same."""
     directory = make_directory(tmp_path / "model")
-    export(directory, tmp_path / "out", form=form)
+    export(directory, tmp_path / "out", to=form)
     found, before = inspect(tmp_path / "out"), inspect(directory)
     assert (found.config, found.pooling, found.max_length) == (before.config, "cls", 9)
-    kernel = {"safetensors": "weight", "msgpack": "kernel"}[form]
+    kernel = {"sentence-transformers": "weight", "flax": "kernel"}[form]
     assert found.unused == ("pooler.dense.bias", f"pooler.dense.{kernel}")
     assert note(tmp_path / "out")["tensors_of_the_source"] == list(found.unused)
     assert found.weights
@@ -261,9 +268,9 @@ def test_a_directory_keeps_its_prompts_and_has_no_final_parameters(tmp_path: Pat
     refused(directory, tmp_path / "other", "no final parameters", which="final")
 
 
-def test_a_head_is_refused_in_msgpack(tmp_path: Path):
+def test_a_head_has_no_place_in_transformers_classes(tmp_path: Path):
     make_pretrained_run(tmp_path, projection_dim=6)
-    refused(tmp_path / "run", tmp_path / "out", "2_Dense", form="msgpack")
+    refused(tmp_path / "run", tmp_path / "out", "2_Dense", to="hf")
 
 
 def test_a_head_is_a_dense_module(tmp_path: Path):
@@ -276,6 +283,231 @@ def test_a_head_is_a_dense_module(tmp_path: Path):
     [head] = read(tmp_path / "out" / "2_Dense" / "model.safetensors").tensors
     kernel = flatten(moved(plan.model))["projection.kernel"]
     np.testing.assert_array_equal(head.float32(), kernel.T)
+
+
+@pytest.mark.parametrize("form", READ_BY_US)
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_head_is_read_again(tmp_path: Path, form: Any, lora: bool):
+    make_pretrained_run(tmp_path, "mpnet_torch", projection_dim=6, lora=lora)
+    export(tmp_path / "run", tmp_path / "out", to=form)
+    expected = Predictor(tmp_path / "run").encode_document(TEXTS)
+    found = Predictor(tmp_path / "out").encode_text(TEXTS)
+    assert found.shape == (len(TEXTS), 6)
+    np.testing.assert_allclose(found, expected, atol=SAME)
+    again = tmp_path / "again"
+    export(tmp_path / "out", again, to=form)
+    for name in (exporting.FILES[FORMS[form]], "2_Dense/model.safetensors"):
+        assert (again / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+
+
+def head_of_wrong_shape(path: Path) -> None:
+    save_file({"linear.weight": np.zeros((6, 8), np.float32)}, path)
+
+
+def head_with_a_bias(path: Path) -> None:
+    tensors = {"linear.weight": np.zeros((6, 16)), "linear.bias": np.zeros(6)}
+    save_file(tensors, path)
+
+
+def head_of_integers(path: Path) -> None:
+    save_file({"linear.weight": np.zeros((6, 16), np.int32)}, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (lambda p: p.unlink(), "the head's weights are needed"),
+        (lambda p: p.write_bytes(p.read_bytes()[:-3]), "2_Dense"),
+        (lambda p: p.write_bytes(b""), "2_Dense"),
+        (head_of_wrong_shape, "has shape [6, 8], expected [6, 16]"),
+        (head_with_a_bias, "must hold linear.weight alone"),
+        (head_of_integers, "linear.weight is"),
+    ],
+)
+def test_a_damaged_head_is_refused(tmp_path: Path, damage: Any, found: str):
+    make_pretrained_run(tmp_path, projection_dim=6)
+    export(tmp_path / "run", tmp_path / "out")
+    damage(tmp_path / "out" / "2_Dense" / "model.safetensors")
+    with pytest.raises(InputError, match=re.escape(found)) as caught:
+        Predictor(tmp_path / "out")
+    assert all(d.hint and "2_Dense" in str(d.file) for d in caught.value.diagnostics)
+
+
+def test_transformers_form_holds_its_files_alone(tmp_path: Path):
+    make_pretrained_run(tmp_path, lora=True)
+    done = export(tmp_path / "run", tmp_path / "out", to="hf")
+    assert done.files == (
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        NOTE,
+        "tokenizer.json",
+        "tokenizer_config.json",
+    )
+    assert done.facts["merged"]
+    assert done.facts["pooling"] == "mean"
+
+
+# --- adapters alone --------------------------------------------------------------------------------------------------
+
+
+def frozen(folder: Path, *but: str) -> None:
+    """The run in ``folder`` as one that trained its adapters only, and ``but``."""
+    plan = read_plan(folder / "plan.json")
+    kept = ("lora_a", "lora_b")
+    parameters = tuple(
+        dataclasses.replace(
+            p,
+            new=(p.new and p.path.endswith(kept)) or p.path in but,
+            trained=p.path.endswith(kept) or p.path in but,
+        )
+        for p in plan.model.parameters
+    )
+    model = dataclasses.replace(plan.model, parameters=parameters)
+    write_plan(dataclasses.replace(plan, model=model), folder / "plan.json")
+
+
+def test_adapters_are_pefts_two_files(tmp_path: Path):
+    plan = make_pretrained_run(tmp_path, lora=True)
+    frozen(tmp_path / "run")
+    done = export(tmp_path / "run", tmp_path / "out", to="peft")
+    assert "config.json" not in done.files
+    assert {"adapter_config.json", "adapter_model.safetensors", "README.md"} <= set(done.files)
+    read_back = flatten(read_adapter(tmp_path / "out", plan.model))
+    ours = flatten(moved(plan.model))
+    assert len(read_back) == 4
+    for path, leaf in read_back.items():
+        np.testing.assert_array_equal(leaf, ours[path])
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "source"
+    assert "PeftModel.from_pretrained" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_adapters_of_each_tower(tmp_path: Path):
+    make_pretrained_run(tmp_path, towers=True, lora=True)
+    frozen(tmp_path / "run")
+    refused(tmp_path / "run", tmp_path / "none", "--tower query", to="peft")
+    done = export(tmp_path / "run", tmp_path / "out", to="peft", side="query")
+    assert done.facts["tower"] == "query"
+    names = [t.name for t in read(tmp_path / "out" / "adapter_model.safetensors").tensors]
+    assert len(names) == 8
+    assert all(name.startswith("base_model.model.encoder.layer") for name in names)
+
+
+def test_what_is_more_than_adapters_is_refused(tmp_path: Path):
+    make_pretrained_run(tmp_path, lora=True, projection_dim=6)
+    run = tmp_path / "run"
+    frozen(run, "projection.kernel", "embeddings.LayerNorm.scale")
+    refused(
+        run,
+        tmp_path / "out",
+        "embeddings.LayerNorm.scale, projection.kernel",
+        "--to sentence-transformers",
+        to="peft",
+    )
+
+
+def test_adapters_below_a_head_of_the_base_are_refused(tmp_path: Path):
+    """PeftModel's embeddings would be those before the head."""
+    make_pretrained_run(tmp_path, projection_dim=6)
+    export(tmp_path / "run", tmp_path / "headed")
+    found = inspect(tmp_path / "headed")
+    lora = lora_plan(found.config, ["attention.self.query"])
+    model = model_plan(found.config, lora=lora, weights=found.weights)
+    plan = read_plan(tmp_path / "run" / "plan.json")
+    write_plan(dataclasses.replace(plan, model=model), tmp_path / "run" / "plan.json")
+    frozen(tmp_path / "run")
+    for name in ("best", "final"):
+        shutil.rmtree(tmp_path / "run" / name)
+        write_parameters(tmp_path / "run" / name, moved(model), {"step": 1})
+    refused(tmp_path / "run", tmp_path / "out", "2_Dense", "adapters merged", to="peft")
+
+
+@pytest.mark.parametrize("flavour", ["torch_safetensors", "roberta_torch", "mpnet_torch"])
+def test_through_flax_and_back_no_byte_changes(tmp_path: Path, flavour: str):
+    source = source_directory(tmp_path / "source", flavour)
+    export(source, tmp_path / "there", to="flax")
+    assert not (tmp_path / "there" / "model.safetensors").exists()
+    for name, folder in (("direct", source), ("back", tmp_path / "there")):
+        export(folder, tmp_path / name, to="hf")
+    same = [(tmp_path / n / "model.safetensors").read_bytes() for n in ("direct", "back")]
+    assert same[0] == same[1]
+
+
+def test_the_command_offers_every_form():
+    [command] = [c for c in COMMANDS if c.name == "export"]
+    [option] = [o for o in command.options if "--to" in o.names]
+    assert option.settings["choices"] == get_args(To) == tuple(LIBRARIES)
+    assert set(FORMS) == set(get_args(Whole))
+    assert option.settings["default"] == get_args(To)[0]
+
+
+def test_without_adapters_there_are_none_to_export(tmp_path: Path):
+    make_pretrained_run(tmp_path)
+    refused(tmp_path / "run", tmp_path / "out", "trained without LoRA", to="peft")
+    refused(tmp_path / "source", tmp_path / "out", "no run's folder", to="peft")
+
+
+def test_an_export_for_peft_leaves_nothing_when_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    make_pretrained_run(tmp_path, lora=True)
+    frozen(tmp_path / "run")
+    (tmp_path / "there").mkdir()
+
+    def fail(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(adapting, "write_tokenizer", fail)
+    with pytest.raises(RunError, match="the disk is full"):
+        export(tmp_path / "run", tmp_path / "there" / "out", to="peft")
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+# --- the model card --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["sentence-transformers", "hf", "flax", "peft"])
+def test_the_card_tells_where_it_comes_from(tmp_path: Path, form: Any):
+    plan = make_pretrained_run(tmp_path, lora=True)
+    frozen(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "best")
+    facts = {"step": 1, "metrics": {"mrr@10": 0.5}}
+    whole = write_parameters(tmp_path / "run" / "best", moved(plan.model), facts)
+    export(tmp_path / "run", tmp_path / "out", to=form)
+    text = (tmp_path / "out" / "README.md").read_text("utf-8")
+    head, body = text.removeprefix("---\n").split("\n---\n", 1)
+    front = yaml.safe_load(head)
+    libraries = {"hf": "transformers", "flax": "specrun"}
+    assert front["library_name"] == libraries.get(form, form)
+    assert front["base_model"] == "source"
+    assert "| mrr@10 | 0.5000 |" in body
+    assert f"| parameters | {whole} |" in body
+    assert plan.data.scan.rows_digest in body
+    assert plan.model.weights is not None
+    for file in plan.model.weights.files:
+        assert file.digest in body
+    assert "| Losses | infonce" in body
+    assert f"| exported for | {form} |" in body
+    merged = "adapters of rank 2" in body
+    assert merged == (form != "peft")
+    compile(body.split("```python\n")[1].split("```")[0], "card", "exec")
+
+
+def test_the_card_of_a_converted_directory_claims_no_training(tmp_path: Path):
+    export(make_directory(tmp_path / "model"), tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "nothing was trained" in text
+    assert "## Training" not in text
+    assert "pooler.dense.weight" in text
+
+
+def test_a_damaged_result_is_told_before_anything_is_written(tmp_path: Path):
+    make_pretrained_run(tmp_path)
+    (tmp_path / "run" / "result.json").write_text("{")
+    with pytest.raises(RunError, match=r"result\.json is damaged"):
+        export(tmp_path / "run", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_or_foreign_target_is_left_alone(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -210,7 +211,16 @@ def test_all_faults_at_once(tmp_path: Path):
                 {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
                 {"idx": 2, "path": "2_Dense", "type": "sentence_transformers.models.Dense"},
             ],
-            "found Transformer → Pooling → Dense",
+            "the head's config.json is needed",
+        ),
+        (
+            "modules.json",
+            [
+                {"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"},
+                {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+                {"idx": 2, "path": "2_LSTM", "type": "sentence_transformers.models.LSTM"},
+            ],
+            "found Transformer → Pooling → LSTM",
         ),
         (
             "modules.json",
@@ -242,6 +252,57 @@ def test_faulty_pieces(tmp_path: Path, name: str, content: Any, found: str):
     write_config(tmp_path, CONFIG)
     sentence_directory(tmp_path, new=False)
     write(tmp_path, name, content)
+    faults(tmp_path, found)
+
+
+DENSE = {
+    "in_features": 16,
+    "out_features": 6,
+    "bias": False,
+    "activation_function": "torch.nn.modules.linear.Identity",
+}
+
+
+def dense_directory(folder: Path, **changes: Any) -> None:
+    """Transformer → Pooling → Dense; a change to None removes the setting."""
+    write_config(folder, CONFIG)
+    sentence_directory(folder, new=False)
+    modules = json.loads((folder / "modules.json").read_text())[:2]
+    modules.append({"idx": 2, "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+    write(folder, "modules.json", modules)
+    settings = {k: v for k, v in {**DENSE, **changes}.items() if v is not None}
+    write(folder, "2_Dense/config.json", settings)
+
+
+def test_a_dense_is_the_head(tmp_path: Path):
+    dense_directory(tmp_path, module_output_name="sentence_embedding", use_residual=False)
+    assert inspect(tmp_path).config == dataclasses.replace(CONFIG, pooling="cls", projection_dim=6)
+    before = inspect(tmp_path).config_input.digest
+    dense_directory(tmp_path)
+    assert inspect(tmp_path).config_input.digest != before
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"bias": True}, "bias must be False, found True"),
+        ({"bias": None}, "bias must be False, found True"),
+        (
+            {"activation_function": "torch.nn.modules.activation.Tanh"},
+            "found 'torch.nn.modules.activation.Tanh': a head has no activation",
+        ),
+        ({"activation_function": None}, "activation.Tanh"),
+        ({"use_residual": True}, "no residual connection"),
+        ({"module_input_name": "token_embeddings"}, "found 'token_embeddings'"),
+        ({"module_output_name": "other"}, "found 'other'"),
+        ({"init_weight": 1}, "init_weight is not known here"),
+        ({"out_features": 0}, "whole numbers ≥ 1"),
+        ({"out_features": "6"}, "whole numbers ≥ 1"),
+        ({"in_features": 8}, "in_features is 8, but the model is 16 wide"),
+    ],
+)
+def test_another_dense_is_refused(tmp_path: Path, changes: dict[str, Any], found: str):
+    dense_directory(tmp_path, **changes)
     faults(tmp_path, found)
 
 

@@ -1,0 +1,1 @@
+"""``specrun migrate``: another tool's configuration as a commented spec."""

@@ -1,0 +1,98 @@
+"""What migrating gathers: settings of the spec with where they came from, and what has no place in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from specrun.compiler.migrate.dialects import Dialect
+
+
+@dataclass(frozen=True)
+class Old:
+    """A key as another tool has it. ``line`` is 0 for a default of that tool, which the file does not write."""
+
+    name: str
+    value: Any
+    line: int
+    tool: str
+
+    @property
+    def origin(self) -> str:
+        """Where it stands, for a comment."""
+        return f"`{self.name}`, line {self.line}" if self.line else f"the default of {self.tool}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value of the spec. ``weak`` ones give way to what the file says."""
+
+    value: Any
+    comment: str
+    weak: bool
+
+
+@dataclass(frozen=True)
+class Left:
+    """A key that is not in the spec, and why."""
+
+    name: str
+    line: int
+    reason: str
+
+
+@dataclass
+class Draft:
+    """The spec in the making. ``devices`` is None where the file does not say how many; ``teacher``
+    is set where it distils. ``idle`` has no meaning here; ``unmet`` would change what is trained."""
+
+    dialect: Dialect
+    devices: int | None = None
+    settings: dict[str, Setting] = field(default_factory=dict[str, Setting])
+    idle: list[Left] = field(default_factory=list[Left])
+    unmet: list[Left] = field(default_factory=list[Left])
+    teacher: bool = False
+
+    def set(self, path: str, value: Any, old: Old, note: str = "") -> None:
+        """Put ``value`` at ``path`` (``losses[0].kind``); two keys that disagree are both told."""
+        comment = f"from {old.origin}" if old.line else old.origin
+        new = Setting(value, f"{comment}: {note}" if note else comment, weak=not old.line)
+        before = self.settings.get(path)
+        if before is None or (before.weak and not new.weak):
+            self.settings[path] = new
+        elif before.value == value and type(before.value) is type(value):
+            self.drop(old, f"it says the same as `{path}`, which is {before.comment}")
+        elif not new.weak:
+            self.miss(old, f"it says otherwise than `{path}`, which is {before.comment}")
+
+    def assume(self, path: str, value: Any, why: str) -> None:
+        """A value that nothing in the file says, where there is none yet."""
+        self.settings.setdefault(path, Setting(value, why, weak=True))
+
+    def drop(self, old: Old, reason: str) -> None:
+        """A key without meaning here."""
+        if old.line:
+            self.idle.append(Left(old.name, old.line, reason))
+
+    def miss(self, old: Old, reason: str) -> None:
+        """A key that would change what is trained, and cannot be said."""
+        if old.line:
+            self.unmet.append(Left(old.name, old.line, reason))
+
+    def lack(self, name: str, reason: str) -> None:
+        """What a spec needs and the file does not say."""
+        self.unmet.append(Left(name, 0, reason))
+
+    def get(self, path: str) -> Any:
+        """The value at ``path``; None where there is none."""
+        found = self.settings.get(path)
+        return None if found is None else found.value
+
+    def has(self, prefix: str) -> bool:
+        """Whether the section ``prefix`` holds anything."""
+        return any(path.startswith((f"{prefix}.", f"{prefix}[")) for path in self.settings)
+
+    def remove(self, prefix: str) -> None:
+        """Forget a section."""
+        for path in [p for p in self.settings if p == prefix or p.startswith(f"{prefix}.")]:
+            del self.settings[path]

@@ -1,0 +1,177 @@
+"""Another tool's configuration to a spec: keys by the table of foreign names, values by rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from specrun.compiler.check import homes_of
+from specrun.compiler.foreign.foreign import Foreign
+from specrun.compiler.foreign.table import FOREIGN
+from specrun.compiler.front import load
+from specrun.compiler.migrate.dialects import Dialect, named, told
+from specrun.compiler.migrate.draft import Draft, Left, Old
+from specrun.compiler.migrate.finish import finish
+from specrun.compiler.migrate.losses import TEACHERS, teacher
+from specrun.compiler.migrate.read import IDLE_SECTIONS, Key, destination, is_section, read_keys
+from specrun.compiler.migrate.render import render
+from specrun.compiler.migrate.rules import RULES
+from specrun.compiler.migrate.values import count_of, is_off, plain
+from specrun.spec.diagnostics import InputError
+from specrun.spec.experiment import Experiment
+
+CHANGES = frozenset(
+    {
+        "guide",
+        *("prompts", "default_prompt_name", "prompt", "label_smoothing", "label_smoothing_factor"),
+        *("neftune_noise_alpha", "load_in_8bit", "load_in_4bit", "quantization"),
+        *("quantization_config", "masking_rate_range", "mask_token_id", "hardness_mode"),
+        *("hardness_strength", "margin_strategy", "size_average", "similarity_fct"),
+        *("distance_metric", "partition_mode", "learning_rate_mapping", "optim_target_modules"),
+        *("router_mapping", "query_image", "modality_config", "use_residual", "norm_type"),
+        *("activation_function", "pooling_mode_max_tokens", "use_dora", "rank_pattern"),
+        *("alpha_pattern", "lora_bias", "loftq_config", "layer_replication", "dropout_schedule"),
+        *("pseudo_data_ratio", "vae", "config_override", "fsdp", "deepspeed", "query_expansion"),
+        *("latent_dim", "beta", "bce_weight", "kld_weight", "contrast_anchors"),
+        *("contrast_positives", "last_layer_weight", "n_layers_per_step", "layer_weighting"),
+        "transition_epochs",
+    }
+)
+"""Names without a place here whose values, when set, would change what is trained."""
+
+MODES = ("t2t",)
+ENCODERS = ("auto", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migrated:
+    """The text of the spec; ``unmet`` is what it cannot say, ``idle`` what has no meaning here."""
+
+    text: str
+    dialect: Dialect
+    unmet: tuple[Left, ...]
+    idle: tuple[Left, ...]
+
+
+def migrate(file: Path, tool: str | None = None) -> Migrated:
+    """The configuration in ``file``, of the tool that its keys tell or that is named.
+
+    The spec holds every key with its origin. InputError for a file that cannot be read, or whose tool
+    cannot be told.
+    """
+    keys = read_keys(file)
+    if not keys:
+        raise InputError("the file is empty", code="empty-file", hint="name a configuration")
+    dialect = named(tool) if tool else told(key.name.replace("-", "_") for key in keys)
+    draft = Draft(dialect=dialect, devices=_devices(keys))
+    for key in keys:
+        take(key, draft)
+    for name, value in dialect.defaults.items():
+        known = destination(name, "model" if name == "dropout" else "")
+        assert known is not None
+        _settle(Old(name, value, 0, dialect.title), known, draft)
+    finish(draft)
+    text = render(draft, file.name)
+    _check(text, draft)
+    return Migrated(
+        text=render(draft, file.name),
+        dialect=dialect,
+        unmet=tuple(draft.unmet),
+        idle=tuple(draft.idle),
+    )
+
+
+def _devices(keys: Iterable[Key]) -> int | None:
+    """Devices that a number for each is multiplied by; None where the file does not say."""
+    for key in keys:
+        if key.known is not None and key.known.new == "hardware.devices":
+            count = count_of(key.value)
+            if type(count) is int and count > 0:
+                return count
+    return None
+
+
+def take(key: Key, draft: Draft) -> None:
+    """Put a key where it stands in the spec, or say why it does not."""
+    name = key.name.replace("-", "_")
+    old = Old(name, key.value, key.line, draft.dialect.title)
+    if name == "retrieval_mode":
+        _mode(old, draft)
+    elif name == "encoder_mode":
+        _encoder(old, draft)
+    elif name in TEACHERS:
+        teacher(old, draft)
+    elif name in IDLE_SECTIONS:
+        draft.drop(old, FOREIGN[name].note if name in FOREIGN else "it has no meaning here")
+    elif key.known is None:
+        _unknown(old, draft)
+    elif key.known.new:
+        _settle(old, key.known, draft)
+    elif name in CHANGES and not is_off(old.value):
+        draft.miss(old, f"not supported yet: {key.known.note}")
+    else:
+        draft.drop(old, key.known.note)
+
+
+def _mode(old: Old, draft: Draft) -> None:
+    if old.value in (None, *MODES):
+        draft.drop(old, "queries and positives are text")
+    else:
+        draft.miss(old, f"not supported yet: rows are texts (t2t), found {old.value!r}")
+
+
+def _encoder(old: Old, draft: Draft) -> None:
+    if old.value in (None, *ENCODERS):
+        draft.drop(old, "`model.kind: auto` reads the family from config.json")
+    else:
+        draft.miss(old, f"not supported yet: encoders are of text, found {old.value!r}")
+
+
+def _settle(old: Old, known: Foreign, draft: Draft) -> None:
+    """Put a key's value at its path, by the rule of the path."""
+    rule = RULES.get(known.new)
+    if rule is not None:
+        rule(old, known.new, known.note, draft)
+    elif is_section(known.new):
+        _section(old, known, draft)
+    elif not known.note and "[]" not in known.new:
+        plain(old, known.new, known.note, draft)
+    elif "[]" in known.new and known.new.startswith("losses[]"):
+        plain(old, known.new.replace("[]", "[0]"), known.note, draft)
+    elif is_off(old.value):
+        draft.drop(old, f"it asks for nothing; here it is `{known.new}`")
+    else:
+        differs = f" ({known.note})" if known.note else ""
+        draft.miss(old, f"write it as `{known.new}`{differs}")
+
+
+def _section(old: Old, known: Foreign, draft: Draft) -> None:
+    """A value where the spec has a section."""
+    if is_off(old.value):
+        draft.drop(old, f"it asks for nothing; here it is the section `{known.new}`")
+    else:
+        differs = f" ({known.note})" if known.note else ""
+        draft.miss(old, f"write its keys in the section `{known.new}`{differs}")
+
+
+def _unknown(old: Old, draft: Draft) -> None:
+    close = close_to(old.name)
+    draft.miss(old, f"not known; did you mean `{close}`?" if close else "not known")
+
+
+def close_to(name: str) -> str:
+    """The known key that ``name`` may be meant as; empty where none is near."""
+    words = [*homes_of(Experiment), *FOREIGN]
+    return next(iter(get_close_matches(name, words, n=1, cutoff=0.8)), "")
+
+
+def _check(text: str, draft: Draft) -> None:
+    """What the spec itself says of the values: ranges, kinds, what does not go together."""
+    lacking = {left.name for left in draft.unmet}
+    loaded = load(text, environ={}, local={})
+    for found in loaded.diagnostics:
+        if found.severity == "error" and found.path not in lacking:
+            hint = f" ({found.hint})" if found.hint else ""
+            draft.lack(found.path or found.code, found.message + hint)

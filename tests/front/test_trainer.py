@@ -1,0 +1,142 @@
+"""Keywords instead of a file: the same plan, the same run, and no keyword without an effect."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import specrun
+from tests.front.test_pretrained import tokenizer_text, write_model, write_spec
+
+SHORT: dict[str, Any] = {"query": 8, "positive": 12}
+WORDS: dict[str, Any] = {
+    "data_path": "rows.jsonl",
+    "output_dir": "output",
+    "epochs": 1,
+    "batch_size": 32,
+    "learning_rate": 1e-5,
+    "retrieval_mode": "t2t",
+    "loss_type": "infonce",
+    "max_length": SHORT,
+}
+
+SCRATCH = {"kind": "text_encoder", "hidden_size": 16, "num_hidden_layers": 0}
+TOKENIZER = {"kind": "train", "vocab_size": 300}
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    directory = write_model(tmp_path / "model", "torch_safetensors", tokenizer_text())
+    write_spec(tmp_path, "bert", directory)
+    return directory
+
+
+def test_its_plan_is_that_of_the_spec(model: Path):
+    trainer = specrun.Trainer(model)
+    plan = trainer.plan(**WORDS)
+    spec = Path("same.yaml")
+    spec.write_text(
+        f"version: 1\noutput_dir: output\nmodel: {{kind: auto, name_or_path: {json.dumps(str(model))}}}\n"
+        "data: {kind: jsonl, path: rows.jsonl, max_length: {query: 8, positive: 12}}\n"
+        "losses: [{kind: infonce}]\ntrain: {epochs: 1, batch_size: 32}\noptimizer: {learning_rate: 1e-5}\n"
+    )
+    own = specrun.compile(spec, environ={})
+    bare = dataclasses.replace(plan, values=(), warnings=())
+    assert bare == dataclasses.replace(own, values=(), warnings=())
+
+
+def test_it_trains(model: Path):
+    trainer = specrun.Trainer(SCRATCH)
+    result = trainer.train(**WORDS, tokenizer=TOKENIZER)
+    assert (result.steps, result.folder.name, result.was_finished) == (3, "output", False)
+    assert trainer.train(**WORDS, tokenizer=TOKENIZER).was_finished
+
+
+def test_sections_and_words_go_together(model: Path):
+    plan = specrun.Trainer(str(model)).plan(
+        data={"kind": "jsonl", "path": Path("rows.jsonl"), "max_length": SHORT},
+        validation_split=0.2,
+        evaluation={"metrics": ("mrr@5",), "select_best": "mrr@5"},
+        losses=[{"kind": "infonce", "temperature": 0.1}, {"kind": "triplet", "weight": 0.5}],
+        lora={"rank": 2, "target_modules": ["query"]},
+        num_train_epochs=2,
+        per_device_train_batch_size=4,
+        num_devices=1,
+        matryoshka_dims=[16, 8],
+        lr_scheduler_type="linear",
+        warmup_ratio=0.1,
+        bf16=False,
+        seed=3,
+    )
+    assert [loss.kind for loss in plan.losses] == ["infonce", "triplet"]
+    assert plan.evaluation is not None
+    assert plan.evaluation.select_best == "mrr@5"
+    assert plan.model.lora is not None
+    assert plan.model.lora.rank == 2
+    assert (plan.train.batch_size, plan.seed, plan.precision.compute) == (4, 3, "float32")
+    assert plan.matryoshka is not None
+    assert plan.matryoshka.dims == (16, 8)
+    assert plan.segments[0].schedule.kind == "linear"
+
+
+def test_a_model_from_scratch_is_a_section(model: Path):
+    plan = specrun.Trainer(SCRATCH).plan(**WORDS, tokenizer=TOKENIZER)
+    assert plan.model.config.kind == "text_encoder"
+    assert plan.tokenizer.vocab_size <= 300
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ({"learning_rte": 1e-3}, ("learning_rte", "did you mean `learning_rate`?")),
+        ({"epoch": 1}, ("epoch", "did you mean `epochs`?")),
+        ({"wharble": 1}, ("`wharble` is not known",)),
+        ({"retrieval_mode": "t2i"}, ("not supported yet", "'t2i'")),
+        ({"num_workers": 4}, ("`num_workers` is not in this version", "loader processes")),
+        ({"load_best_model_at_end": True}, ("load_best_model_at_end", "best/")),
+        ({"num_train_epochs": 7}, ("num_train_epochs", "otherwise than `train.epochs`")),
+        ({"loss_type": "wharble"}, ("losses are", "'wharble'")),
+        ({"loss_type": "triplet", "temperature": 0.1}, ("temperature", "`triplet` loss has none")),
+        ({"batch_size": "many"}, ("train.batch_size", "must be a whole number")),
+        ({"learning_rate": float("nan")}, ("optimizer.learning_rate",)),
+        ({"learning_rate": object()}, ("`learning_rate` must be of numbers", "object")),
+        ({"train": {"batch_sze": 4}}, ("batch_sze", "batch_size")),
+        ({"evaluation": {"metrics": ["mrr@10"]}}, ("held out",)),
+        ({"data_path": "nothing.jsonl"}, ("nothing.jsonl",)),
+    ],
+)
+def test_what_a_keyword_cannot_say_is_refused(
+    model: Path, words: dict[str, Any], parts: tuple[str, ...]
+):
+    with pytest.raises(specrun.InputError) as caught:
+        specrun.Trainer(model).plan(**{**WORDS, **words})
+    text = "\n".join(f"{d.path} {d.message} {d.hint}" for d in caught.value.diagnostics)
+    for part in parts:
+        assert part in text
+
+
+def test_everything_wrong_is_told_at_once(model: Path):
+    with pytest.raises(specrun.InputError) as caught:
+        specrun.Trainer(model).spec(data_path="rows.jsonl", epch=1, pin_memory=True)
+    text = str(caught.value)
+    for part in ("epch", "pin_memory", "nothing says how long"):
+        assert part in text
+
+
+def test_switches_that_are_off_are_no_mistake(model: Path):
+    plan = specrun.Trainer(model).plan(**WORDS, use_lora=False, use_mrl=False, report_to="none")
+    assert plan.model.lora is None
+    assert plan.matryoshka is None
+
+
+def test_naming_it_loads_no_array_library():
+    code = "import sys, specrun; specrun.Trainer('x').spec(data_path='a.jsonl', epochs=1)\n"
+    code += "assert not {'jax', 'numpy', 'torch'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
