@@ -47,6 +47,16 @@ ERRORS: list[tuple[dict[str, str], str, str]] = [
         "two-teachers",
         "losses[1].teacher",
     ),
+    (
+        {
+            "losses": f"[{{kind: distillation, {TEACHER}}}]",
+            "model": "{kind: clip, name_or_path: m}",
+            "tokenizer": "",
+            "data": "{kind: jsonl, path: a, retrieval_mode: t2i, image_root: i, validation: {kind: fraction, fraction: 0.1}}",
+        },
+        "teacher-of-texts",
+        "losses[0].teacher",
+    ),
     ({"losses": "[{kind: distillation}]"}, "no-scores", "losses[0].kind"),
     (
         {"losses": "[{kind: siglip, false_negatives: {identical: false}}]"},
