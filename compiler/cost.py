@@ -8,6 +8,7 @@ is fitted: ``tests/runtime/test_aot.py`` and ``tests/slow/test_cost.py`` compare
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from specrun.compiler.chunks import MICRO
@@ -31,11 +32,14 @@ from specrun.spec.plan.training import (
     ColBERT,
     CostPlan,
     DenseLateKL,
+    Distillation,
     InfoNCE,
     LossPlan,
     SigLIP,
+    TeacherPlan,
     Trace,
     TraceCost,
+    teacher_of,
 )
 from specrun.spec.record import record
 
@@ -68,7 +72,15 @@ SIBLINGS = (
 )
 """Linear layers beside each other that read the same."""
 
-SCORES_OF_A_WIDTH: Mapping[str, float] = {"infonce": 2, "triplet": 2, "siglip": 3, "cosent": 1.3}
+SCORES_OF_A_WIDTH: Mapping[str, float] = {
+    "infonce": 2,
+    "triplet": 2,
+    "siglip": 3,
+    "cosent": 1.3,
+    "distillation.kl": 3,
+    "distillation.mse": 1.4,
+    "distillation.margin_mse": 1.4,
+}
 """Score matrices [B, B] alive for each width of a loss, and one more in all: scores, exponentials, slopes, masks."""
 
 LATE = frozenset(("colbert", "dense_late_kl"))
@@ -99,6 +111,9 @@ ENDS = 1.5
 ENDS_WITHOUT_POSITIONS = 0.2
 """Shares of the embedded tokens [B, S, D] in flight beside those kept: a learned table has a gradient of its own."""
 
+
+TEACHER_ROWS = 64
+"""Texts that a teacher embeds at a time, as in ``runtime/teacher/embeddings.py``."""
 
 SEARCHED = (1024, 8192)
 """Queries and documents of a tile of scores when negatives are mined, as in ``runtime/mining/nearest.py``."""
@@ -173,6 +188,7 @@ class Work:
     width: int
     token_width: int = 0
     mining: Mining | None = None
+    teacher: TeacherPlan | None = None
 
     def network(self, tower: Tower | None) -> NetworkConfig:
         """The configuration of one tower, or of what all share."""
@@ -205,7 +221,7 @@ NO_COST = CostPlan(
 def work_of(plan: Plan) -> tuple[Work, Batching]:
     """What the cost of a finished plan is counted of."""
     model, train = plan.model, plan.train
-    kinds = {loss.name: loss.kind for loss in plan.losses}
+    kinds = {loss.name: _kind(loss) for loss in plan.losses}
     steps = tuple(
         Step(
             name=trace.name,
@@ -230,6 +246,7 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         token_width=model.multi_vector.width if model.multi_vector else 0,
         width=model.embedding_dim,
         mining=_mining(plan),
+        teacher=teacher_of(plan.losses),
     )
     batching = Batching(
         rows=train.batch_size,
@@ -253,9 +270,17 @@ def _token_dims(plan: Plan) -> tuple[int, ...]:
     return plan.matryoshka.dims if plan.matryoshka else (late.width,)
 
 
+def _kind(loss: LossPlan) -> str:
+    """The kind of a loss, told apart as far as the cost differs."""
+    return f"{loss.kind}.{loss.objective}" if isinstance(loss, Distillation) else loss.kind
+
+
 def _takes_all(loss: LossPlan) -> bool:
     """Whether a query's candidates are the explicit negatives of every row too."""
-    return isinstance(loss, InfoNCE | SigLIP | ColBERT | DenseLateKL) and loss.negatives == "all"
+    return (
+        isinstance(loss, InfoNCE | SigLIP | Distillation | ColBERT | DenseLateKL)
+        and loss.negatives == "all"
+    )
 
 
 def _mining(plan: Plan) -> Mining | None:
@@ -311,6 +336,7 @@ def cost_of(work: Work, batching: Batching) -> CostPlan:
         **parts,
         evaluation_bytes=_evaluation_bytes(work, batching),
         mining_bytes=_mining_bytes(work, batching),
+        teacher_bytes=_teacher_bytes(work),
         peak_bytes=sum(parts.values()),
         flops_per_step=max(count for _, _, count in found),
         total_flops=sum(count * step.steps for step, _, count in found),
@@ -334,7 +360,7 @@ def _bytes(work: Work, step: Step, batching: Batching) -> dict[str, int]:
         "weight_bytes": FLOAT * sum(p.size for p in work.parameters),
         "gradient_bytes": copies * FLOAT * trained,
         "optimizer_bytes": ADAM_MOMENTS * FLOAT * trained,
-        "activation_bytes": activations + _batch_bytes(step, batching),
+        "activation_bytes": activations + _batch_bytes(work, step, batching),
         "loss_bytes": loss,
     }
 
@@ -351,6 +377,18 @@ def _mining_bytes(work: Work, batching: Batching) -> int:
     tile = 3 * queries * (documents + 2 * mining.found)
     search = FLOAT * ((mining.rows + queries) * mining.width + tile)
     return max(_encoding_bytes(work, batching, mining.encoded), FLOAT * _waiting(work) + search)
+
+
+def _teacher_bytes(work: Work) -> int:
+    """The peak while a teacher embeds the training texts, before there is anything else on the device."""
+    teacher = work.teacher
+    if teacher is None:
+        return 0
+    longest = max(teacher.max_query_length, teacher.max_positive_length)
+    bare = replace(work, config=teacher.config, parameters=())
+    width = work.number_bytes * teacher.config.hidden_size
+    each = max(width, FORWARD * _residuals(bare, work.steps[0], None, "", longest))
+    return teacher.weight_bytes + round(TEACHER_ROWS * longest * (each + 5))
 
 
 def _evaluation_bytes(work: Work, batching: Batching) -> int:
@@ -382,11 +420,12 @@ def _encoding_bytes(work: Work, batching: Batching, rows: int) -> int:
     return FLOAT * _waiting(work) + round(max(found))
 
 
-def _batch_bytes(step: Step, batching: Batching) -> int:
-    """Ids of four bytes and masks of one, the weight and the number of each row."""
+def _batch_bytes(work: Work, step: Step, batching: Batching) -> int:
+    """Ids of four bytes and masks of one, the weight and the number of each row; a teacher's embeddings."""
     rows = batching.passes * batching.rows // batching.devices
+    told = FLOAT * work.teacher.width * sum(t.count for t in step.texts) if work.teacher else 0
     each = (t.count * (t.pixels + 1 if t.pixels else 5 * t.length) for t in step.texts)
-    return rows * (sum(each) + 8)
+    return rows * (sum(each) + 8 + told)
 
 
 def _activations(work: Work, step: Step, batching: Batching) -> tuple[int, int]:
@@ -418,7 +457,8 @@ def _loss_bytes(work: Work, step: Step, batching: Batching) -> int:
     rows = batching.rows
     tiled = batching.tile < rows
     each = [SCORES_OF_A_WIDTH[kind] for kind in step.losses if kind not in LATE]
-    kept = 1 + (max(each) if tiled else len(work.dims) * sum(each))
+    taught = work.teacher is not None and any("distillation" in kind for kind in step.losses)
+    kept = 1 + taught + (max(each) if tiled else len(work.dims) * sum(each))
     scores = kept * (min(batching.tile, rows) // batching.devices) * rows * work.candidates
     width = work.width
     embeddings = (
@@ -641,6 +681,9 @@ def _loss_flops(work: Work, step: Step, batching: Batching) -> int:
         for dim in work.dims
         if kind not in LATE
     )
+    if work.teacher is not None:  # whose products are constants: none goes backward
+        taught = sum("distillation" in kind for kind in step.losses)
+        each += taught * len(work.dims) * (products - 4) * work.teacher.width
     late = sum(kind in LATE for kind in step.losses)
     return rows * rows * work.candidates * (each + late * _late_flops(work, step, batching))
 

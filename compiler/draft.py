@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         EvaluationPlan,
         Segment,
         Selection,
+        TeacherPlan,
         Trace,
     )
 
@@ -85,6 +86,7 @@ class Draft:
     pretrained: Pretrained | None = None
     pretrained_image: PretrainedImage | None = None
     start: Start | None = None
+    teacher: TeacherPlan | None = None
     image_processor: ImageProcessor | None = None
     fields: tuple[str, ...] | None = None
     scan: Scan | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from specrun.spec.record import record
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         WeightsPlan,
     )
     from specrun.spec.plan.towers import ImageTower
-    from specrun.spec.plan.training import Selection
+    from specrun.spec.plan.training import Selection, TeacherPlan
 
 
 @record
@@ -112,6 +112,9 @@ class Facts(Protocol):
     def pretrained(self, directory: Path) -> Pretrained: ...
     def pretrained_image(self, directory: Path) -> PretrainedImage: ...
     def start(self, directory: Path) -> Start: ...
+    def teacher(
+        self, kind: Literal["pretrained", "run"], directory: Path, max_length: int | None
+    ) -> TeacherPlan: ...
     def adapter(self, directory: Path, model: ModelPlan) -> AdapterStart: ...
     def slow_bfloat16(self, platform: str) -> str: ...
     def table(self, config: NetworkConfig) -> tuple[TableRow, ...]: ...

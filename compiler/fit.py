@@ -54,8 +54,8 @@ def allowed(max_memory_gb: float, margin: float) -> int:
 
 
 def peak_of(cost: CostPlan) -> int:
-    """The worst of training, evaluation and mining."""
-    return max(cost.peak_bytes, cost.evaluation_bytes, cost.mining_bytes)
+    """The worst of training, evaluation, mining and a teacher's embedding."""
+    return max(cost.peak_bytes, cost.evaluation_bytes, cost.mining_bytes, cost.teacher_bytes)
 
 
 def misfit(
@@ -111,6 +111,8 @@ def _place(origin: str) -> tuple[str, int, int]:
 
 
 def _parts(cost: CostPlan, measured: int | None) -> str:
+    if cost.teacher_bytes > max(cost.peak_bytes, cost.evaluation_bytes, cost.mining_bytes):
+        return f"{gb(cost.teacher_bytes)} while the teacher embeds the training texts"
     if cost.mining_bytes > max(cost.peak_bytes, cost.evaluation_bytes):
         return f"{gb(cost.mining_bytes)} while negatives are mined, the embeddings of all positives among them"
     if cost.evaluation_bytes > cost.peak_bytes:

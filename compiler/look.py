@@ -12,6 +12,7 @@ from specrun.compiler.passes.inputs import peek_data, place_data, place_model, p
 from specrun.compiler.passes.model import choose_trained, configure_model, match_adapters
 from specrun.compiler.passes.stages import check_fields, draft_stages
 from specrun.compiler.passes.start import match_start, place_start
+from specrun.compiler.passes.teacher import place_teacher
 from specrun.spec.diagnostics import Diagnostic
 
 Pass = Callable[[Draft, Context], Draft]
@@ -20,6 +21,7 @@ LOOK: tuple[Pass, ...] = (
     place_data,
     place_model,
     place_start,
+    place_teacher,
     place_tokenizer,
     draft_stages,
 )

@@ -9,6 +9,7 @@ from specrun.spec.words.losses import (
     ColBERTLoss,
     CoSENTLoss,
     DenseLateKLLoss,
+    DistillationLoss,
     InfoNCELoss,
     Loss,
     SigLIPLoss,
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 Stated = Literal["in_batch", "own", "all"]
 """What a spec can say."""
 
-Negatives = Literal["in_batch", "own", "all", "own_else_in_batch", "none"]
-"""``own_else_in_batch``: a row's explicit negatives where it has some, else the other rows' positives."""
+Negatives = Literal["in_batch", "own", "all", "own_else_in_batch", "none", "pair"]
+"""``own_else_in_batch``: a row's explicit negatives where it has some, else the other rows' positives; ``pair``: a
+row's two texts are compared with its score, and no row with another."""
 
 EXPLICIT: frozenset[Negatives] = frozenset(("own", "all", "own_else_in_batch"))
 """Those that take explicit negatives where the data has them."""
@@ -59,5 +61,9 @@ def negatives_of(loss: Loss, data: Data) -> Negatives:
             return "own_else_in_batch"
         case CoSENTLoss():
             return "none"
+        case DistillationLoss():
+            if loss.teacher is None:
+                return "own" if has_column(data) else "pair"
+            return loss.negatives or ("all" if has_explicit(data) else "in_batch")
         case _:
             assert_never(loss)

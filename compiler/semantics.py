@@ -32,6 +32,7 @@ from specrun.spec.words.losses import (
     ColBERTLoss,
     CoSENTLoss,
     DenseLateKLLoss,
+    DistillationLoss,
     InfoNCELoss,
     Loss,
     SigLIPLoss,
@@ -52,6 +53,9 @@ from specrun.spec.words.model import (
 from specrun.spec.words.optimizer import CosineSchedule, CosineWithRestartsSchedule
 
 FEW_NEGATIVES = 8
+
+TAKING = InfoNCELoss | SigLIPLoss | DistillationLoss
+"""Losses that say which negatives they take."""
 
 Check = Callable[[Experiment, Reporter], None]
 
@@ -362,7 +366,7 @@ _NAMING = InfoNCELoss | SigLIPLoss | ColBERTLoss | DenseLateKLLoss
 def explicit_negatives_exist(spec: Experiment, report: Reporter) -> None:
     """A loss can only take negatives that the data has, and a column is there to be taken by something."""
     for index, loss in enumerate(spec.losses):
-        named = loss.negatives if isinstance(loss, _NAMING) else None
+        named = loss.negatives if isinstance(loss, TAKING) else None
         if named in ("own", "all") and not has_explicit(spec.data):
             path = f"losses[{index}].negatives"
             message = f"`{path}` is `{named}`, and the data names no column of negatives"
@@ -376,6 +380,29 @@ def explicit_negatives_exist(spec: Experiment, report: Reporter) -> None:
         path, related = "data.columns.negatives", ("losses[0].negatives",)
         message = f"`{path}` has no effect: no loss takes explicit negatives (`negatives: in_batch`, `kind: cosent`), and nothing is evaluated"
         report.error(path, "no-effect", message, hint="remove it", related=related)
+
+
+def false_negatives_are_some(spec: Experiment, report: Reporter) -> None:
+    """A section of false negatives takes something for one."""
+    for index, loss in enumerate(spec.losses):
+        false = loss.false_negatives if isinstance(loss, InfoNCELoss | SigLIPLoss) else None
+        if false is None:
+            continue
+        at = ("losses", index, "false_negatives")
+        own = negatives_of(loss, spec.data) == "own"
+        if own:
+            message = (
+                "`identical` has no effect: a row's own negatives are other texts than its positive"
+            )
+            no_effect(report, (*at, "identical"), ("losses", index, "negatives"), message)
+        if false.margin is None:
+            message = "`margin_strategy` has no effect without a `margin`"
+            no_effect(report, (*at, "margin_strategy"), (*at, "margin"), message)
+            if own or not false.identical:
+                path = f"losses[{index}].false_negatives"
+                message = f"`{path}` takes nothing for a false negative"
+                hint = "give a `margin`, or remove the section"
+                report.error(path, "no-effect", message, hint=hint, blame="key")
 
 
 def mining_is_used(spec: Experiment, report: Reporter) -> None:
@@ -420,8 +447,9 @@ def scores_exist(spec: Experiment, report: Reporter) -> None:
             hint = f"`{spec.data.kind}` has no scores: take rows with columns"
         report.error(path, "no-scores", message, hint=hint, related=related)
     compared = spec.evaluation is not None and SPEARMAN in spec.evaluation.metrics
-    if column is not None and not sorting and not compared:
-        message = "`data.columns.score` has no effect: no loss is of the kind `cosent`, and `spearman` is not measured"
+    by_rows = any(map(scored_by_rows, spec.losses))
+    if column is not None and not sorting and not compared and not by_rows:
+        message = "`data.columns.score` has no effect: no loss is of the kind `cosent`, or `distillation` without a teacher, and `spearman` is not measured"
         no_effect(report, ("data", "columns", "score"), ("losses", 0, "kind"), message)
     retrieval = spec.evaluation is not None and spec.evaluation.metrics != (SPEARMAN,)
     if column is not None and sorting and retrieval:
@@ -431,10 +459,79 @@ def scores_exist(spec: Experiment, report: Reporter) -> None:
         report.warning(path, "scores-not-evaluated", message, hint=hint, related=related)
 
 
+def scored_by_rows(loss: Loss) -> bool:
+    """Whether a teacher's scores stand in the rows."""
+    return isinstance(loss, DistillationLoss) and loss.teacher is None
+
+
+def compares_pairs(loss: Loss) -> bool:
+    """Whether a row's own pair is told of, so that a batch of one row teaches something."""
+    return isinstance(loss, DistillationLoss) and loss.objective == "mse"
+
+
+def teachers_agree(spec: Experiment, report: Reporter) -> None:
+    """A run has one teacher: its embeddings come with every batch. It reads texts."""
+    found = [
+        (f"losses[{i}].teacher", loss.teacher)
+        for i, loss in enumerate(spec.losses)
+        if isinstance(loss, DistillationLoss) and loss.teacher is not None
+    ]
+    mode = spec.data.retrieval_mode if isinstance(spec.data, TableData) else "t2t"
+    if found and mode != "t2t":
+        message = f"a teacher embeds texts, and `data.retrieval_mode` is `{mode}`"
+        hint = "take `t2t` rows, or a teacher's scores in the rows"
+        related = ("data.retrieval_mode",)
+        report.error(found[0][0], "teacher-of-texts", message, hint=hint, related=related)
+    for path, teacher in found[1:]:
+        if teacher != found[0][1]:
+            message = "two losses have different teachers, and a run has one"
+            hint = "distil from one after the other, with `init_from`"
+            report.error(path, "two-teachers", message, hint=hint, related=(found[0][0],))
+
+
+def teacher_scores_exist(spec: Experiment, report: Reporter) -> None:
+    """Without a teacher its scores stand in the rows, and a column of them is there to be learned from."""
+    columns = spec.data.columns if isinstance(spec.data, TableData) else None
+    learning = [i for i, loss in enumerate(spec.losses) if scored_by_rows(loss)]
+    for index in learning:
+        _scores_suffice(spec, index, report)
+    if columns is None or columns.negative_scores is None:
+        return
+    if columns.negatives is None or not learning:
+        lacking = "there is no `data.columns.negatives`"
+        if columns.negatives is not None:
+            lacking = "no loss is of the kind `distillation` without a teacher"
+        path = ("data", "columns", "negative_scores")
+        message = f"`data.columns.negative_scores` has no effect: {lacking}"
+        no_effect(report, path, ("losses", 0, "kind"), message)
+
+
+def _scores_suffice(spec: Experiment, index: int, report: Reporter) -> None:
+    loss, at = spec.losses[index], f"losses[{index}]"
+    assert isinstance(loss, DistillationLoss)
+    columns = spec.data.columns if isinstance(spec.data, TableData) else None
+    if loss.negatives in ("in_batch", "all"):
+        message = f"`{at}.negatives` is `{loss.negatives}`, and rows hold scores of their own candidates alone"
+        hint = "name a `teacher`, or remove `negatives`"
+        report.error(f"{at}.negatives", "no-teacher", message, hint=hint)
+    wanted = {"score": "of the positive"}
+    if loss.objective != "mse" or has_column(spec.data):
+        wanted |= {"negatives": "of negatives", "negative_scores": "of their scores"}
+    lacking = [k for k in wanted if columns is None or getattr(columns, k) is None]
+    if lacking:
+        keys = ", ".join(f"`data.columns.{key}`" for key in lacking)
+        message = (
+            f"`{at}` has no teacher, and the data names no {keys}: a teacher's scores in the rows"
+        )
+        hint = "add `teacher: {kind: pretrained, name_or_path: …}`, or name the columns"
+        report.error(f"{at}.kind", "no-scores", message, hint=hint, related=(f"{at}.teacher",))
+
+
 def labels_taken(spec: Experiment, report: Reporter) -> None:
     """Labels keep rows from being each other's negatives: a loss without in-batch negatives takes none."""
     column = spec.data.columns.label if isinstance(spec.data, TableData) else None
-    kinds = {negatives_of(loss, spec.data) for loss in spec.losses}
+    taking = [loss for loss in spec.losses if not isinstance(loss, DistillationLoss)]
+    kinds = {negatives_of(loss, spec.data) for loss in taking}
     if column is not None and kinds <= {"own", "none"}:
         message = "`data.columns.label` has no effect: no loss has other rows as negatives"
         no_effect(report, ("data", "columns", "label"), ("losses", 0, "kind"), message)
@@ -445,7 +542,9 @@ def negatives_suffice(spec: Experiment, report: Reporter) -> None:
     path = "train.batch_size"
     explicit = has_explicit(spec.data)
     alone = [
-        loss.kind for loss in spec.losses if _needs_rows(negatives_of(loss, spec.data), explicit)
+        loss.kind
+        for loss in spec.losses
+        if _needs_rows(negatives_of(loss, spec.data), explicit) and not compares_pairs(loss)
     ]
     if rows == 1 and (wanting := [kind for kind in alone if kind != "siglip"]):
         what = "two rows to compare" if wanting[0] == "cosent" else "negatives"
@@ -502,7 +601,15 @@ def columns_differ(spec: Experiment, report: Reporter) -> None:
     if not isinstance(spec.data, TableData):
         return
     first: dict[str, str] = {}
-    for key in ("query", "query_image", "positive", "negatives", "label", "score"):
+    for key in (
+        "query",
+        "query_image",
+        "positive",
+        "negatives",
+        "label",
+        "score",
+        "negative_scores",
+    ):
         name = getattr(spec.data.columns, key)
         other = first.setdefault(name, key) if name is not None else key
         if other != key:
@@ -626,8 +733,11 @@ CHECKS: tuple[Check, ...] = (
     chunks_agree,
     tile_fits,
     explicit_negatives_exist,
+    false_negatives_are_some,
     mining_is_used,
     scores_exist,
+    teachers_agree,
+    teacher_scores_exist,
     labels_taken,
     negatives_suffice,
     floor_below_peak,

@@ -35,7 +35,7 @@ from specrun.spec.plan.data import modality
 from specrun.spec.plan.file import plan_digest
 from specrun.spec.plan.model import SIDES, Side
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import Trace
+from specrun.spec.plan.training import Trace, by_text, teacher_of
 
 FORMAT = 1
 
@@ -222,7 +222,32 @@ def abstract_batch(plan: Plan, trace: Trace) -> Batch:
         **_negatives(plan, trace, leaf),
         label=leaf(jnp.int32) if plan.data.scan.labels else None,
         score=leaf(jnp.float32) if plan.data.scan.scores else None,
+        **_taught(plan, leaf),
+        **_texts(plan, leaf),
     )
+
+
+def _texts(plan: Plan, leaf: Any) -> dict[str, Any]:
+    """Numbers of texts, where a loss asks which are identical."""
+    if not by_text(plan.losses):
+        return {}
+    found = {"query_text": leaf(jnp.int32), "positive_text": leaf(jnp.int32)}
+    if plan.data.negatives:
+        found["negative_text"] = leaf(jnp.int32, plan.data.negatives)
+    return found
+
+
+def _taught(plan: Plan, leaf: Any) -> dict[str, Any]:
+    """What a teacher says: scores of explicit negatives, or its embeddings."""
+    count, teacher = plan.data.negatives, teacher_of(plan.losses)
+    scored = plan.data.scan.negative_scores > 0
+    found = {"negative_score": leaf(jnp.float32, count)} if scored else {}
+    if teacher is None:
+        return found
+    found |= {f"teacher_{side}": leaf(jnp.float32, teacher.width) for side in SIDES}
+    if count:
+        found["teacher_negatives"] = leaf(jnp.float32, count, teacher.width)
+    return found
 
 
 def _content(plan: Plan, side: Side, length: int, leaf: Callable[..., Any], *outer: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from specrun.compiler.facts import (
     Peek,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         TokenizerSource,
     )
     from specrun.spec.plan.model import AdapterStart, ModelPlan, NetworkConfig, TableRow
+    from specrun.spec.plan.training import TeacherPlan
 
 
 class RuntimeFacts:
@@ -70,6 +71,13 @@ class RuntimeFacts:
             tokenizer=found.tokenizer,
             tokenizer_digest=found.tokenizer_digest,
         )
+
+    def teacher(
+        self, kind: Literal["pretrained", "run"], directory: Path, max_length: int | None
+    ) -> TeacherPlan:
+        from specrun.runtime.teacher.inspect import inspect_teacher
+
+        return inspect_teacher(kind, directory, max_length)
 
     def adapter(self, directory: Path, model: ModelPlan) -> AdapterStart:
         from specrun.runtime.adapters.start import inspect_adapter

@@ -8,7 +8,6 @@ from specrun.compiler.foreign.foreign import (
     AUDITED,
     HOST,
     NO_DIFFUSION,
-    NO_DISTILLATION,
     NO_GENERATION,
     SECTION_IS_ON,
     WEIGHTS_FLOAT32,
@@ -89,7 +88,10 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
 _VEMBED: Mapping[str, Foreign] = {
     "encoder_mode": none("`model.kind` says which encoder it is", "model"),
     "attn_implementation": none("attention is computed by XLA", "model"),
-    "teacher_model_name": none(NO_DISTILLATION, "model"),
+    "teacher_model_name": to(
+        "losses[].teacher",
+        "of a loss of the kind `distillation`: `{kind: pretrained, name_or_path: …}`",
+    ),
     "val_data_path": to("data.validation.path", "with `kind: file`"),
     "scheduler_type": to("schedule.kind"),
     "use_gradient_cache": to(
@@ -97,8 +99,9 @@ _VEMBED: Mapping[str, Foreign] = {
     ),
     "use_mrl": to("matryoshka", SECTION_IS_ON),
     "mrl_dims": to("matryoshka.dims"),
-    "distillation_alpha": none(NO_DISTILLATION, "losses[]"),
-    "distillation_temperature": none(NO_DISTILLATION, "losses[]"),
+    "distillation_alpha": to(
+        "losses[].weight", "alpha of the loss `distillation`, 1 − alpha of the others"
+    ),
     "config_override": none("`--set PATH=VALUE` on the command line sets a value"),
 }
 

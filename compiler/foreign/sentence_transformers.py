@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from specrun.compiler.foreign.foreign import COSINE, NO_DISTILLATION, Foreign, none, to
+from specrun.compiler.foreign.foreign import COSINE, Foreign, none, to
 
 _AS_THEY_STAND = "texts are encoded as they stand; put a prefix into the data"
 _ONE_SET = "there is one set of rows"
 _HARDNESS = "all negatives count alike"
-_NO_MARGIN = "negatives are masked by label alone"
 _NO_GUIDE = "there is no guide model"
 _EVERY_WIDTH = "every width is computed at every step"
 _LAST_LAYER = "losses see the last layer alone"
@@ -42,13 +41,12 @@ SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     "hardness_mode": none(_HARDNESS, "losses[]"),
     "hardness_strength": none(_HARDNESS, "losses[]"),
     "triplet_margin": to("losses[].margin", "of cosines"),
-    "margin_strategy": none(_NO_MARGIN, "losses[]"),
     "size_average": none("a loss is a mean over rows", "losses[]"),
     "guide": none(_NO_GUIDE, "losses[]"),
     "contrast_anchors": none(_NO_GUIDE, "losses[]"),
     "contrast_positives": none(_NO_GUIDE, "losses[]"),
-    "student_temperature": none(NO_DISTILLATION, "losses[]"),
-    "teacher_temperature": none(NO_DISTILLATION, "losses[]"),
+    "student_temperature": to("losses[].distillation_temperature"),
+    "teacher_temperature": to("losses[].distillation_temperature"),
     "kl_temperature": none(_LAST_LAYER, "losses[]"),
     "kl_div_weight": none(_LAST_LAYER, "losses[]"),
     "last_layer_weight": none(_LAST_LAYER, "losses[]"),

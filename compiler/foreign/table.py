@@ -51,7 +51,6 @@ MISPLACED: Mapping[tuple[str, str], Foreign] = {
 
 LATER_KINDS: Mapping[str, tuple[str, ...]] = {
     "losses": (
-        "distillation",
         "masked_diffusion",
         "causal_lm",
         "AnglELoss",
@@ -63,8 +62,6 @@ LATER_KINDS: Mapping[str, tuple[str, ...]] = {
         "BatchAllTripletLoss",
         "GISTEmbedLoss",
         "CachedGISTEmbedLoss",
-        "MarginMSELoss",
-        "DistillKLDivLoss",
         "Matryoshka2dLoss",
         "AdaptiveLayerLoss",
     ),
@@ -96,6 +93,14 @@ KIND_NAMES: Mapping[str, tuple[str, str]] = {
     "CoSENTLoss": (
         "losses",
         "write `cosent`, and name `data.columns.score`; temperature = 1 / scale",
+    ),
+    "MarginMSELoss": (
+        "losses",
+        "write `distillation` with `objective: margin_mse` and `on: cosines`",
+    ),
+    "DistillKLDivLoss": (
+        "losses",
+        "write `distillation` with `on: cosines`; `distillation_temperature` is both temperatures",
     ),
     "sigmoid": ("losses", "write `siglip`"),
     "SigLipLoss": ("losses", "write `siglip`; temperature = 1 / exp(logit_scale)"),

@@ -43,6 +43,7 @@ from specrun.spec.words.data import (
     SplitValidation,
     TsvData,
 )
+from specrun.spec.words.losses import CoSENTLoss
 from specrun.spec.words.model import (
     AutoModel,
     ClipModel,
@@ -297,6 +298,7 @@ def _table(data: TableData, path: Path, split: str | None) -> Table:
         negatives=of.negatives,
         label=of.label,
         score=of.score,
+        negative_scores=of.negative_scores,
         retrieval_mode=data.retrieval_mode,
     )
 
@@ -326,13 +328,14 @@ def _need_values(draft: Draft, scan: Scan, context: Context) -> None:
         ("negatives", scan.negatives, "an explicit negative"),
         ("label", scan.labels, "a label"),
         ("score", scan.scores, "a score"),
+        ("negative_scores", scan.negative_scores, "a score of a negative"),
     ):
         name = getattr(source, key)
         if name is not None and count == 0:
             message = f"no training row has {what}: the column {name!r} is missing or empty"
             hint = f"check the name, or remove columns.{key}"
             context.report.error(f"data.columns.{key}", "no-values", message, hint=hint)
-    if scan.scores == 1:
+    if scan.scores == 1 and any(isinstance(x, CoSENTLoss) for x in draft.spec.losses):
         message = (
             f"all scores of the column {source.score!r} are the same, so none is above another"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import assert_never
 
 from specrun.compiler.negatives import negatives_of
@@ -10,9 +11,12 @@ from specrun.spec.plan.training import (
     ColBERT,
     CoSENT,
     DenseLateKL,
+    Distillation,
+    FalseNegativesPlan,
     InfoNCE,
     LossPlan,
     SigLIP,
+    TeacherPlan,
     Triplet,
     trained_scalars,
 )
@@ -21,6 +25,7 @@ from specrun.spec.words.losses import (
     ColBERTLoss,
     CoSENTLoss,
     DenseLateKLLoss,
+    DistillationLoss,
     InfoNCELoss,
     Loss,
     SigLIPLoss,
@@ -28,7 +33,7 @@ from specrun.spec.words.losses import (
 )
 
 
-def loss_plan(loss: Loss, data: Data) -> LossPlan:
+def loss_plan(loss: Loss, data: Data, teacher: TeacherPlan | None = None) -> LossPlan:
     """The loss with every default, and with what the data leaves it to be told from."""
     name = loss.name or loss.kind
     match loss:
@@ -39,6 +44,7 @@ def loss_plan(loss: Loss, data: Data) -> LossPlan:
                 train_temperature=loss.train_temperature,
                 symmetric=loss.symmetric,
                 negatives=negatives_of(loss, data),
+                false_negatives=_false_negatives(loss, data),
             )
         case TripletLoss():
             return Triplet(name=name, margin=loss.margin)
@@ -50,6 +56,7 @@ def loss_plan(loss: Loss, data: Data) -> LossPlan:
                 bias=loss.bias,
                 train_bias=loss.train_bias,
                 negatives="all" if negatives_of(loss, data) == "all" else "in_batch",
+                false_negatives=_false_negatives(loss, data),
             )
         case CoSENTLoss():
             return CoSENT(name=name, temperature=loss.temperature)
@@ -69,8 +76,32 @@ def loss_plan(loss: Loss, data: Data) -> LossPlan:
                 symmetric=loss.symmetric,
                 negatives=negatives_of(loss, data),
             )
+        case DistillationLoss():
+            told = negatives_of(loss, data)
+            return Distillation(
+                name=name,
+                teacher=None if loss.teacher is None else teacher,
+                objective=loss.objective,
+                temperature=loss.temperature if loss.on == "logits" else 1.0,
+                distillation_temperature=(
+                    loss.distillation_temperature if loss.objective == "kl" else 1.0
+                ),
+                negatives=told if told in ("in_batch", "all") else "own",
+            )
         case _:
             assert_never(loss)
+
+
+def _false_negatives(loss: InfoNCELoss | SigLIPLoss, data: Data) -> FalseNegativesPlan | None:
+    """What is nobody's negative; a row's own negatives are other texts than its positive already."""
+    false = loss.false_negatives
+    if false is None:
+        return None
+    return FalseNegativesPlan(
+        identical=false.identical and negatives_of(loss, data) != "own",
+        margin=false.margin,
+        margin_strategy=false.margin_strategy,
+    )
 
 
 def loss_rows(losses: tuple[Loss, ...], data: Data) -> list[TableRow]:
@@ -94,6 +125,11 @@ def describe(loss: LossPlan) -> str:
             told = f"temperature {loss.temperature:g}, {loss.reduce} of query tokens"
         case Triplet():
             told = f"margin {loss.margin:g}"
+        case Distillation():
+            teacher = "scores in the rows"
+            if loss.teacher is not None:
+                teacher = f"teacher {Path(loss.teacher.folder).name}, width {loss.teacher.width}"
+            told = f"{loss.objective} to {teacher}"
         case _:
             assert_never(loss)
     return f"{loss.name} ({told})"

@@ -74,7 +74,8 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
 
 
 def _losses(draft: Draft) -> tuple[LossPlan, ...]:
-    return tuple(loss_plan(loss, draft.spec.data) for loss in draft.spec.losses)
+    data, teacher = draft.spec.data, draft.teacher
+    return tuple(loss_plan(loss, data, teacher) for loss in draft.spec.losses)
 
 
 def _output_dir(draft: Draft) -> str:
@@ -183,7 +184,7 @@ def _negatives(draft: Draft) -> Iterator[int]:
                 yield own
             case "own_else_in_batch":
                 yield max(own, rows - 1)
-            case "none":
+            case "none" | "pair":
                 yield 0
             case "all":
                 yield rows - 1 + rows * own

@@ -15,12 +15,13 @@ from specrun.runtime.data.content import Images
 from specrun.runtime.data.order import epoch_order, longest, select, steps_per_epoch
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of
+from specrun.runtime.data.texts import numbered
 from specrun.runtime.data.tokens import Tokens, TokenSplit, tokens_of
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.data import PythonSource, RetrievalMode, Scan, TokenizerPlan
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import Selection
+from specrun.spec.plan.training import Selection, by_text
 
 AHEAD = 2
 _POLL_SECONDS = 0.1
@@ -32,7 +33,8 @@ class Batch(NamedTuple):
     Filling rows repeat the batch's first row, so that everything computed of them is finite. Absent
     negatives are one token of padding, or some image, with weight 0. Ids of a side that is an image are its pixels,
     uint8 [A, B, H, W, 3] with a mask [A, B, 1]; those of a text and an image together are ``content.Both``. Without any negative, label or score in
-    the training rows their arrays are None; N is the most negatives of a training row.
+    the training rows their arrays are None; N is the most negatives of a training row. The embeddings
+    of a teacher are there where the plan has one, W is their width.
     """
 
     query_ids: Any  # int32 [A, B, Sq]
@@ -46,9 +48,25 @@ class Batch(NamedTuple):
     negative_weight: np.ndarray | None = None  # float32 [A, B, N], 0 is none, or a filling row
     label: np.ndarray | None = None  # int32 [A, B], -1 is a row without one
     score: np.ndarray | None = None  # float32 [A, B], NaN is a row without one
+    negative_score: np.ndarray | None = None  # float32 [A, B, N], NaN is a negative without one
+    teacher_query: np.ndarray | None = None  # float32 [A, B, W], of length 1
+    teacher_positive: np.ndarray | None = None  # float32 [A, B, W]
+    teacher_negatives: np.ndarray | None = None  # float32 [A, B, N, W]
+    query_text: np.ndarray | None = None  # int32 [A, B], equal where texts normalise alike
+    positive_text: np.ndarray | None = None  # int32 [A, B]
+    negative_text: np.ndarray | None = None  # int32 [A, B, N], numbered as positives are
 
 
 _Negatives = tuple[Any, np.ndarray | None, np.ndarray | None]
+
+
+Taught = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
+
+
+class Teaching(Protocol):
+    """A teacher's embeddings of the queries, positives and negatives of rows [A, B]; see ``runtime.teacher``."""
+
+    def of(self, rows: np.ndarray, most: int, snapshot: np.ndarray | None) -> Taught: ...
 
 
 class Request(Protocol):
@@ -124,11 +142,13 @@ class Batches:
     Where the plan mines negatives, those of a snapshot must be given first: see ``under``.
     """
 
-    def __init__(self, plan: Plan, tokens: Tokens, rows: Rows):
-        self._plan, self._tokens = plan, tokens
+    def __init__(self, plan: Plan, tokens: Tokens, rows: Rows, teaching: Teaching | None = None):
+        self._plan, self._tokens, self._teaching = plan, tokens, teaching
         self._chosen = [select(rows.training, s.selection) for s in plan.segments]
         self._labels = rows.training.labels
         self._scores = _scores(plan, rows)
+        self._negative_scores = rows.training.negative_scores
+        self._texts = numbered(rows.training) if by_text(plan.losses) else None
         self._snapshot: np.ndarray | None = None
         self._positive_lengths = _positive_lengths(tokens.training, plan.data.mining is not None)
         self._order: tuple[tuple[int, int], np.ndarray] | None = None
@@ -201,6 +221,9 @@ class Batches:
             *self._negatives(index, weight, positive),
             self._label(index, weight),
             None if self._scores is None else self._scores[index],
+            self._scores_of_negatives(index),
+            *self._taught(index),
+            *self._text_numbers(index),
         )
 
     def _negatives(self, index: np.ndarray, weight: np.ndarray, length: int) -> _Negatives:
@@ -221,6 +244,32 @@ class Batches:
             ids = np.where(absent, np.int32(self._tokens.pad_id), ids)
             mask = np.where(absent, np.arange(length) == 0, mask)
         return ids, mask, (there & (weight > 0)[..., None]).astype(np.float32)
+
+    def _scores_of_negatives(self, index: np.ndarray) -> np.ndarray | None:
+        """Of rows [A, B], NaN for absent negatives; None where no training row has any."""
+        split, most = self._tokens.training, self._plan.data.negatives
+        if self._negative_scores is None or split.negatives is None:
+            return None
+        chosen, there = split.negatives.of(index, most)
+        return np.where(there, self._negative_scores[chosen], np.float32(np.nan))
+
+    def _taught(self, index: np.ndarray) -> Taught:
+        if self._teaching is None:
+            return None, None, None
+        return self._teaching.of(index, self._plan.data.negatives, self._snapshot)
+
+    def _text_numbers(self, index: np.ndarray) -> Taught:
+        """Of queries, positives and negatives of rows [A, B]; None where no loss asks."""
+        if self._texts is None:
+            return None, None, None
+        texts, split = self._texts, self._tokens.training
+        negatives = None
+        if self._snapshot is not None:
+            negatives = texts.positives[np.maximum(self._snapshot[index], 0)]
+        elif texts.negatives is not None and split.negatives is not None:
+            chosen, _ = split.negatives.of(index, self._plan.data.negatives)
+            negatives = texts.negatives[chosen]
+        return texts.queries[index], texts.positives[index], negatives
 
     def _label(self, index: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
         if self._labels is None:

@@ -26,7 +26,7 @@ MAX_TEXT = 16 << 20
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _SHOWN = 8
 
-MAPPED = ("query", "query_image", "positive", "negatives", "label", "score")
+MAPPED = ("query", "query_image", "positive", "negatives", "label", "score", "negative_scores")
 """What the columns of a table may be."""
 
 FindImage = Callable[[str], str]
@@ -36,9 +36,38 @@ FindImage = Callable[[str], str]
 def rows_of_records(
     found: Iterable[Record | Fault], columns: TableSource, image: FindImage | None = None
 ) -> Iterator[Row | Fault]:
-    """A row or a fault for each record; faults go through. ``image`` is needed where rows have images."""
+    """A row or a fault for each record, and a row for each positive where it lists several; faults go through.
+
+    Where one column is both texts, a record is one text: a list is a fault there. ``image`` is needed
+    where rows have images.
+    """
+    pairs = columns.query != columns.positive
     for x in found:
-        yield x if isinstance(x, Fault) else row_of(x, columns, image)
+        if isinstance(x, Record) and pairs and isinstance(x.values.get(columns.positive), list):
+            yield from _rows_of_list(x, columns, image)
+        else:
+            yield x if isinstance(x, Fault) else row_of(x, columns, image)
+
+
+def _rows_of_list(
+    record: Record, columns: TableSource, image: FindImage | None
+) -> Iterator[Row | Fault]:
+    """The rows of a record with a list of positives, or the one fault of it."""
+    key = columns.positive
+    texts: list[Any] = record.values[key]
+    each = [record._replace(values={**record.values, key: text}) for text in texts]
+    rows = [row_of(one, columns, image) for one in each]
+    fault = next((row for row in rows if isinstance(row, Fault)), None)
+    if not texts:
+        fault = Fault(f"`{key}` is an empty list", record.file, record.line)
+    elif columns.score is not None and len(texts) > 1:
+        reason = f"`{columns.score}` is one score of several positives"
+        fault = fault or Fault(reason, record.file, record.line)
+    good: dict[str, Row] = {}
+    for row in rows:
+        if isinstance(row, Row):
+            good.setdefault(normalise(row.positive), row)
+    yield from [fault] if fault else good.values()
 
 
 def row_of(record: Record, columns: TableSource, image: FindImage | None = None) -> Row | Fault:
@@ -49,14 +78,18 @@ def row_of(record: Record, columns: TableSource, image: FindImage | None = None)
         positive = _positive(record, columns, image)
         numbers = _numbers(record, columns)
         _check_score(record, columns.score, numbers)
+        given = _list(record, columns.negatives)
+        scores = _negative_scores(record, columns, len(given))
+        negatives = _negatives(given, columns, positive, scores, image)
         return Row(
             query,
             positive,
             place,
             "",
             numbers,
-            _negatives(record, columns, positive, image),
+            tuple(text for text, _ in negatives),
             _label(record, columns.label),
+            tuple(score for _, score in negatives) if columns.negative_scores else (),
         )
     except Unusable as bad:
         return Fault(bad.reason, record.file, record.line, bad.detail)
@@ -145,20 +178,58 @@ def _text(record: Record, key: str) -> str:
 
 
 def _negatives(
-    record: Record, columns: TableSource, positive: str, image: FindImage | None
-) -> tuple[str, ...]:
-    """What ``columns.negatives`` holds, differing from one another; none where it is missing or null."""
+    given: Sequence[Any],
+    columns: TableSource,
+    positive: str,
+    scores: Sequence[float],
+    image: FindImage | None,
+) -> list[tuple[str, float]]:
+    """What ``columns.negatives`` holds, differing from one another, each with the score of its first place."""
     key = columns.negatives
-    found: dict[str, str] = {}
-    for text in _list(record, key):
+    found: dict[str, tuple[str, float]] = {}
+    for text, score in zip(given, scores, strict=True):
         reason = _negative_fault(text)
         if reason:
             raise Unusable(f"`{key}` holds {reason}")
         item = text if modality(columns, "positive") == "text" or image is None else image(text)
-        found.setdefault(normalise(item), item)
+        found.setdefault(normalise(item), (item, score))
     if normalise(positive) in found:
         raise Unusable("a negative is the row's own positive")
-    return tuple(found.values())
+    return list(found.values())
+
+
+def _negative_scores(record: Record, columns: TableSource, count: int) -> list[float]:
+    """A number for each negative: NaN for null, and for all where the row has no scores."""
+    key = columns.negative_scores
+    value = None if key is None else record.values.get(key)
+    if record.textual and isinstance(value, str):
+        value = _cell(key, value)
+        value = _parsed(value) if isinstance(value, str) else value
+        if value is None and str(record.values.get(key or "")).strip():
+            raise Unusable(f"`{key}` is neither a number nor a list of numbers")
+    if value is None:
+        return [math.nan] * count
+    found = [_score(key, x) for x in (value if isinstance(value, list) else [value])]
+    if len(found) != count:
+        raise Unusable(
+            f"`{key}` and `{columns.negatives}` are not equally long",
+            f"{len(found)} scores and {count} negatives",
+        )
+    return found
+
+
+def _score(key: str | None, value: object) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Unusable(f"`{key}` is neither a number nor a list of numbers")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise Unusable("number too large", f"`{key}`")
+    return number
 
 
 def _list(record: Record, key: str | None) -> list[str]:
@@ -219,12 +290,20 @@ def _check_score(record: Record, key: str | None, numbers: Mapping[str, float]) 
 
 
 def _numbers(record: Record, columns: TableSource) -> dict[str, float]:
-    texts = (columns.query, columns.query_image, columns.positive, columns.negatives)
+    texts = (
+        columns.query,
+        columns.query_image,
+        columns.positive,
+        columns.negatives,
+        columns.negative_scores,
+    )
     found: dict[str, float] = {}
     for key, value in record.values.items():
         if record.textual and isinstance(value, str) and key and key not in texts:
             value = _parsed(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if key == columns.negative_scores:
             continue
         try:
             found[key] = float(value)

@@ -89,7 +89,7 @@ def _missing(place: Place, source: Table, found: list[Record | Fault]) -> tuple[
     """Columns of negatives, labels and scores that none of the rows looked at has."""
     problems: list[Problem] = []
     records = [x for x in found if isinstance(x, Record)]
-    for key in ("negatives", "label", "score"):
+    for key in ("negatives", "label", "score", "negative_scores"):
         name = getattr(source, key)
         if place.role == "data" and name and not any(name in r.values for r in records):
             message = f"none of the first {len(records)} rows has a column `{name}`"

@@ -17,6 +17,7 @@ class Row:
     """A pair of texts. ``place`` is ``file:line``; ``name`` a function's name or empty; ``numbers`` by key.
 
     ``negatives`` are unique texts, none of them the positive; ``label`` is empty where there is none.
+    ``negative_scores`` are as many as the negatives, NaN where one has none.
     """
 
     query: str
@@ -26,6 +27,7 @@ class Row:
     numbers: Mapping[str, float] = field(default_factory=dict)
     negatives: tuple[str, ...] = ()
     label: str = ""
+    negative_scores: tuple[float, ...] = ()
 
 
 class Record(NamedTuple):

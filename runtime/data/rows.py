@@ -57,7 +57,7 @@ class Split:
 
     ``places`` are ``file:line``; ``names`` are functions' qualified names, empty for tables.
     ``images`` are the paths of the images, below the source's folder, by the digests in the rows' items.
-    ``negatives`` and ``labels`` are None where no row has one. Labels are numbered over both sides
+    ``negatives``, their scores and ``labels`` are None where no row has one. Labels are numbered over both sides
     in the order in which they first occur, training first.
     """
 
@@ -68,6 +68,7 @@ class Split:
     fields: dict[str, np.ndarray]
     negatives: Lists | None = None
     labels: np.ndarray | None = None  # int32 [rows], -1 where a row has none
+    negative_scores: np.ndarray | None = None  # float32 [all negatives], NaN where one has none
     images: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __len__(self) -> int:
@@ -166,6 +167,11 @@ def _write_negatives(folder: Path, side: str, rows: Sequence[Row]) -> None:
         _write_texts(folder, f"{side}.negatives", (text for row in rows for text in row.negatives))
         ends = np.cumsum([0, *(len(row.negatives) for row in rows)])
         ends.astype("<i8").tofile(folder / f"{side}.negatives.rows")
+    if any(row.negative_scores for row in rows):
+        scores = [row.negative_scores or (np.nan,) * len(row.negatives) for row in rows]
+        np.array([x for row in scores for x in row], "<f4").tofile(
+            folder / f"{side}.negatives.scores"
+        )
 
 
 def _write_labels(folder: Path, side: str, rows: Sequence[Row], numbers: dict[str, int]) -> None:
@@ -177,7 +183,7 @@ def _write_labels(folder: Path, side: str, rows: Sequence[Row], numbers: dict[st
 def _load_split(folder: Path, side: str, images: Mapping[str, str]) -> Split:
     names = json.loads((folder / f"{side}.fields.json").read_text(encoding="utf-8"))
     values = map_array(folder / f"{side}.fields", "<f8").reshape(len(names), -1)
-    labels = folder / f"{side}.labels"
+    labels, scores = folder / f"{side}.labels", folder / f"{side}.negatives.scores"
     return Split(
         queries=_load_texts(folder, f"{side}.queries"),
         positives=_load_texts(folder, f"{side}.positives"),
@@ -186,6 +192,7 @@ def _load_split(folder: Path, side: str, images: Mapping[str, str]) -> Split:
         fields=dict(zip(names, values, strict=True)),
         negatives=_load_negatives(folder, side),
         labels=map_array(labels, "<i4") if labels.exists() else None,
+        negative_scores=map_array(scores, "<f4") if scores.exists() else None,
         images=images,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -195,6 +196,7 @@ def _summary(read: _Read, source: Source, held_out: HeldOut | None) -> Scan:
         negatives=max((len(row.negatives) for row in training), default=0),
         labels=len({row.label for row in training if row.label}),
         scores=len({row.numbers[key] for row in training if key in row.numbers}) if key else 0,
+        negative_scores=sum(not math.isnan(x) for row in training for x in row.negative_scores),
     )
 
 
@@ -202,7 +204,11 @@ def _cut(rows: list[Row], source: Source) -> list[Row]:
     """Training rows with as many of their negatives as are kept."""
     if isinstance(source, PythonSource) or source.max_negatives is None:
         return rows
-    return [replace(row, negatives=row.negatives[: source.max_negatives]) for row in rows]
+    most = source.max_negatives
+    return [
+        replace(row, negatives=row.negatives[:most], negative_scores=row.negative_scores[:most])
+        for row in rows
+    ]
 
 
 def _read(

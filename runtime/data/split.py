@@ -12,6 +12,7 @@ collection is like; mined negatives come from the whole collection, and would em
 from __future__ import annotations
 
 import hashlib
+import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -76,11 +77,19 @@ def _joined(same: Sequence[Row]) -> Row:
     """
     if len(same) == 1:
         return same[0]
-    negatives: dict[str, str] = {}
-    for text in (text for row in same for text in row.negatives):
-        negatives.setdefault(normalise(text), text)
+    negatives: dict[str, tuple[str, float]] = {}
+    for row in same:
+        scores = row.negative_scores or (math.nan,) * len(row.negatives)
+        for text, score in zip(row.negatives, scores, strict=True):
+            negatives.setdefault(normalise(text), (text, score))
     label = next((row.label for row in same if row.label), "")
-    return replace(same[0], negatives=tuple(negatives.values()), label=label)
+    scored = any(row.negative_scores for row in same)
+    return replace(
+        same[0],
+        negatives=tuple(text for text, _ in negatives.values()),
+        label=label,
+        negative_scores=tuple(score for _, score in negatives.values()) if scored else (),
+    )
 
 
 def _hash(text: str) -> int:

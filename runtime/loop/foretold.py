@@ -21,7 +21,10 @@ def foretold(plan: Plan, plan_file: Path | None) -> dict[str, Any]:
     """
     found: dict[str, Any] = {
         "estimate_bytes": max(
-            plan.cost.peak_bytes, plan.cost.evaluation_bytes, plan.cost.mining_bytes
+            plan.cost.peak_bytes,
+            plan.cost.evaluation_bytes,
+            plan.cost.mining_bytes,
+            plan.cost.teacher_bytes,
         ),
         "flops_per_step": plan.cost.flops_per_step,
     }

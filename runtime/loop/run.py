@@ -36,6 +36,8 @@ from specrun.runtime.program.mesh import data_mesh
 from specrun.runtime.program.program import Program, build_program
 from specrun.runtime.report.card import model_card
 from specrun.runtime.report.write import write_report
+from specrun.runtime.teacher.embeddings import Teaching, agree, make_teaching
+from specrun.runtime.teacher.inspect import verify_teacher
 from specrun.runtime.telling import Tell, duration
 from specrun.runtime.track.tracker import Tracked, verify_packages
 from specrun.spec.diagnostics import SpecrunError
@@ -71,6 +73,7 @@ def run(
         verify_inputs(plan.data)
         verify_tokenizer(plan.tokenizer)
         admission.verify_weights(plan)
+        verify_teacher(plan)
         try:
             with Interrupts() as interrupts:
                 return _carry_out(plan, folder, admitted, reporter, interrupts, plan_file)
@@ -125,6 +128,7 @@ class _Parts:
     tokens: Tokens
     program: Program
     tokenizer_text: str
+    teaching: Teaching | None
 
 
 def _carry_out(
@@ -136,7 +140,7 @@ def _carry_out(
     plan_file: Path | None,
 ) -> RunResult:
     begun = time.monotonic()
-    parts = _prepare(plan, reporter.work)
+    parts = _prepare(plan, interrupts, reporter.work)
     interrupts.check()
     keep = plan.checkpoint.keep
     with quiet_writers(), closing(Checkpoints(folder.checkpoints, keep)) as checkpoints:
@@ -158,11 +162,12 @@ def _carry_out(
             return result
 
 
-def _prepare(plan: Plan, tell: Tell) -> _Parts:
+def _prepare(plan: Plan, interrupts: Interrupts, tell: Tell) -> _Parts:
     rows = ensure_rows(plan.data, tell)
     tokenizer = load(plan.tokenizer, rows_digest=rows.digest, tell=tell)
     tokens = ensure_tokens(plan.data, plan.tokenizer, tell, plan.model.image_processor)
-    return _Parts(rows, tokens, build_program(plan), tokenizer.json_text)
+    teaching = make_teaching(plan, rows, tokens, interrupts.check, tell)
+    return _Parts(rows, tokens, build_program(plan), tokenizer.json_text, teaching)
 
 
 def _restore(plan: Plan, checkpoints: Checkpoints) -> Restored | None:
@@ -197,10 +202,12 @@ def _loop(
             metrics = stack.enter_context(closing(Lines(folder.metrics, standing.metrics_log)))
             events = stack.enter_context(closing(EventLog(folder.events, standing.event_log)))
             times = stack.enter_context(closing(Lines.at_end(folder.times)))
+            if parts.teaching is not None:
+                agree(parts.teaching.told, events, standing.step)
         yield Loop(
             plan=plan,
             program=parts.program,
-            batches=Batches(plan, parts.tokens, parts.rows),
+            batches=Batches(plan, parts.tokens, parts.rows, parts.teaching),
             evaluator=make_evaluator(plan, parts.program, parts.rows, parts.tokens),
             checkpoints=checkpoints,
             best=best,

@@ -31,6 +31,20 @@ class Rows(Protocol):
     def label(self) -> jax.Array | None: ...  # int32 [B], -1 is none
     @property
     def score(self) -> jax.Array | None: ...  # [B], NaN is none
+    @property
+    def query_text(self) -> jax.Array | None: ...  # int32 [B], equal for equal texts
+    @property
+    def positive_text(self) -> jax.Array | None: ...  # int32 [B]
+    @property
+    def negative_text(self) -> jax.Array | None: ...  # int32 [B, N], numbered as positives are
+    @property
+    def negative_score(self) -> jax.Array | None: ...  # [B, N], NaN is none
+    @property
+    def teacher_query(self) -> jax.Array | None: ...  # [B, W], of length 1
+    @property
+    def teacher_positive(self) -> jax.Array | None: ...  # [B, W]
+    @property
+    def teacher_negatives(self) -> jax.Array | None: ...  # [B, N, W]
 
 
 class Outputs(NamedTuple):

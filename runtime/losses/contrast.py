@@ -18,8 +18,14 @@ class Masks(NamedTuple):
 
     weight: jax.Array  # [B], 0 is a padding row
     valid: jax.Array  # bool [C]; an invalid candidate is nobody's negative
-    label: jax.Array  # int32 [B], -1 is none
-    candidate_label: jax.Array  # int32 [C]
+    keys: jax.Array  # int32 [B, K]: label, and numbers of texts where these count; -1 is none
+    candidate_keys: jax.Array  # int32 [C, K]
+    limit: jax.Array | None = None  # [B]; what is more similar than that is not counted
+
+    def apart(self, keys: jax.Array, cosines: jax.Array, limit: jax.Array | None) -> jax.Array:
+        """Which candidates may be negatives of rows with these keys and limits. bool [T, C]"""
+        found = self.valid & _differ(keys, self.candidate_keys)
+        return found if limit is None else found & (cosines <= limit[:, None])
 
 
 def cross_entropy(
@@ -34,7 +40,8 @@ def cross_entropy(
     """``Σ_i w_i (logsumexp_j S_ij − S_ii)``, ``S`` the cosines of [B, D] and [C, D] times ``scale``. []
 
     ``both`` is the mean of that and of the same on the transposed first B columns. Rows of weight 0
-    and invalid candidates are nobody's negatives, and neither are two rows of one label. Above
+    and invalid candidates are nobody's negatives, neither are two rows that share a key, nor what
+    is above the row's limit; from the columns, a query above the limit of the column's row. Above
     ``tile_rows`` rows ``S`` exists only as tiles [tile_rows, C], going forward and again going
     backward: one more product, and the memory of a tile.
     """
@@ -51,6 +58,7 @@ def own_cross_entropy(
     valid: jax.Array,
     weight: jax.Array,
     scale: jax.Array,
+    limit: jax.Array | None = None,
 ) -> jax.Array:
     """The same with candidates of each row's own: [B, D] against ``negatives`` [B, N, D]. []
 
@@ -58,8 +66,10 @@ def own_cross_entropy(
     """
     query = normalise(query)
     right = jnp.sum(query * normalise(positive), axis=-1) * scale  # [B]
-    wrong = jnp.einsum("BD,BND->BN", query, normalise(negatives)) * scale
-    return own_score_entropy(right, wrong, valid, weight)
+    cosines = jnp.einsum("BD,BND->BN", query, normalise(negatives))
+    if limit is not None:
+        valid = valid & (cosines <= limit[:, None])
+    return own_score_entropy(right, cosines * scale, valid, weight)
 
 
 def own_score_entropy(
@@ -84,13 +94,15 @@ def normalise(x: jax.Array) -> jax.Array:
 def _whole(
     queries: jax.Array, candidates: jax.Array, masks: Masks, scale: jax.Array, both: bool
 ) -> jax.Array:
-    scores = (normalise(queries) @ normalise(candidates).T) * scale  # [B, C]
-    return score_entropy(scores, masks, both)
+    cosines = normalise(queries) @ normalise(candidates).T  # [B, C]
+    return score_entropy(cosines * scale, masks, both, cosines)
 
 
-def score_entropy(scores: jax.Array, masks: Masks, both: bool) -> jax.Array:
-    """``cross_entropy`` of any scores [B, C]. []"""
-    part = _part(masks, jnp.arange(scores.shape[0]), masks.weight, masks.label)
+def score_entropy(
+    scores: jax.Array, masks: Masks, both: bool, cosines: jax.Array | None = None
+) -> jax.Array:
+    """``cross_entropy`` of any scores [B, C]; limits of similarity, where there are, hold for ``cosines``. []"""
+    part = _every_row(masks, scores if cosines is None else cosines)
     right = part.right(scores)
     value = _weighted(masks.weight, _logsumexp(scores, part.across, 1) - right)
     if not both:
@@ -101,7 +113,15 @@ def score_entropy(scores: jax.Array, masks: Masks, both: bool) -> jax.Array:
 
 def kept_pairs(masks: Masks) -> jax.Array:
     """Which candidates count for which row, bool [B, C]; the right answer always does."""
-    return _part(masks, jnp.arange(masks.weight.shape[0]), masks.weight, masks.label).across
+    return _every_row(masks, jnp.zeros((masks.weight.size, masks.valid.size))).across
+
+
+def _every_row(masks: Masks, cosines: jax.Array) -> _Part:
+    """What counts of all scores."""
+    count = masks.weight.shape[0]
+    none = jnp.zeros((count, 0))
+    rows = _Rows(none, jnp.arange(count), masks.weight, masks.keys, masks.limit)
+    return _part(masks, rows, cosines)
 
 
 class _Part(NamedTuple):
@@ -120,14 +140,23 @@ class _Part(NamedTuple):
         return scores[:, : self.down.shape[1]]
 
 
-def _part(masks: Masks, row: jax.Array, weight: jax.Array, label: jax.Array) -> _Part:
+def _part(masks: Masks, rows: _Rows, cosines: jax.Array) -> _Part:
     """The right answer always counts, so that the unused loss of a row of weight 0 is finite."""
-    columns = masks.valid.shape[0]
-    own = row[:, None] == jnp.arange(columns)
-    other = (label[:, None] != masks.candidate_label) | (label < 0)[:, None]
-    rows = masks.weight.shape[0]
-    down = own | ((weight > 0)[:, None] & other)
-    return _Part(own, own | (masks.valid & other), down[:, :rows])
+    count = masks.weight.shape[0]
+    own = rows.row[:, None] == jnp.arange(masks.valid.shape[0])
+    other = _differ(rows.keys, masks.candidate_keys)[:, :count]
+    if masks.limit is not None:
+        other = other & (cosines[:, :count] <= masks.limit)
+    down = own[:, :count] | ((rows.weight > 0)[:, None] & other)
+    return _Part(own, own | masks.apart(rows.keys, cosines, rows.limit), down)
+
+
+def _differ(keys: jax.Array, others: jax.Array) -> jax.Array:
+    """Which rows [T, K] and candidates [C, K] share no key. bool [T, C]"""
+    found = jnp.ones((keys.shape[0], others.shape[0]), bool)
+    for own, other in zip(keys.T, others.T, strict=True):
+        found = found & ((own[:, None] != other) | (own < 0)[:, None])
+    return found
 
 
 def _logsumexp(scores: jax.Array, kept: jax.Array, axis: int) -> jax.Array:
@@ -147,19 +176,20 @@ class _Rows(NamedTuple):
     queries: jax.Array
     row: jax.Array  # the number of the row; -1 behind the last
     weight: jax.Array
-    label: jax.Array
+    keys: jax.Array
+    limit: jax.Array | None
 
     def tile(self, index: jax.Array) -> _Rows:
-        return _Rows(*(jax.lax.dynamic_index_in_dim(x, index, 1, keepdims=False) for x in self))
+        return jax.tree.map(
+            lambda x: jax.lax.dynamic_index_in_dim(x, index, 1, keepdims=False), self
+        )
 
 
 def _dealt(queries: jax.Array, masks: Masks, tiles: int) -> _Rows:
     rows = jnp.arange(1, queries.shape[0] + 1)
-    parts = (queries, rows, masks.weight, masks.label)
-    queries, rows, weight, label = (
-        filled(x, tiles).reshape(-1, tiles, *x.shape[1:]) for x in parts
-    )
-    return _Rows(queries, rows - 1, weight, label)
+    parts = _Rows(queries, rows, masks.weight, masks.keys, masks.limit)
+    dealt = jax.tree.map(lambda x: filled(x, tiles).reshape(-1, tiles, *x.shape[1:]), parts)
+    return dealt._replace(row=dealt.row - 1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -188,8 +218,8 @@ def _forward(
 
     def one(carry: jax.Array, index: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         rows = dealt.tile(index)
-        part = _part(masks, *rows[1:])
-        scores = (normalise(rows.queries) @ unit.T) * scale
+        cosines = normalise(rows.queries) @ unit.T
+        scores, part = cosines * scale, _part(masks, rows, cosines)
         if both:
             carry = jnp.logaddexp(carry, _logsumexp(part.square(scores), part.down, 0))
         return carry, (_logsumexp(scores, part.across, 1), part.right(scores))
@@ -220,10 +250,9 @@ def _backward(
     def one(carry: tuple, index: jax.Array) -> tuple[tuple, None]:
         to_queries, to_unit, to_scale = carry
         rows = dealt.tile(index)
-        part = _part(masks, *rows[1:])
         query, pull_query = jax.vjp(normalise, rows.queries)
         cosines = query @ unit.T  # [T, C]
-        scores = cosines * scale
+        scores, part = cosines * scale, _part(masks, rows, cosines)
         total = jax.lax.dynamic_index_in_dim(totals, index, 1)  # [T, 1]
         own_share = share * rows.weight[:, None]
         found = own_share * _softmax(scores, part.across, total)

@@ -12,7 +12,7 @@ import numpy as np
 
 from specrun.runtime import trees
 from specrun.runtime.losses.algebra import Outputs, Rows, Term, given
-from specrun.runtime.losses.candidates import candidates_of
+from specrun.runtime.losses.candidates import candidates_of, limit_of
 from specrun.runtime.losses.contrast import cross_entropy, own_cross_entropy
 from specrun.spec.plan.training import InfoNCE
 
@@ -28,7 +28,7 @@ def infonce(plan: InfoNCE, tile_rows: int) -> Term:
     (``all``), or a row's positive and its own negatives (``own``; a row without any has no loss and
     no weight). ``symmetric`` is the mean of that and of the positives looking for their queries.
     Rows of weight 0 have no loss and are nobody's negatives; of rows with one label neither is the
-    other's negative. At most ``tile_rows`` rows of ``S`` exist at a time.
+    other's negative, and what is taken for a false negative is nobody's. At most ``tile_rows`` rows of ``S`` exist at a time.
 
     van den Oord et al. 2018, equation 4; equal to sentence-transformers'
     MultipleNegativesRankingLoss on pairs and, with ``all``, on rows with negatives.
@@ -42,7 +42,7 @@ def _in_batch(plan: InfoNCE, tile_rows: int) -> Term:
 
     def sum_(parameters: Mapping[str, Any], outputs: Outputs, batch: Rows) -> jax.Array:
         negatives = "all" if plan.negatives == "all" else "in_batch"
-        candidates, masks = candidates_of(negatives, outputs, batch)
+        candidates, masks = candidates_of(negatives, outputs, batch, plan.false_negatives)
         factor = scale(plan, parameters)
         return cross_entropy(
             outputs.query, candidates, masks, factor, both=plan.symmetric, tile_rows=tile_rows
@@ -67,6 +67,7 @@ def _own(plan: InfoNCE) -> Term:
             given(batch.negative_weight) > 0,
             rows(batch),
             scale(plan, parameters),
+            limit_of(plan.false_negatives, outputs),
         )
 
     return Term(plan.name, "separable", weight, sum_)

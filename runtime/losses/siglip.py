@@ -22,7 +22,7 @@ def siglip(plan: SigLIP, tile_rows: int) -> Term:
     """``−Σ_i w_i Σ_j log σ(z_ij (cos(q_i, c_j) / τ + b))``, z = 1 for the row's own positive and −1 for others.
 
     The candidates are those of InfoNCE, and so is what is left out: padding, absent negatives, and
-    other rows of the row's label. τ and b may be trained; neither is bounded (the published weights
+    other rows of the row's label, and what is taken for a false negative. τ and b may be trained; neither is bounded (the published weights
     have τ below 0.01). At most ``tile_rows`` rows of scores exist at a time.
 
     Zhai et al. 2023, algorithm 1; equal to the loss of transformers' SiglipModel and to open_clip's
@@ -33,18 +33,24 @@ def siglip(plan: SigLIP, tile_rows: int) -> Term:
         return batch.weight.sum()
 
     def sum_(parameters: Mapping[str, Any], outputs: Outputs, batch: Rows) -> jax.Array:
-        candidates, masks = candidates_of(plan.negatives, outputs, batch)
+        candidates, masks = candidates_of(plan.negatives, outputs, batch, plan.false_negatives)
         unit = normalise(candidates)
         factor, offset = scale(plan, parameters), bias(plan, parameters)
         count = masks.weight.shape[0]
-        rows = (normalise(outputs.query), jnp.arange(count), masks.weight, masks.label)
+        rows = (
+            normalise(outputs.query),
+            jnp.arange(count),
+            masks.weight,
+            masks.keys,
+            masks.limit,
+        )
 
         def one(value: jax.Array, part: tuple[jax.Array, ...]) -> jax.Array:
-            query, row, weight, label = part
+            query, row, weight, keys, limit = part
             own = row[:, None] == jnp.arange(unit.shape[0])
-            other = (label[:, None] != masks.candidate_label) | (label < 0)[:, None]
-            kept = own | (masks.valid & other)
-            scores = (query @ unit.T) * factor + offset
+            cosines = query @ unit.T
+            kept = own | masks.apart(keys, cosines, limit)
+            scores = cosines * factor + offset
             losses = -jax.nn.log_sigmoid(jnp.where(own, scores, -scores))
             found = jnp.sum(jnp.where(kept, losses, 0.0), axis=1)
             return value + jnp.sum(jnp.where(weight > 0, weight * found, 0.0))

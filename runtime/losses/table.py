@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from specrun.runtime import trees
-from specrun.runtime.losses import colbert, cosent, dense_late, infonce, siglip, triplet
+from specrun.runtime.losses import (
+    colbert,
+    cosent,
+    dense_late,
+    distillation,
+    infonce,
+    siglip,
+    triplet,
+)
 from specrun.runtime.losses.algebra import Term, given
 from specrun.runtime.losses.matryoshka import matryoshka
 from specrun.runtime.trees import Tree
@@ -24,6 +32,7 @@ _TERMS: Mapping[str, Callable[[Any, int], Term]] = {
     "cosent": cosent.cosent,
     "colbert": colbert.colbert,
     "dense_late_kl": dense_late.dense_late_kl,
+    "distillation": distillation.distillation,
 }
 
 _INITIAL: Mapping[str, Callable[[Any], dict[str, np.ndarray]]] = {

@@ -45,7 +45,7 @@ class Predictor:
         self.dimensions = self.trained.dimensions
         self.dimension = self.dimensions[0]
         self.token_dimensions = self.trained.token_dimensions
-        self._encode = _compiled(self.trained)
+        self._encode = compiled(self.trained)
 
     @overload
     def encode_text(
@@ -427,8 +427,8 @@ def encode_file(
     return found.shape[0], found.shape[1]
 
 
-def _compiled(trained: Trained) -> Callable[[Any, np.ndarray, Side], Embedded]:
-    """(content, mask, side) to embeddings. The parameters are an argument, never a constant."""
+def compiled(trained: Trained) -> Callable[[Any, np.ndarray, Side], Embedded]:
+    """(content, mask, side) to embeddings on the host, not normalised. The parameters are an argument, never a constant."""
     compute = trained.plan.precision.compute if trained.plan else "float32"
     encoder = build_encoder(trained.model, compute=compute)
     shared = trained.model.towers != "separate"

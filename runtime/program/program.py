@@ -29,6 +29,7 @@ from specrun.runtime.program.traces import TraceCounter
 from specrun.runtime.trees import Tree
 from specrun.spec.plan.model import Side
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.training import teacher_of
 
 Metrics = dict[str, jax.Array]
 
@@ -276,6 +277,10 @@ def _check_batch(plan: Plan, batch: Any) -> None:
             f"the plan's rows have {expected_negatives} negatives and {scan.labels} labels; the batch "
             f"has {negatives} negatives and {'a' if 'label' in arrays else 'no'} label"
         )
+    teacher = teacher_of(plan.losses)
+    width = arrays.get("teacher_query", (0, 0, 0))[2]
+    if width != (teacher.width if teacher else 0):
+        raise ValueError(f"the plan's teacher is {teacher}; the batch has one of width {width}")
     if ("score" in arrays) != (scan.scores > 0):
         raise ValueError(
             f"the plan's rows have {scan.scores} scores; the batch has "

@@ -57,6 +57,9 @@ class TableSource:
     negatives: Annotated[str | None, Fact(doc="Column of the negatives; null is none.")] = None
     label: Annotated[str | None, Fact(doc="Column of the label; null is none.")] = None
     score: Annotated[str | None, Fact(doc="Column of the score; null is none.")] = None
+    negative_scores: Annotated[
+        str | None, Fact(doc="Column of the negatives' scores; null is none.")
+    ] = None
     max_negatives: Annotated[
         int | None, Fact(doc="Negatives kept of a training row; null is all.")
     ] = None
@@ -174,6 +177,9 @@ class Scan:
     ] = 0
     labels: Annotated[int, Fact(doc="Different labels of training rows; 0 is none.")] = 0
     scores: Annotated[int, Fact(doc="Different scores of training rows; 0 is none.")] = 0
+    negative_scores: Annotated[
+        int, Fact(doc="Explicit negatives of training rows that have a score; 0 is none.")
+    ] = 0
 
 
 @record

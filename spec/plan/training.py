@@ -6,8 +6,25 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
+from specrun.spec.plan.data import Input
+from specrun.spec.plan.model import TextConfig
 from specrun.spec.plan.schedule import Schedule
 from specrun.spec.record import record
+
+
+@record
+class FalseNegativesPlan:
+    """Candidates that are taken for positives, and so are nobody's negatives."""
+
+    identical: Annotated[
+        bool, Fact(doc="Those with the text of the row's positive, and positives of its query.")
+    ]
+    margin: Annotated[
+        float | None, Fact(doc="Those whose cosine is above the positive's less that; null is off.")
+    ]
+    margin_strategy: Annotated[
+        Literal["relative", "absolute"], Fact(doc="positive · (1 − margin), or positive − margin.")
+    ]
 
 
 @record
@@ -23,6 +40,9 @@ class InfoNCE:
         Literal["in_batch", "own", "all"],
         Fact(doc="What each query is told from: other positives, its own negatives, or all."),
     ]
+    false_negatives: Annotated[
+        FalseNegativesPlan | None, Fact(doc="What is nobody's negative; null is labels alone.")
+    ] = None
 
 
 @record
@@ -48,6 +68,9 @@ class SigLIP:
         Literal["in_batch", "all"],
         Fact(doc="Candidates besides the positive: other positives, or all."),
     ]
+    false_negatives: Annotated[
+        FalseNegativesPlan | None, Fact(doc="What is nobody's negative; null is labels alone.")
+    ] = None
 
 
 @record
@@ -85,10 +108,66 @@ class DenseLateKL:
     ]
 
 
-LossPlan = InfoNCE | Triplet | SigLIP | CoSENT | ColBERT | DenseLateKL
+@record
+class TeacherPlan:
+    """A frozen model whose embeddings of the training texts are made before the first step."""
+
+    kind: Annotated[
+        Literal["pretrained", "run"], Fact(doc="What the folder holds.", klass="cosmetic")
+    ]
+    folder: Annotated[str, Fact(doc="Absolute folder.", klass="cosmetic")]
+    which: Annotated[
+        Literal["best", "final"] | None,
+        Fact(doc="Parameters of a run; null for a directory.", klass="cosmetic"),
+    ]
+    files: Annotated[
+        tuple[Input, ...], Fact(doc="Its configuration or plan, its tokenizer and its weights.")
+    ]
+    config: Annotated[TextConfig, Fact(doc="Its configuration, complete.")]
+    width: Annotated[int, Fact(doc="Numbers of an embedding.")]
+    max_query_length: Annotated[int, Fact(doc="Tokens kept of a query.", unit="tokens")]
+    max_positive_length: Annotated[int, Fact(doc="Tokens kept of a positive.", unit="tokens")]
+    weight_bytes: Annotated[int, Fact(doc="All of its parameters.", unit="bytes", klass="cosmetic")]
+
+
+@record
+class Distillation:
+    """Similarities of a query and its candidates against a frozen teacher's."""
+
+    kind: Annotated[Literal["distillation"], Fact(doc="Against a teacher.")] = "distillation"
+    name: Annotated[str, Fact(doc="Unique name.")]
+    teacher: Annotated[
+        TeacherPlan | None, Fact(doc="The teacher; null takes scores from the rows.")
+    ]
+    objective: Annotated[Literal["kl", "mse", "margin_mse"], Fact(doc="What is measured.")]
+    temperature: Annotated[float, Fact(doc="Divides the cosines; 1 leaves them as they are.")]
+    distillation_temperature: Annotated[
+        float, Fact(doc="T, of the softmax; 1 where there is none.")
+    ]
+    negatives: Annotated[
+        Literal["in_batch", "own", "all"],
+        Fact(
+            doc="Candidates beside the positive: other positives, the row's own negatives, or all."
+        ),
+    ]
+
+
+LossPlan = InfoNCE | Triplet | SigLIP | CoSENT | ColBERT | DenseLateKL | Distillation
 
 Late = ColBERT | DenseLateKL
 """The losses that take token vectors."""
+
+
+def by_text(losses: tuple[LossPlan, ...]) -> bool:
+    """Whether a loss asks which texts are identical."""
+    found = (x.false_negatives for x in losses if isinstance(x, InfoNCE | SigLIP))
+    return any(false is not None and false.identical for false in found)
+
+
+def teacher_of(losses: tuple[LossPlan, ...]) -> TeacherPlan | None:
+    """The teacher of a plan, which has one at most; None where no loss embeds by one."""
+    found = (x.teacher for x in losses if isinstance(x, Distillation))
+    return next((teacher for teacher in found if teacher is not None), None)
 
 
 def trained_scalars(loss: LossPlan) -> tuple[str, ...]:
@@ -332,6 +411,9 @@ class CostPlan:
     ]
     mining_bytes: Annotated[
         int, Fact(doc="The peak while negatives are mined; 0 is none.", unit="bytes")
+    ] = 0
+    teacher_bytes: Annotated[
+        int, Fact(doc="The peak while a teacher embeds the texts; 0 is none.", unit="bytes")
     ] = 0
     flops_per_step: Annotated[int, Fact(doc="Floating-point operations of a step, largest trace.")]
     total_flops: Annotated[int, Fact(doc="Over all steps.")]

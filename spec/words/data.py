@@ -163,7 +163,7 @@ class Columns:
     positive: Annotated[
         str,
         Fact(
-            doc="Column of what is to be found: a text, or the path of an image where `retrieval_mode` ends with `i`."
+            doc="Column of what is to be found: a text, or the path of an image where `retrieval_mode` ends with `i`. In jsonl, parquet and huggingface it may be a list of them, which gives a row for each; `losses[].false_negatives` keeps them from being each other's negatives."
         ),
     ] = "positive"
     negatives: Annotated[
@@ -185,6 +185,13 @@ class Columns:
         Fact(
             doc="Column of how similar the row's two texts are, a number; a row may lack one. Null is none.",
             examples=("score",),
+        ),
+    ] = None
+    negative_scores: Annotated[
+        str | None,
+        Fact(
+            doc="Column of how similar the query is to each of the row's negatives, as a teacher sees it: a list of as many numbers. In csv and tsv a JSON list. Null is none.",
+            examples=("negative_scores",),
         ),
     ] = None
 

@@ -7,6 +7,33 @@ from specrun.spec.record import record
 
 
 @record
+class FalseNegatives:
+    """Candidates that are taken for positives, and so are nobody's negatives."""
+
+    identical: Annotated[
+        bool,
+        Fact(
+            doc="A candidate with the text of the row's positive, or that is the positive of another row with the same query. Texts that differ in case, white space or compatibility forms alone are identical. A row's own negatives are other texts than its positive anyway."
+        ),
+    ] = True
+    margin: Annotated[
+        float | None,
+        Fact(
+            doc="A candidate is not counted when its cosine with the query, as the model has it at this step, is above the positive's less the margin. Null is off.",
+            ge=0,
+            le=2,
+            examples=(0.05,),
+        ),
+    ] = None
+    margin_strategy: Annotated[
+        Literal["relative", "absolute"],
+        Fact(
+            doc="The limit: positive · (1 − margin) or positive − margin, as in sentence-transformers' GISTEmbedLoss with the model as its own guide.",
+        ),
+    ] = "relative"
+
+
+@record
 class InfoNCELoss:
     """Cross-entropy of cosine similarities over temperature against the diagonal of the batch."""
 
@@ -32,6 +59,10 @@ class InfoNCELoss:
             when=("negatives", (None, "in_batch", "all")),
         ),
     ] = True
+    false_negatives: Annotated[
+        FalseNegatives | None,
+        Fact(doc="What is nobody's negative besides rows of one label; null is nothing."),
+    ] = None
     name: Annotated[
         str | None,
         Fact(
@@ -101,6 +132,10 @@ class SigLIPLoss:
         Fact(
             doc="The candidates besides the row's positive: the other rows' positives (`in_batch`), or these and the explicit negatives of every row (`all`). Null is `all` where the data has negatives, else `in_batch`. Pairs of two rows of one label are left out."
         ),
+    ] = None
+    false_negatives: Annotated[
+        FalseNegatives | None,
+        Fact(doc="What is nobody's negative besides rows of one label; null is nothing."),
     ] = None
     name: Name = None
     weight: Weight = 1.0
@@ -189,7 +224,117 @@ class DenseLateKLLoss:
     weight: Weight = 1.0
 
 
-Loss = InfoNCELoss | TripletLoss | SigLIPLoss | CoSENTLoss | ColBERTLoss | DenseLateKLLoss
+@record
+class PretrainedTeacher:
+    """A model in a Hugging Face or sentence-transformers directory."""
+
+    kind: Annotated[
+        Literal["pretrained"],
+        Fact(doc="A model in a Hugging Face or sentence-transformers directory."),
+    ] = "pretrained"
+    name_or_path: Annotated[
+        str,
+        Fact(
+            doc="Directory, name in specrun.local.yaml, or name in the Hugging Face cache.",
+            examples=("models/all-MiniLM-L6-v2",),
+        ),
+    ]
+    max_length: Annotated[
+        int | None,
+        Fact(
+            doc="Tokens of the teacher's own tokenizer kept of a text; null is what the directory says.",
+            ge=2,
+            le=1048576,
+            unit="tokens",
+        ),
+    ] = None
+
+
+@record
+class RunTeacher:
+    """A model that specrun trained."""
+
+    kind: Annotated[Literal["run"], Fact(doc="A model that specrun trained.")] = "run"
+    run: Annotated[
+        str,
+        Fact(
+            doc="The run's folder (best/, or final/ of a run without evaluations), or its best/ or final/; relative to the working directory, or a name in specrun.local.yaml.",
+            examples=("runs/big",),
+        ),
+    ]
+    max_length: Annotated[
+        int | None,
+        Fact(
+            doc="Tokens of the teacher's own tokenizer kept of a text; null is what the run kept of queries and of positives.",
+            ge=2,
+            le=1048576,
+            unit="tokens",
+        ),
+    ] = None
+
+
+Teacher = PretrainedTeacher | RunTeacher
+
+
+@record
+class DistillationLoss:
+    """A frozen teacher says how similar a query is to its candidates; the model is to agree."""
+
+    kind: Annotated[
+        Literal["distillation"],
+        Fact(
+            doc="How far the similarities of a query and its candidates are from a frozen teacher's. The teacher embeds every training text once, before the first step; its width and tokenizer may be others. Under Matryoshka the model's embeddings are cut, the teacher's are not."
+        ),
+    ] = "distillation"
+    teacher: Annotated[
+        Teacher | None,
+        Fact(
+            doc="The model whose cosines are imitated; null takes its scores from the rows, `data.columns.score` for the positive and `data.columns.negative_scores` for the row's negatives."
+        ),
+    ] = None
+    objective: Annotated[
+        Literal["kl", "mse", "margin_mse"],
+        Fact(
+            doc="`kl`: KL(softmax(teacher / T) ‖ softmax(model / T)) · T² over a query's candidates (Hinton et al. 2015). `mse`: mean squared difference of the similarities. `margin_mse`: the same of the positive's similarity less each negative's (Hofstätter et al. 2020)."
+        ),
+    ] = "kl"
+    on: Annotated[
+        Literal["logits", "cosines"],
+        Fact(
+            doc="What is compared: cosines divided by `temperature`, or cosines as they are. Scores in the rows are taken as they are."
+        ),
+    ] = "logits"
+    temperature: Annotated[
+        float, Fact(doc="Divides the cosines.", gt=0, le=100, when=("on", ("logits",)))
+    ] = 0.07
+    distillation_temperature: Annotated[
+        float,
+        Fact(
+            doc="T: divides both sides before the softmax.",
+            gt=0,
+            le=1000,
+            when=("objective", ("kl",)),
+        ),
+    ] = 4.0
+    negatives: Annotated[
+        Literal["in_batch", "own", "all"] | None,
+        Fact(
+            doc="The candidates beside the row's positive: the other rows' positives (`in_batch`), its row's explicit negatives (`own`), or these of every row and the other positives (`all`). Null is `all` where the data has negatives, else `in_batch`; with scores in the rows always the row's own. Labels hide no candidate: the teacher says what belongs together."
+        ),
+    ] = None
+    name: Name = None
+    weight: Weight = 1.0
+
+
+Loss = (
+    InfoNCELoss
+    | TripletLoss
+    | SigLIPLoss
+    | CoSENTLoss
+    | ColBERTLoss
+    | DenseLateKLLoss
+    | DistillationLoss
+)
 
 
 @record

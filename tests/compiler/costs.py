@@ -99,6 +99,7 @@ SCORES = (
     "train.score_tile_rows=2048",
 )
 """Hardly anything but scores."""
+TAUGHT = f"losses=[{{kind: distillation, teacher: {{kind: pretrained, name_or_path: {json.dumps(str(HERE.parent))}}}}}]"
 CASES: dict[str, Case] = {
     "l2": Case(),
     "l6": Case(SIX),
@@ -213,6 +214,11 @@ CASES: dict[str, Case] = {
     "late-and-dense": Case(
         (*rows(128), "losses=[{kind: colbert}, {kind: infonce}]", "model.multi_vector.dim=32")
     ),
+    "scores-distillation": Case((*SCORES, TAUGHT)),
+    "scores-distillation-mrl": Case((*SCORES, TAUGHT, "matryoshka={dims: [16, 8]}")),
+    "scores-distillation-tiles": Case((*SCORES, TAUGHT, "train.score_tile_rows=128")),
+    "scores-margins": Case((*SCORES, f"{TAUGHT[:-2]}, objective: margin_mse}}]")),
+    "scores-squares": Case((*SCORES, f"{TAUGHT[:-2]}, objective: mse}}]")),
     "l0-b1024-tiles": Case((*BAG, *rows(1024), "train.score_tile_rows=128")),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from specrun.compiler.facts import Peek, Pretrained, StageLayout, StageRequest, Start
 from specrun.runtime.models.tables import rows
@@ -26,6 +27,7 @@ from specrun.spec.plan.model import (
     StartPlan,
     TableRow,
 )
+from specrun.spec.plan.training import TeacherPlan
 
 TINY_BERT = BertConfig(
     vocab_size=100,
@@ -100,6 +102,22 @@ class FakeFacts:
             shapes={row.path: row.shape for row in rows(config)},
             tokenizer=directory / "tokenizer.json",
             tokenizer_digest=self.start_tokenizer,
+        )
+
+    def teacher(
+        self, kind: Literal["pretrained", "run"], directory: Path, max_length: int | None
+    ) -> TeacherPlan:
+        longest = min(32, max_length or 32)
+        return TeacherPlan(
+            kind=kind,
+            folder=str(directory),
+            which="best" if kind == "run" else None,
+            files=(Input(role="weights", path=str(directory), digest="sha256:8", bytes=1),),
+            config=TINY_BERT,
+            width=16,
+            max_query_length=longest,
+            max_positive_length=longest,
+            weight_bytes=1000,
         )
 
     def adapter(self, directory: Path, model: ModelPlan) -> AdapterStart:

@@ -88,7 +88,7 @@ def test_every_printed_example_is_yaml_for_its_key() -> None:
     for line in TEXT.splitlines():
         if line.startswith("| `") and (key := re.match(r"\| `(\w+)` \|", line)):
             for text in re.findall(rf"`({key[1]}: [^`]*)`", line.rsplit(" | ", 1)[-1]):
-                assert list(yaml.safe_load(text)) == [key[1]], line
+                assert list(yaml.load(text, yaml.BaseLoader)) == [key[1]], line
                 found += 1
     assert found >= len({info.name for _, info in FIELDS.values()})
 

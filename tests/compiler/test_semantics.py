@@ -36,7 +36,119 @@ MINED = "negatives: {kind: mined, refresh_every_steps: 5"
 
 SCORED = "{kind: jsonl, path: a, columns: {score: s}}"
 SORTED = "[{kind: cosent}]"
+TEACHER = "teacher: {kind: pretrained, name_or_path: t}"
+OTHER = "teacher: {kind: pretrained, name_or_path: u}"
+TOLD = "{kind: jsonl, path: a, columns: {score: s, negatives: n, negative_scores: m}}"
 ERRORS: list[tuple[dict[str, str], str, str]] = [
+    (
+        {
+            "losses": f"[{{kind: distillation, {TEACHER}}}, {{kind: distillation, name: b, {OTHER}}}]"
+        },
+        "two-teachers",
+        "losses[1].teacher",
+    ),
+    (
+        {
+            "losses": f"[{{kind: distillation, {TEACHER}}}]",
+            "model": "{kind: clip, name_or_path: m}",
+            "tokenizer": "",
+            "data": "{kind: jsonl, path: a, retrieval_mode: t2i, image_root: i, validation: {kind: fraction, fraction: 0.1}}",
+        },
+        "teacher-of-texts",
+        "losses[0].teacher",
+    ),
+    ({"losses": "[{kind: distillation}]"}, "no-scores", "losses[0].kind"),
+    (
+        {"losses": "[{kind: siglip, false_negatives: {identical: false}}]"},
+        "no-effect",
+        "losses[0].false_negatives",
+    ),
+    (
+        {"losses": "[{kind: infonce, false_negatives: {margin_strategy: absolute}}]"},
+        "no-effect",
+        "losses[0].false_negatives.margin_strategy",
+    ),
+    (
+        {
+            "losses": "[{kind: infonce, negatives: own, false_negatives: {identical: true, margin: 0.1}}]",
+            "data": "{kind: jsonl, path: a, columns: {negatives: n}}",
+            "evaluation": "null",
+        },
+        "no-effect",
+        "losses[0].false_negatives.identical",
+    ),
+    (
+        {"losses": "[{kind: distillation, objective: mse}]"},
+        "no-scores",
+        "losses[0].kind",
+    ),
+    (
+        {
+            "losses": "[{kind: distillation}]",
+            "data": "{kind: jsonl, path: a, columns: {score: s, negatives: n}}",
+            "evaluation": "null",
+        },
+        "no-scores",
+        "losses[0].kind",
+    ),
+    (
+        {
+            "losses": "[{kind: distillation, negatives: in_batch}]",
+            "data": TOLD,
+            "evaluation": "null",
+        },
+        "no-teacher",
+        "losses[0].negatives",
+    ),
+    (
+        {"losses": f"[{{kind: distillation, negatives: own, {TEACHER}}}]"},
+        "no-negatives",
+        "losses[0].negatives",
+    ),
+    (
+        {
+            "losses": f"[{{kind: distillation, {TEACHER}}}]",
+            "data": TOLD.replace("score: s, ", ""),
+            "evaluation": "null",
+        },
+        "no-effect",
+        "data.columns.negative_scores",
+    ),
+    (
+        {
+            "losses": "[{kind: distillation, objective: mse}]",
+            "data": "{kind: jsonl, path: a, columns: {score: s, negative_scores: m}}",
+            "evaluation": "null",
+        },
+        "no-effect",
+        "data.columns.negative_scores",
+    ),
+    (
+        {"losses": f"[{{kind: distillation, on: cosines, temperature: 0.1, {TEACHER}}}]"},
+        "no-effect",
+        "losses[0].temperature",
+    ),
+    (
+        {
+            "losses": f"[{{kind: distillation, objective: mse, distillation_temperature: 2, {TEACHER}}}]"
+        },
+        "no-effect",
+        "losses[0].distillation_temperature",
+    ),
+    (
+        {"losses": f"[{{kind: distillation, {TEACHER}}}]", "train": "{epochs: 3, batch_size: 1}"},
+        "no-negatives",
+        "train.batch_size",
+    ),
+    (
+        {
+            "losses": f"[{{kind: distillation, {TEACHER}}}]",
+            "data": "{kind: jsonl, path: a, columns: {label: l}}",
+            "evaluation": "null",
+        },
+        "no-effect",
+        "data.columns.label",
+    ),
     (
         {
             "data": f"{{kind: jsonl, path: a.jsonl, validation: {{kind: fraction, fraction: 0.1}}, columns: {{negatives: n}}, {MINED}}}}}"

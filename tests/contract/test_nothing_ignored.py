@@ -25,6 +25,8 @@ import specrun
 from specrun.spec.annotations import fields_of
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.plan import Plan
+from tests.runtime.folders import make_directory, make_run
+from tests.runtime.plans import make_lora
 
 SPEC = """\
 version: 1
@@ -95,6 +97,11 @@ def write_inputs(folder: Path) -> None:
     (folder / "broken").mkdir()
     (folder / "broken" / "bad.py").write_text("def (")
     (folder / "preset.yaml").write_text("seed: 9\n")
+    make_directory(folder / "teacher")
+    make_directory(folder / "mean")
+    (folder / "mean" / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    make_run(folder / "old")
+    make_run(folder / "adapted", lora=make_lora())
     write_adapter(folder / "adapter")
 
 
@@ -142,6 +149,8 @@ def write_tables(folder: Path, rows: list[dict[str, Any]], held: list[dict[str, 
     ]
     for row in full:
         row["worse"] = row["wrong"][:1]
+        row["told"] = [len(text) / 9 for text in row["wrong"]]
+        row["guessed"] = [0.5 for _ in row["wrong"]]
     bad = [*full, full[0] | {"query": " "}]
     tables = {"rows": full, "other": full[:90], "bad": bad, "held": held}
     (folder / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in full))
@@ -185,6 +194,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @functools.cache
 def compiled(settings: tuple[str, ...]) -> Plan:
     return specrun.compile(SPEC, overrides=settings, environ={})
+
+
+def told(plan: Plan) -> object:
+    """What the teacher makes of the training texts."""
+    from specrun.runtime.data.scan import ensure_rows
+    from specrun.runtime.teacher.embeddings import ensure_told
+    from specrun.spec.plan.training import teacher_of
+
+    teacher = teacher_of(plan.losses)
+    if teacher is None:
+        return None
+    found = ensure_told(teacher, ensure_rows(plan.data))
+    return found.queries.tobytes(), found.positives.tobytes()
 
 
 def start(plan: Plan) -> object:
@@ -416,10 +438,12 @@ def _batches(plan: Plan) -> Any:
     from specrun.runtime.data.batches import Batches
     from specrun.runtime.data.scan import ensure_rows
     from specrun.runtime.data.tokens import ensure_tokens
+    from specrun.runtime.teacher.embeddings import make_teaching
 
     processor = plan.model.image_processor
     tokens = ensure_tokens(plan.data, plan.tokenizer, processor=processor)
-    return Batches(plan, tokens, ensure_rows(plan.data))
+    rows = ensure_rows(plan.data)
+    return Batches(plan, tokens, rows, make_teaching(plan, rows, tokens))
 
 
 def _flat(tree: Any) -> dict[str, Any]:
@@ -445,6 +469,15 @@ class Case(NamedTuple):
 PYTHON = ("data={kind: python_source, roots: [one], validation: {kind: fraction, fraction: 0.3}}",)
 TABLED = ("data.path=table.jsonl",)
 SCORED = (*TABLED, "data.columns.score=level", "losses=[{kind: cosent}]")
+LISTED = (
+    *TABLED,
+    "data.columns.score=level",
+    "data.columns.negatives=wrong",
+    "data.columns.negative_scores=told",
+    "losses=[{kind: distillation}]",
+)
+TAUGHT = ("losses=[{kind: distillation, teacher: {kind: pretrained, name_or_path: teacher}}]",)
+BY_RUN = ("losses=[{kind: distillation, teacher: {kind: run, run: old}}]",)
 SPLITS = (
     "data={kind: huggingface, path: splits.saved, split: rows, validation: {kind: fraction, fraction: 0.3}}",
 )
@@ -499,7 +532,8 @@ def labels(plan: Plan) -> object:
 def scores(plan: Plan) -> object:
     """The score of every row of every batch."""
     made = _batches(plan)
-    return [str(made.at(step)[1].score) for step in range(plan.train.total_steps)]
+    every = [made.at(step)[1] for step in range(plan.train.total_steps)]
+    return [(str(batch.score), str(batch.negative_score)) for batch in every]
 
 
 def loss(kind: str, key: str, value: str, artefact: Artefact, *more: str) -> Case:
@@ -510,12 +544,38 @@ def loss(kind: str, key: str, value: str, artefact: Artefact, *more: str) -> Cas
     )
 
 
+def false_negatives(kind: str) -> tuple[Case, ...]:
+    """The section of what is nobody's negative, at a loss."""
+    at, bare = f"losses[]{{{kind}}}.false_negatives", f"losses=[{{kind: {kind}}}]"
+    margin = (bare, "losses[0].false_negatives={margin: 0.1}")
+    return (
+        Case(at, (bare, "losses[0].false_negatives={}"), jaxpr, (bare,)),
+        Case(
+            f"{at}.identical", (*margin, "losses[0].false_negatives.identical=false"), jaxpr, margin
+        ),
+        Case(f"{at}.margin", (*margin, "losses[0].false_negatives.margin=0.2"), jaxpr, margin),
+        Case(
+            f"{at}.margin_strategy",
+            (*margin, "losses[0].false_negatives.margin_strategy=absolute"),
+            jaxpr,
+            margin,
+        ),
+    )
+
+
+def taught(key: str, value: str, artefact: Artefact, before: tuple[str, ...] = TAUGHT) -> Case:
+    """A key of distillation."""
+    set_ = f"losses[0].{re.sub('{.*}', '', key)}={value}"
+    return Case(f"losses[]{{distillation}}.{key}", (*before, set_), artefact, before)
+
+
 def table_cases(kind: str, ending: str) -> tuple[Case, ...]:
     """What every format of rows with columns has."""
     held = "validation: {kind: fraction, fraction: 0.3}"
     base = (f"data={{kind: {kind}, path: rows.{ending}, {held}}}",)
     negatives = (*base, "data.columns.negatives=wrong")
     scored = (*base, "data.columns.score=level", "losses=[{kind: cosent}]")
+    listed = (*base, *LISTED[1:])
     other = f"data.validation={{kind: file, path: held.{ending}}}"
     bad = (*base, f"data.path=bad.{ending}")
 
@@ -532,6 +592,7 @@ def table_cases(kind: str, ending: str) -> tuple[Case, ...]:
         case("columns.negatives", "data.columns.negatives=wrong", batches),
         case("columns.label", "data.columns.label=topic", labels),
         case("columns.score", "data.columns.score=area", scores, scored),
+        case("columns.negative_scores", "data.columns.negative_scores=guessed", scores, listed),
         case("max_negatives", "data.max_negatives=1", batches, negatives),
         case("max_length.query", "data.max_length.query=3", batches),
         case("max_length.positive", "data.max_length.positive=9", batches),
@@ -659,6 +720,12 @@ TABLE: tuple[Case, ...] = (
     Case("data{jsonl}.columns.label", (*TABLED, "data.columns.label=topic"), labels, TABLED),
     Case("data{jsonl}.columns.score", (*SCORED, "data.columns.score=area"), scores, SCORED),
     Case(
+        "data{jsonl}.columns.negative_scores",
+        (*LISTED, "data.columns.negative_scores=guessed"),
+        scores,
+        LISTED,
+    ),
+    Case(
         "data{jsonl}.max_negatives",
         (*TABLED, "data.columns.negatives=wrong", "data.max_negatives=1"),
         batches,
@@ -784,6 +851,24 @@ TABLE: tuple[Case, ...] = (
         jaxpr,
         (*KL, *TABLED, "data.columns.negatives=wrong"),
     ),
+    *(case for kind in ("infonce", "siglip") for case in false_negatives(kind)),
+    Case("losses[]{distillation}.kind", TAUGHT, jaxpr),
+    Case("losses[]{distillation}.teacher", LISTED, jaxpr, TAUGHT),
+    taught("objective", "mse", jaxpr),
+    taught("objective", "margin_mse", jaxpr),
+    taught("on", "cosines", jaxpr),
+    taught("temperature", "0.5", jaxpr),
+    taught("distillation_temperature", "2", jaxpr),
+    taught("negatives", "own", jaxpr, (*TABLED, "data.columns.negatives=wrong", *TAUGHT)),
+    taught("negatives", "in_batch", jaxpr, (*TABLED, "data.columns.negatives=wrong", *TAUGHT)),
+    taught("name", "main", control),
+    taught("weight", "3", control),
+    Case("losses[]{distillation}.teacher{pretrained}.kind", TAUGHT, told, BY_RUN),
+    taught("teacher{pretrained}.name_or_path", "mean", told),
+    taught("teacher{pretrained}.max_length", "4", told),
+    Case("losses[]{distillation}.teacher{run}.kind", BY_RUN, told, TAUGHT),
+    taught("teacher{run}.run", "adapted", told, BY_RUN),
+    taught("teacher{run}.max_length", "3", told, BY_RUN),
     Case("lora", LORA, trained, LAYER),
     Case("lora.rank", (*LORA, "lora.rank=3"), start, LORA),
     Case("lora.alpha", (*LORA, "lora.alpha=99"), after_a_step, LORA),

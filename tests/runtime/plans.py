@@ -43,7 +43,9 @@ from specrun.spec.plan.training import (
     CoSENT,
     CostPlan,
     DenseLateKL,
+    Distillation,
     EvaluationPlan,
+    FalseNegativesPlan,
     HardwarePlan,
     InfoNCE,
     Late,
@@ -51,9 +53,12 @@ from specrun.spec.plan.training import (
     PrecisionPlan,
     Segment,
     SigLIP,
+    TeacherPlan,
     Trace,
     TrainPlan,
     Triplet,
+    by_text,
+    teacher_of,
     trained_scalars,
 )
 
@@ -173,6 +178,11 @@ def make_infonce(**changes: Any) -> InfoNCE:
     return dataclasses.replace(base, **changes)
 
 
+def make_false(**changes: Any) -> FalseNegativesPlan:
+    base = FalseNegativesPlan(identical=True, margin=0.1, margin_strategy="relative")
+    return dataclasses.replace(base, **changes)
+
+
 def make_triplet(**changes: Any) -> Triplet:
     return dataclasses.replace(Triplet(name="triplet", margin=0.5), **changes)
 
@@ -200,9 +210,38 @@ def make_colbert(**changes: Any) -> ColBERT:
     return dataclasses.replace(base, **changes)
 
 
+def make_teacher(**changes: Any) -> TeacherPlan:
+    """A teacher of width 24, of no folder."""
+    config = make_config(hidden_size=24, num_attention_heads=4)
+    base = TeacherPlan(
+        kind="pretrained",
+        folder="teacher",
+        which=None,
+        files=(),
+        config=config,
+        width=config.hidden_size,
+        max_query_length=6,
+        max_positive_length=8,
+        weight_bytes=4000,
+    )
+    return dataclasses.replace(base, **changes)
+
+
 def make_dense_late(**changes: Any) -> DenseLateKL:
     base = DenseLateKL(
         name="dense_late_kl", temperature=0.1, reduce="mean", detach="none", negatives="in_batch"
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def make_distillation(**changes: Any) -> Distillation:
+    base = Distillation(
+        name="distillation",
+        teacher=make_teacher(),
+        objective="kl",
+        temperature=0.1,
+        distillation_temperature=2.0,
+        negatives="in_batch",
     )
     return dataclasses.replace(base, **changes)
 
@@ -271,9 +310,26 @@ def _with_extras(plan: Plan, batch: Batch, length: int, draw: np.random.Generato
     if scan.scores:
         score = draw.integers(0, scan.scores, shape).astype(np.float32)
         batch = batch._replace(score=np.where(draw.random(shape) < 0.2, np.nan, score))
+    size = (*shape, scan.negatives)
+    teacher = teacher_of(plan.losses)
+    if teacher is not None:
+        query, positive, others = (
+            unit(draw.normal(size=(*outer, teacher.width)).astype(np.float32))
+            for outer in (shape, shape, size)
+        )
+        batch = batch._replace(teacher_query=query, teacher_positive=positive)
+        batch = batch._replace(teacher_negatives=others if scan.negatives else None)
+    if by_text(plan.losses):
+        texts = [draw.integers(0, 5, outer, dtype=np.int32) for outer in (shape, shape, size)]
+        batch = batch._replace(query_text=texts[0], positive_text=texts[1])
+        batch = batch._replace(negative_text=texts[2] if scan.negatives else None)
     if not scan.negatives:
         return batch
-    size = (*shape, scan.negatives)
+    if scan.negative_scores:
+        scores = draw.normal(size=size).astype(np.float32)
+        batch = batch._replace(
+            negative_score=np.where(draw.random(size) < 0.2, np.float32(np.nan), scores)
+        )
     there = draw.random(size) < 2 / 3
     ids = draw.integers(0, plan.model.config.vocab_size, (*size, length), dtype=np.int32)
     mask = np.arange(length) < np.where(there, draw.integers(1, length + 1, size), 1)[..., None]
@@ -282,6 +338,11 @@ def _with_extras(plan: Plan, batch: Batch, length: int, draw: np.random.Generato
         negative_mask=mask,
         negative_weight=there.astype(np.float32),
     )
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Vectors over the last axis, of length 1."""
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
 def with_traces(plan: Plan) -> Plan:

@@ -24,6 +24,8 @@ from tests.runtime.plans import (
     make_config,
     make_cosent,
     make_dense_late,
+    make_distillation,
+    make_false,
     make_infonce,
     make_lora,
     make_model,
@@ -36,8 +38,12 @@ CONFIG = make_config(num_hidden_layers=1, hidden_size=8, intermediate_size=8, mu
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """Compiling is most of the time of these tests."""
 MRL = MatryoshkaPlan(dims=(8, 4), weights=(1.0, 0.5), reduce="sum")
-PARTS = ("infonce", "triplet", "siglip", "cosent", "colbert", "dense_late_kl", "own", "colbert_own")
-OWN = ("own", "colbert_own")
+PARTS = (
+    *("infonce", "triplet", "siglip", "cosent", "colbert", "dense_late_kl"),
+    *("distillation", "masked", "squares"),
+)
+OWN = ("own", "colbert_own", "margins", "scores")
+"""Those of rows with negatives of their own besides."""
 
 
 def losses(negatives: bool):
@@ -49,12 +55,19 @@ def losses(negatives: bool):
         make_cosent(),
         make_colbert(negatives=kind),
         make_dense_late(negatives=kind),
+        make_distillation(negatives=kind),
+        make_infonce(name="masked", negatives=kind, false_negatives=make_false()),
+        make_distillation(name="squares", objective="mse", negatives=kind),
     )
-    own = (
+    if not negatives:
+        return found
+    return (
+        *found,
         make_infonce(name="own", negatives="own"),
         make_colbert(name="colbert_own", negatives="own"),
+        make_distillation(name="margins", objective="margin_mse", negatives="own"),
+        make_distillation(name="scores", teacher=None, negatives="own"),
     )
-    return found + own if negatives else found
 
 
 @cache
@@ -69,7 +82,11 @@ def slopes(chunks: int, mrl: bool, lora: bool, negatives: bool, remat: bool):
         losses=kinds,
         matryoshka=MRL if mrl else None,
         train={"gradient_checkpointing": remat},
-        data={"scan": dataclasses.replace(base, negatives=2 * negatives, labels=3, scores=4)},
+        data={
+            "scan": dataclasses.replace(
+                base, negatives=2 * negatives, labels=3, scores=4, negative_scores=9 * negatives
+            )
+        },
     )
     batch = make_batch(plan)
     batch.weight[0, 6:] = 0.0
@@ -126,7 +143,7 @@ COMBINATIONS = [
 def test_chunks_have_the_gradient_of_the_whole_for_every_loss(mrl, lora, negatives, remat):
     plain = slopes(1, mrl, lora, negatives, False)
     chunked = slopes(4, mrl, lora, negatives, remat)
-    assert set(plain) == set(chunked) == set(PARTS) - (set() if negatives else set(OWN))
+    assert set(plain) == set(chunked) == set(PARTS + OWN * negatives)
     for name, (value, gradient) in plain.items():
         found, parts = chunked[name]
         assert value > 0

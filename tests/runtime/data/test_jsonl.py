@@ -54,7 +54,7 @@ FAULTS = {
     "no key `query`": [b"{}", b'{"Query": "q", "positive": "p"}'],
     "no key `positive`": [b'{"query": "q"}'],
     "`query` is not text": [b'{"query": 3, "positive": "p"}', b'{"query": null, "positive": "p"}'],
-    "`positive` is not text": [b'{"query": "q", "positive": ["p"]}'],
+    "`positive` is not text": [b'{"query": "q", "positive": ["p", 3]}'],
     "`query` is empty": [
         b'{"query": "", "positive": "p"}',
         b'{"query": " \\n\\u00a0", "positive": "p"}',
