@@ -17,6 +17,7 @@ from specrun.runtime.models.bert import model as bert
 from specrun.runtime.models.clip import model as clip
 from specrun.runtime.models.head import HEAD, Head, unit
 from specrun.runtime.models.initial import initial_arrays
+from specrun.runtime.models.modernbert import model as modernbert
 from specrun.runtime.models.modules import (
     Adapter,
     Dense,
@@ -30,6 +31,7 @@ from specrun.runtime.models.modules import (
     shell,
 )
 from specrun.runtime.models.mpnet import model as mpnet
+from specrun.runtime.models.qwen3 import model as qwen3
 from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.siglip import model as siglip
 from specrun.runtime.models.stacking import parameter_leaves
@@ -44,8 +46,10 @@ from specrun.spec.plan.model import (
     Group,
     LoraPlan,
     ModelPlan,
+    ModernbertConfig,
     MpnetConfig,
     NetworkConfig,
+    Qwen3Config,
     RobertaConfig,
     Side,
     TextConfig,
@@ -62,7 +66,8 @@ from specrun.spec.plan.towers import (
     VitConfig,
 )
 
-Layers = Callable[[dict[str, Adapter]], Any]
+Layers = Callable[[dict[str, Adapter], int], Any]
+"""A layer with these adapters, of a group whose first layer has this index."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +127,12 @@ class Encoder:
         ends = bind(self.ends, {k: v for k, v in params.items() if k not in outside})
         per_layer = fork(keys if _is_random(self.model) else None, config.num_hidden_layers + 1)
         x = ends.embed(self._seen(content), per_layer[0])  # [B, S, D]
-        context = _context(config, ends, mask)
+        context, each = _context(config, ends, mask), _of_each_layer(config)
         for i, (stack, group) in enumerate(zip(self.stacks, self.model.groups, strict=True)):
-            first = group.first + 1
-            own = None if per_layer[0] is None else per_layer[first : first + group.count]
-            x = stack(params["groups"][str(i)], x, *context, keys=own)
+            first, last = group.first, group.first + group.count
+            own = None if per_layer[0] is None else per_layer[first + 1 : last + 1]
+            kind = None if each is None else each[first:last]
+            x = stack(params["groups"][str(i)], x, *context, keys=own, each=kind)
         return self._finish(ends, params, x, content, mask)
 
     def _finish(
@@ -134,6 +140,7 @@ class Encoder:
     ) -> Embedded:
         """The outputs, from the states [B, S, D] of the last layer."""
         config, valid = network_config(self.model), mask.astype(jnp.float32)
+        x = ends.tokens(x) if isinstance(config, TextConfig) else x
         if isinstance(config, TextConfig) and config.pooling == "none":
             nothing = jnp.zeros((x.shape[0], 0), jnp.float32)
             return Embedded(nothing, Tokens(ends.finish(x), valid))
@@ -259,7 +266,9 @@ def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> En
     ends, layer = _family(model)
 
     def stack(group: Group) -> Stack:
-        made = shell(lambda: computing_in(layer(_adapters(group, model.lora)), compute))
+        made = shell(
+            lambda: computing_in(layer(_adapters(group, model.lora), group.first), compute)
+        )
         return Stack(made, group.count, remat, unroll)
 
     stacks = tuple(stack(group) for group in model.groups)
@@ -278,37 +287,37 @@ def _token_head(config: NetworkConfig) -> Shell | None:
 
 
 def _family(model: ModelPlan) -> tuple[Shell, Layers]:
+    """What lies outside of the layers, and a layer from its adapters and the index of its group's first."""
     config = network_config(model)
+    ends: Any
+    layer: Any
     match config:
         case TextEncoderConfig():
-            return (
-                shell(lambda: text_encoder.Ends(config)),
-                lambda adapters: text_encoder.Layer(config, adapters),
-            )
+            ends, layer = text_encoder.Ends, text_encoder.Layer
         case BertConfig():
-            return shell(lambda: bert.Ends(config)), lambda adapters: bert.Layer(config, adapters)
+            ends, layer = bert.Ends, bert.Layer
         case RobertaConfig():
-            return (
-                shell(lambda: roberta.Ends(config)),
-                lambda adapters: roberta.Layer(config, adapters),
-            )
+            ends, layer = roberta.Ends, roberta.Layer
         case MpnetConfig():
-            return (
-                shell(lambda: mpnet.Ends(config)),
-                lambda adapters: mpnet.Layer(config, adapters),
-            )
+            ends, layer = mpnet.Ends, mpnet.Layer
+        case Qwen3Config():
+            ends, layer = qwen3.Ends, qwen3.Layer
+        case ModernbertConfig():
+            made = shell(lambda: modernbert.Ends(config))
+            return made, lambda a, first: modernbert.Layer(config, a, normed=first > 0)
         case ClipTextConfig():
-            return shell(lambda: clip.TextEnds(config)), lambda a: clip.TextLayer(config, a)
+            ends, layer = clip.TextEnds, clip.TextLayer
         case ClipVisionConfig():
-            return shell(lambda: clip.VisionEnds(config)), lambda a: clip.VisionLayer(config, a)
+            ends, layer = clip.VisionEnds, clip.VisionLayer
         case SiglipTextConfig():
-            return shell(lambda: siglip.TextEnds(config)), lambda a: siglip.TextLayer(config, a)
+            ends, layer = siglip.TextEnds, siglip.TextLayer
         case SiglipVisionConfig():
-            return shell(lambda: siglip.VisionEnds(config)), lambda a: siglip.VisionLayer(config, a)
+            ends, layer = siglip.VisionEnds, siglip.VisionLayer
         case VitConfig():
-            return shell(lambda: vit.VisionEnds(config)), lambda a: vit.VisionLayer(config, a)
+            ends, layer = vit.VisionEnds, vit.VisionLayer
         case _:
             assert_never(config)
+    return shell(lambda: ends(config)), lambda adapters, _: layer(config, adapters)
 
 
 def _context(config: NetworkConfig, ends: Any, mask: jax.Array) -> tuple[Any, ...]:
@@ -325,6 +334,10 @@ def _context(config: NetworkConfig, ends: Any, mask: jax.Array) -> tuple[Any, ..
             return siglip.context(config, mask)
         case VitConfig():
             return vit.context(config, mask)
+        case Qwen3Config():
+            return qwen3.context(config, mask)
+        case ModernbertConfig():
+            return modernbert.context(config, mask)
         case _:
             assert_never(config)
 
@@ -338,6 +351,11 @@ def _pool(
     if isinstance(config, TextTower):
         return ends.pool(x, content, mask)
     return ends.pool(x, mask)
+
+
+def _of_each_layer(config: NetworkConfig) -> jax.Array | None:
+    """What a layer is given of its own beside the context, [layers]; None where all are given the same."""
+    return modernbert.kinds(config) if isinstance(config, ModernbertConfig) else None
 
 
 def _adapters(group: Group, lora: LoraPlan | None) -> dict[str, Adapter]:

@@ -80,9 +80,10 @@ class Predictor:
 
         ``dimension`` cuts to the first D numbers before normalising: to a trained width, or with a
         UserWarning to any width of a directory. ``side`` says which length limit of a run holds,
-        and which of its separate towers embeds: with these it must be given, else it is
-        ``positive``. With ``output`` ``multi_vector`` a list of N arrays [tokens, D], each row of
-        length 1, to be compared by ``maxsim``. InputError for anything else.
+        which of its separate towers embeds, and which prompt is put before the texts: with towers
+        or prompts it must be given, else it is ``positive``. With ``output`` ``multi_vector`` a list
+        of N arrays [tokens, D], each row of length 1, to be compared by ``maxsim``. InputError for
+        anything else.
         """
         if output == "multi_vector":
             return self._encode_tokens(texts, dimension, batch_size, side)
@@ -133,8 +134,7 @@ class Predictor:
                 raise InputError(
                     f"there must be a text for each image: {len(texts)} texts, {len(images)} images"
                 )
-            ids = self.trained.tokenizer.encode(texts, self._longest("query")) if texts else []
-            pixels = Paired(ids, pixels)
+            pixels = Paired(self._ids(texts, "query"), pixels)
         return self._dense(
             *self._given(
                 pixels, batch_size, "query", Counted("encoding, images", len(images), tell)
@@ -304,6 +304,13 @@ class Predictor:
         self.check_pooled()
         return self._dense(*self._batches(texts, batch_size, side, tell))
 
+    def _ids(self, texts: Sequence[str], side: Side) -> Sequence[np.ndarray]:
+        """Ids of texts, the side's prompt before each."""
+        prompts = self.trained.prompts
+        prompt = prompts.query if side == "query" else prompts.positive
+        tokenizer, longest = self.trained.tokenizer, self._longest(side)
+        return tokenizer.encode(texts, longest, prompt) if len(texts) else []
+
     def _dense(self, given: dict[str, Any], count: Counted) -> np.ndarray:
         encode = given.pop("encode")
         found = embed(
@@ -318,7 +325,7 @@ class Predictor:
         """What ``embed`` and ``embed_tokens`` take of texts that have been checked."""
         side = self._side(side)
         _check_texts(texts)
-        ids = self.trained.tokenizer.encode(texts, self._longest(side)) if len(texts) else []
+        ids = self._ids(texts, side)
         return self._given(ids, batch_size, side, Counted("encoding, texts", len(texts), tell))
 
     def _given(
@@ -347,6 +354,14 @@ class Predictor:
         if side is None and self.trained.model.towers == "separate":
             raise InputError(
                 f"the run in {self.folder} has separate towers, so it must be said which one embeds",
+                code="side",
+                hint="use encode_query or encode_document, or give the side; "
+                "on the command line, --side query or document",
+            )
+        if side is None and self.trained.prompts.any:
+            raise InputError(
+                f"the encoder in {self.folder} puts a prompt before its texts, so it must be said "
+                "whether they are queries or documents",
                 code="side",
                 hint="use encode_query or encode_document, or give the side; "
                 "on the command line, --side query or document",

@@ -42,14 +42,20 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_sentence_files(
-    folder: Path, config: PretrainedConfig, head: np.ndarray | None, longest: int, dtype: Dtype
+    folder: Path,
+    config: PretrainedConfig,
+    head: np.ndarray | None,
+    longest: int,
+    dtype: Dtype,
+    prompts: dict[str, str],
 ) -> None:
     """Transformer → Pooling → (Dense, the head (in, out)) → Normalize: embeddings of length 1, as the predictor's.
 
-    Of a model without pooling the files are those of a MultiVectorEncoder.
+    ``prompts`` are by sentence-transformers' names: ``query``, ``document``. Of a model without pooling the files are
+    those of a MultiVectorEncoder.
     """
     if config.pooling == "none":
-        write_multi_vector_files(folder, head, longest, dtype)
+        write_multi_vector_files(folder, head, longest, dtype, prompts)
         return
     steps = [("Transformer", ""), ("Pooling", "1_Pooling")]
     if head is not None:
@@ -65,7 +71,7 @@ def write_sentence_files(
     )
     write_json(
         folder / SETTINGS,
-        {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
+        {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
     chosen = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}[config.pooling]
     modes = {f"pooling_mode_{mode}": mode == chosen for mode in _MODES}
@@ -128,7 +134,11 @@ _TOKENS = {"module_input_name": "token_embeddings", "module_output_name": "token
 
 
 def write_multi_vector_files(
-    folder: Path, head: np.ndarray | None, longest: int, dtype: Dtype
+    folder: Path,
+    head: np.ndarray | None,
+    longest: int,
+    dtype: Dtype,
+    prompts: Mapping[str, str],
 ) -> None:
     """Transformer → (Dense) → MultiVectorMask → Normalize: what sentence-transformers' MultiVectorEncoder loads.
 
@@ -153,8 +163,11 @@ def write_multi_vector_files(
     write_json(
         folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False}
     )
-    prompts = {"query": "", "document": ""}
-    kept = {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": None}
+    kept = {
+        "prompts": {"query": "", "document": "", **prompts},
+        "default_prompt_name": None,
+        "similarity_fn_name": None,
+    }
     write_json(folder / SETTINGS, {"model_type": "MultiVectorEncoder", **kept})
     mask = {"skiplist_words": [], "skiplist_tasks": ["document"], "keep_only_token_ids": None}
     write_json(folder / f"{len(kinds) - 2}_MultiVectorMask" / "config.json", mask)
