@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Literal, cast
+from typing import cast
 
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.passes.lengths import most_tokens
