@@ -1016,10 +1016,6 @@ MINING_KEYS = (
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 ELSEWHERE = {
     **{
-        f"model{{composed}}.text{{{kind}}}.multi_vector.dim": "test_vectors: refused"
-        for kind in TEXTS
-    },
-    **{
         f"data{{{kind}}}.negatives{key}": "the same class as data{jsonl}.negatives"
         for kind in ("python_source", "csv", "tsv", "parquet", "huggingface")
         for key in MINING_KEYS
