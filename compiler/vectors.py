@@ -111,7 +111,23 @@ def mined_by_one_vector(spec: Experiment, report: Reporter) -> None:
     report.error(path, "no-pooled-vector", message, hint=hint, blame="key", related=related)
 
 
+def texts_and_images_pool(spec: Experiment, report: Reporter) -> None:
+    """Token vectors are of texts alone in this version: an image has none to be compared with."""
+    text = getattr(spec.model, "text", None)
+    if text is None:
+        return
+    hint = "late interaction between texts and images is not in this version; remove it"
+    if text.pooling == "none":
+        message = "`model.text.pooling: none` gives token vectors, and an image has one vector"
+        report.error("model.text.pooling", "no-token-vectors", message, hint=hint)
+    if text.multi_vector is not None:
+        path = "model.text.multi_vector"
+        message = f"`{path}` gives token vectors, and an image has one vector"
+        report.error(path, "no-token-vectors", message, hint=hint, blame="key")
+
+
 VECTOR_CHECKS = (
+    texts_and_images_pool,
     outputs_exist,
     outputs_trained,
     folds_agree,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Literal, cast
+from typing import cast
 
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.passes.lengths import most_tokens
@@ -24,6 +24,7 @@ from specrun.spec.plan.model import (
     NetworkConfig,
     Parameter,
     PretrainedConfig,
+    Reduce,
     RobertaConfig,
     TableRow,
     TextConfig,
@@ -430,7 +431,7 @@ def multi_vector(config: EncoderConfig, losses: tuple[LossPlan, ...]) -> MultiVe
     beside = token_dim(config)
     if not alone and beside is None:
         return None
-    reduce: Literal["mean", "sum"] = next(x.reduce for x in losses if isinstance(x, Late))
+    reduce: Reduce = next(x.reduce for x in losses if isinstance(x, Late))
     width = embedding_dim(config) if beside is None else beside
     return MultiVectorPlan(width=width, reduce=reduce, alone=alone)
 

@@ -357,6 +357,10 @@ class StartPlan:
     identity: Annotated[str, Fact(doc="Identity of the run's plan.")]
 
 
+Reduce = Literal["mean", "sum"]
+"""How MaxSim folds the query's tokens."""
+
+
 @record
 class MultiVectorPlan:
     """The vectors that the model gives for every token, and how texts are compared by them."""

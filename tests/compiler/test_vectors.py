@@ -7,6 +7,7 @@ import pytest
 from tests.compiler.test_semantics import BASE, found
 
 BOTH = "{kind: text_encoder, multi_vector: {dim: 128}}"
+COMPOSED = "{kind: composed, text: {kind: text_encoder}, image: {kind: image_encoder}}"
 ALONE = "{kind: text_encoder, pooling: none}"
 MINED = "{kind: mined, refresh_every_steps: 5}"
 DATA = BASE["data"]
@@ -100,6 +101,16 @@ def test_token_vectors_alone_and_beside_an_embedding(sections: dict[str, str]) -
             },
             "unknown-dimension",
             "evaluation.select_best",
+        ),
+        (
+            {"model": COMPOSED.replace("}, image", ", pooling: none}, image")},
+            "no-token-vectors",
+            "model.text.pooling",
+        ),
+        (
+            {"model": COMPOSED.replace("}, image", ", multi_vector: {}}, image")},
+            "no-token-vectors",
+            "model.text.multi_vector",
         ),
         ({"losses": "[{kind: dense_late_kl}]"}, "no-token-vectors", "losses[0].kind"),
         (

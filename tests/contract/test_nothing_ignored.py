@@ -490,9 +490,9 @@ LORA = (*LAYER, "lora={rank: 2, target_modules: [query]}")
 MRL = ("matryoshka={dims: [16, 8]}",)
 STAGES = ("train.epochs=null", "curriculum={stages: [{name: a}, {name: b}]}")
 LATE = ("model.pooling=none",)
-BOTH = ("model.multi_vector={dim: 12}", "losses=[{kind: infonce}, {kind: colbert}]")
-KL = (BOTH[0], "losses=[{kind: infonce}, {kind: colbert}, {kind: dense_late_kl}]")
-KL_ALONE = (BOTH[0], "losses=[{kind: infonce}, {kind: dense_late_kl}]")
+DUAL = ("model.multi_vector={dim: 12}", "losses=[{kind: infonce}, {kind: colbert}]")
+KL = (DUAL[0], "losses=[{kind: infonce}, {kind: colbert}, {kind: dense_late_kl}]")
+KL_ALONE = (DUAL[0], "losses=[{kind: infonce}, {kind: dense_late_kl}]")
 STOPPING = (
     "evaluation={every_steps: 1, early_stopping: {patience: 9}}",
     "optimizer.learning_rate=1e-9",
@@ -636,8 +636,8 @@ TABLE: tuple[Case, ...] = (
     model("pooling", "cls", embeddings),
     model("final_layer_norm", "false", start),
     model("projection_dim", "8", start),
-    model("multi_vector.dim", "6", start, *BOTH),
-    Case("model{text_encoder}.multi_vector", BOTH, start, ("losses=[{kind: infonce}]",)),
+    model("multi_vector.dim", "6", start, *DUAL),
+    Case("model{text_encoder}.multi_vector", DUAL, start, ("losses=[{kind: infonce}]",)),
     Case("model{text_encoder}.pooling", (*LATE, "losses=[{kind: colbert}]"), jaxpr),
     model("towers", "separate", start),
     # texts and images
@@ -833,7 +833,7 @@ TABLE: tuple[Case, ...] = (
     loss("colbert", "negatives", "own", jaxpr, *LATE, *TABLED, "data.columns.negatives=wrong"),
     loss("colbert", "name", "main", control, *LATE),
     loss("colbert", "weight", "3", control, *LATE),
-    Case("losses[]{dense_late_kl}.kind", KL, jaxpr, BOTH),
+    Case("losses[]{dense_late_kl}.kind", KL, jaxpr, DUAL),
     *(
         Case(f"losses[]{{dense_late_kl}}.{key}", (*KL, f"losses[2].{key}={value}"), artefact, KL)
         for key, value, artefact in (
@@ -1158,6 +1158,8 @@ ELSEWHERE = {
     "model{qwen3}.attention_probs_dropout_prob": "test_qwen3_keys",
     "model{qwen3}.pooling": "test_qwen3_keys",
     "model{qwen3}.projection_dim": "test_qwen3_keys",
+    "model{qwen3}.multi_vector": "test_qwen3_keys",
+    "model{qwen3}.multi_vector.dim": "test_qwen3_keys",
     "model{qwen3}.towers": "test_qwen3_keys",
     "model{qwen3}.prompts.query": "test_qwen3_keys",
     "model{qwen3}.prompts.positive": "test_qwen3_keys",
@@ -1168,6 +1170,8 @@ ELSEWHERE = {
     "model{modernbert}.attention_probs_dropout_prob": "test_modernbert_keys",
     "model{modernbert}.pooling": "test_modernbert_keys",
     "model{modernbert}.projection_dim": "test_modernbert_keys",
+    "model{modernbert}.multi_vector": "test_modernbert_keys",
+    "model{modernbert}.multi_vector.dim": "test_modernbert_keys",
     "model{modernbert}.towers": "test_modernbert_keys",
     "model{modernbert}.prompts.query": "test_modernbert_keys",
     "model{modernbert}.prompts.positive": "test_modernbert_keys",
@@ -1292,12 +1296,12 @@ def test_mpnet_keys(
 
 
 @pytest.mark.parametrize(("setting", "artefact"), FAMILY_KEYS[1:])
-def test_qwen3_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+def test_qwen3_keys(setting: str | tuple[str, ...], artefact: Artefact, folder: Path) -> None:
     """The base pools by the mean, as the fixture names no pooling."""
     own: dict[str, Any] = {"kind": "qwen3", "directory": GOLDEN.parent / "qwen3_torch"}
     before, after = (
         compiled(pretrained(folder, **own)),
-        compiled(pretrained(folder, setting, **own)),
+        compiled(pretrained(folder, *_all(setting), **own)),
     )
     assert artefact(before) != artefact(after)
 
@@ -1310,11 +1314,11 @@ def test_qwen3_keys(setting: str, artefact: Artefact, folder: Path) -> None:
         *FAMILY_KEYS[1:],
     ],
 )
-def test_modernbert_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+def test_modernbert_keys(setting: str | tuple[str, ...], artefact: Artefact, folder: Path) -> None:
     own: dict[str, Any] = {"kind": "modernbert", "directory": GOLDEN.parent / "modernbert_torch"}
     before, after = (
         compiled(pretrained(folder, **own)),
-        compiled(pretrained(folder, setting, **own)),
+        compiled(pretrained(folder, *_all(setting), **own)),
     )
     assert artefact(before) != artefact(after)
 
