@@ -1074,6 +1074,8 @@ ELSEWHERE = {
     "model{qwen3}.pooling": "test_qwen3_keys",
     "model{qwen3}.projection_dim": "test_qwen3_keys",
     "model{qwen3}.towers": "test_qwen3_keys",
+    "model{qwen3}.multi_vector": "test_qwen3_keys",
+    "model{qwen3}.multi_vector.dim": "test_qwen3_keys",
     "model{qwen3}.prompts.query": "test_qwen3_keys",
     "model{qwen3}.prompts.positive": "test_qwen3_keys",
     "model{modernbert}.kind": "tests/parity and tests/front/test_pretrained.py",
@@ -1084,6 +1086,8 @@ ELSEWHERE = {
     "model{modernbert}.pooling": "test_modernbert_keys",
     "model{modernbert}.projection_dim": "test_modernbert_keys",
     "model{modernbert}.towers": "test_modernbert_keys",
+    "model{modernbert}.multi_vector": "test_modernbert_keys",
+    "model{modernbert}.multi_vector.dim": "test_modernbert_keys",
     "model{modernbert}.prompts.query": "test_modernbert_keys",
     "model{modernbert}.prompts.positive": "test_modernbert_keys",
     "model{auto}.kind": "tests/front/test_pretrained.py",
@@ -1207,12 +1211,12 @@ def test_mpnet_keys(
 
 
 @pytest.mark.parametrize(("setting", "artefact"), FAMILY_KEYS[1:])
-def test_qwen3_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+def test_qwen3_keys(setting: str | tuple[str, ...], artefact: Artefact, folder: Path) -> None:
     """The base pools by the mean, as the fixture names no pooling."""
     own: dict[str, Any] = {"kind": "qwen3", "directory": GOLDEN.parent / "qwen3_torch"}
     before, after = (
         compiled(pretrained(folder, **own)),
-        compiled(pretrained(folder, setting, **own)),
+        compiled(pretrained(folder, *_all(setting), **own)),
     )
     assert artefact(before) != artefact(after)
 
@@ -1225,11 +1229,11 @@ def test_qwen3_keys(setting: str, artefact: Artefact, folder: Path) -> None:
         *FAMILY_KEYS[1:],
     ],
 )
-def test_modernbert_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+def test_modernbert_keys(setting: str | tuple[str, ...], artefact: Artefact, folder: Path) -> None:
     own: dict[str, Any] = {"kind": "modernbert", "directory": GOLDEN.parent / "modernbert_torch"}
     before, after = (
         compiled(pretrained(folder, **own)),
-        compiled(pretrained(folder, setting, **own)),
+        compiled(pretrained(folder, *_all(setting), **own)),
     )
     assert artefact(before) != artefact(after)
 
