@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from specrun.compiler.foreign.foreign import COSINE, Foreign, none, to
 
-_AS_THEY_STAND = "texts are encoded as they stand; put a prefix into the data"
+_POOLED = "a prompt is pooled with its text"
 _ONE_SET = "there is one set of rows"
 _HARDNESS = "all negatives count alike"
 _NO_GUIDE = "there is no guide model"
@@ -16,8 +16,7 @@ _FROM_FILES = "a directory's config.json and files say it"
 
 SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     # training arguments
-    "prompts": none(_AS_THEY_STAND, "data"),
-    "default_prompt_name": none(_AS_THEY_STAND, "data"),
+    "default_prompt_name": to("model.prompts", "of each side: `query`, `positive`"),
     "batch_sampler": none(
         "rows that repeat another are dropped when read; a batch is a shuffle of rows", "train"
     ),
@@ -75,7 +74,7 @@ SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     "document_length": to("data.max_length.positive"),
     "query_expansion": none("padding is masked", "data"),
     "do_lower_case": to("tokenizer.lowercase", "for a tokenizer that is trained"),
-    "include_prompt": none(_AS_THEY_STAND, "model"),
+    "include_prompt": none(_POOLED, "model"),
     "model_kwargs": none(_FROM_FILES, "model"),
     "config_kwargs": none(_FROM_FILES, "model"),
     "tokenizer_kwargs": none(_FROM_FILES, "model"),

@@ -165,7 +165,7 @@ def _text(model: Text, draft: Draft, context: Context) -> TextConfig | None:
     found = draft.pretrained.config if draft.pretrained else None
     if found is None or isinstance(found, TextImageConfig):
         return None
-    return _pretrained(model, found, context)
+    return _pretrained(model, found, _at(draft), context)
 
 
 def _composed(model: ComposedModel, draft: Draft, context: Context) -> TextImageConfig | None:
@@ -267,9 +267,15 @@ def _with_own_head(
     return tuple(replace(r, new=False) if r.path == "projection.kernel" else r for r in table)
 
 
+def _at(draft: Draft) -> str:
+    """Where the spec says the network of texts."""
+    return "model.text" if isinstance(draft.spec.model, ComposedModel) else "model"
+
+
 def _with_prompts(draft: Draft, context: Context) -> Draft:
     """The spec's prompts, or the directory's, in the tokenizer's plan."""
     model, found, tokenizer = draft.spec.model, draft.pretrained, draft.tokenizer
+    at = _at(draft)
     model = model.text if isinstance(model, ComposedModel) else model
     if not isinstance(model, PretrainedModel) or found is None:
         return draft
@@ -280,8 +286,10 @@ def _with_prompts(draft: Draft, context: Context) -> Draft:
     )
     if prompts.any and not found.pools_prompts:
         message = "the directory's pooling leaves prompts out (include_prompt: false)"
-        hint = 'write model.prompts: {query: "", positive: ""}, or use a directory that pools them'
-        context.report.error("model.prompts", "unpooled-prompt", message, hint=hint)
+        hint = (
+            f'write {at}.prompts: {{query: "", positive: ""}}, or use a directory that pools them'
+        )
+        context.report.error(f"{at}.prompts", "unpooled-prompt", message, hint=hint)
     return (
         draft
         if tokenizer is None
@@ -459,15 +467,15 @@ def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig
 
 
 def _pretrained(
-    model: PretrainedModel, found: PretrainedConfig, context: Context
+    model: PretrainedModel, found: PretrainedConfig, at: str, context: Context
 ) -> PretrainedConfig:
     """The directory's configuration with what the spec sets beside it."""
     given = {name: getattr(model, name, None) for name in SET_BESIDE}
     given["multi_vector_dim"] = None if model.multi_vector is None else model.multi_vector.dim
     if given["hidden_dropout_prob"] is not None and not _has(found, "hidden_dropout_prob"):
         message = f"{found.kind} has no dropout on embeddings and block outputs"
-        hint = "remove the line; model.attention_probs_dropout_prob has an effect"
-        context.report.error("model.hidden_dropout_prob", "no-effect", message, hint=hint)
+        hint = f"remove the line; {at}.attention_probs_dropout_prob has an effect"
+        context.report.error(f"{at}.hidden_dropout_prob", "no-effect", message, hint=hint)
         return found
     return replace(found, **{k: v for k, v in given.items() if v is not None})
 
