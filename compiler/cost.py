@@ -7,12 +7,23 @@ is fitted: ``tests/runtime/test_aot.py`` and ``tests/slow/test_cost.py`` compare
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from specrun.compiler.chunks import MICRO
-from specrun.spec.plan.model import EncoderConfig, Group, Parameter, Side, tower_of
+from specrun.spec.plan.data import modality
+from specrun.spec.plan.model import (
+    EncoderConfig,
+    Group,
+    NetworkConfig,
+    Parameter,
+    Side,
+    TextImageConfig,
+    Tower,
+    tower_of,
+)
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.towers import SiglipTextConfig
 from specrun.spec.plan.training import CostPlan, InfoNCE, LossPlan, SigLIP, Trace, TraceCost
 from specrun.spec.record import record
 
@@ -28,6 +39,7 @@ PRODUCTS: Mapping[str, int] = {
     "gelu_pytorch_tanh": 2,
     "gelu": 1,
     "gelu_python": 1,
+    "quick_gelu": 1,
     "silu": 2,
     "swish": 2,
     "relu": 0,
@@ -48,6 +60,9 @@ UNROLLED = 0.6
 NO_LOOP = 0.4
 AGAIN = 1.6
 AGAIN_UNROLLED = 1.1
+
+PIXELS = 2 * FLOAT
+"""Bytes of a number of an image in the network: scaled, and cut into patches."""
 
 ENDS = 1.5
 ENDS_WITHOUT_POSITIONS = 0.2
@@ -76,11 +91,15 @@ class Batching:
 
 @record
 class Text:
-    """Texts of a row that one encoder takes at one padded length: ``tower`` is None where all share one."""
+    """What one encoder takes of a row at one padded length: ``tower`` is None where all share one.
 
-    tower: Side | None
+    ``pixels`` are the numbers of an image, whose ``length`` is that of its patches; 0 is a text.
+    """
+
+    tower: Tower | None
     count: int
     length: int
+    pixels: int = 0
 
 
 @record
@@ -117,9 +136,16 @@ class Work:
     number_bytes: int
     steps: tuple[Step, ...]
     longest: int
+    width: int
     mining: Mining | None = None
 
-    def layers(self, tower: Side | None) -> list[tuple[str, Group]]:
+    def network(self, tower: Tower | None) -> NetworkConfig:
+        """The configuration of one tower, or of what all share."""
+        if isinstance(self.config, TextImageConfig):
+            return self.config.image if tower == "image" else self.config.text
+        return self.config
+
+    def layers(self, tower: Tower | None) -> list[tuple[str, Group]]:
         """The groups of one tower, each with how the paths of its parameters begin."""
         begin = "" if tower is None else f"{tower}."
         groups = [group for group in self.groups if group.tower == tower]
@@ -165,6 +191,7 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         number_bytes=NUMBER_BYTES[plan.precision.compute],
         steps=steps,
         longest=max(plan.data.max_query_length, plan.data.max_positive_length),
+        width=model.embedding_dim,
         mining=_mining(plan),
     )
     batching = Batching(
@@ -199,17 +226,33 @@ def _mining(plan: Plan) -> Mining | None:
 
 def _texts(plan: Plan, trace: Trace) -> tuple[Text, ...]:
     """Queries and positives; negatives are embedded as positives are, in one more pass of the encoder."""
-    separate = plan.model.towers == "separate"
-    query: Side | None = "query" if separate else None
-    positive: Side | None = "positive" if separate else None
     found = [
-        Text(tower=query, count=1, length=trace.query_length),
-        Text(tower=positive, count=1, length=trace.positive_length),
+        *_side(plan, "query", 1, trace.query_length),
+        *_side(plan, "positive", 1, trace.positive_length),
     ]
     if plan.data.negatives:
-        count = plan.data.negatives
-        found.append(Text(tower=positive, count=count, length=trace.positive_length))
+        found += _side(plan, "positive", plan.data.negatives, trace.positive_length)
     return tuple(found)
+
+
+def _side(plan: Plan, side: Side, count: int, length: int) -> Iterator[Text]:
+    """What the networks take of one side: a text, an image, or each."""
+    config = plan.model.config
+    if not isinstance(config, TextImageConfig):
+        separate = plan.model.towers == "separate"
+        yield Text(tower=side if separate else None, count=count, length=length)
+        return
+    what, image = modality(plan.data.source, side), config.image
+    if what != "image":
+        whole = isinstance(config.text, SiglipTextConfig)  # which sees every text at full length
+        yield Text(
+            tower="text",
+            count=count,
+            length=config.text.max_position_embeddings if whole else length,
+        )
+    if what != "text":
+        pixels = image.num_channels * image.image_size**2
+        yield Text(tower="image", count=count, length=image.tokens, pixels=pixels)
 
 
 def cost_of(work: Work, batching: Batching) -> CostPlan:
@@ -278,19 +321,25 @@ def _waiting(work: Work) -> int:
 def _encoding_bytes(work: Work, batching: Batching, rows: int) -> int:
     """The peak while ``rows`` texts are encoded at a time."""
     step = work.steps[0]
-    tokens = -(-rows // batching.devices) * work.longest
-    towers: set[Side | None] = {text.tower for text in step.texts}
-    found = [prefix for tower in towers for prefix, _ in work.layers(tower)]
-    layer = [_residuals(work, step, prefix, work.longest) for prefix in found]
-    width = work.number_bytes * work.config.hidden_size
-    each = max([width, *(FORWARD * x for x in layer)])
-    return FLOAT * _waiting(work) + round(tokens * (each + 5))
+    own = -(-rows // batching.devices)
+    found = [0.0]
+    for text in step.texts:
+        length = text.length if text.pixels else work.longest
+        layer = [
+            _residuals(work, step, text.tower, prefix, length)
+            for prefix, _ in work.layers(text.tower)
+        ]
+        width = work.number_bytes * work.network(text.tower).hidden_size
+        each = max([width, *(FORWARD * x for x in layer)])
+        found.append(own * (length * (each + 5) + PIXELS * text.pixels))
+    return FLOAT * _waiting(work) + round(max(found))
 
 
 def _batch_bytes(step: Step, batching: Batching) -> int:
     """Ids of four bytes and masks of one, the weight and the number of each row."""
     rows = batching.passes * batching.rows // batching.devices
-    return rows * (5 * sum(t.count * t.length for t in step.texts) + 8)
+    each = (t.count * (t.pixels + 1 if t.pixels else 5 * t.length) for t in step.texts)
+    return rows * (sum(each) + 8)
 
 
 def _activations(work: Work, step: Step, batching: Batching) -> tuple[int, int]:
@@ -320,7 +369,7 @@ def _loss_bytes(work: Work, step: Step, batching: Batching) -> int:
     each = [SCORES_OF_A_WIDTH[kind] for kind in step.losses]
     kept = 1 + (max(each) if tiled else len(work.dims) * sum(each))
     scores = kept * (min(batching.tile, rows) // batching.devices) * rows * work.candidates
-    width = work.config.projection_dim or work.config.hidden_size
+    width = work.width
     embeddings = (
         sum(t.count for t in step.texts)
         * rows
@@ -339,13 +388,15 @@ class _Encoding(NamedTuple):
 def _encoding(work: Work, step: Step, batching: Batching, rows: int, text: Text) -> _Encoding:
     """A group of layers keeps something when it, or anything before it, trains."""
     tokens = rows * text.length
-    numbers = tokens * work.number_bytes * work.config.hidden_size
-    positions = getattr(work.config, "position_embedding", "learned") == "learned"
+    config = work.network(text.tower)
+    numbers = tokens * work.number_bytes * config.hidden_size
+    positions = getattr(config, "position_embedding", "learned") == "learned"
     kept, working = numbers, round((ENDS if positions else ENDS_WITHOUT_POSITIONS) * numbers)
+    kept += rows * PIXELS * text.pixels
     flowing = _trains_below(work, step, text.tower)
     for prefix, group in work.layers(text.tower):
         flowing = flowing or any(p.startswith(prefix) for p in step.trained)
-        each = tokens * _residuals(work, step, prefix, text.length)
+        each = tokens * _residuals(work, step, text.tower, prefix, text.length)
         kept += group.count * (numbers if batching.checkpointing else each) if flowing else 0
         working = max(working, round(each * _share(batching, group.count, flowing)))
     return _Encoding(kept, working)
@@ -363,9 +414,9 @@ def _share(batching: Batching, count: int, flowing: bool) -> float:
     return LOOP if unroll == count else LOOP + UNROLLED * (unroll - 1)
 
 
-def _residuals(work: Work, step: Step, prefix: str, length: int) -> int:
+def _residuals(work: Work, step: Step, tower: Tower | None, prefix: str, length: int) -> int:
     """Bytes that one token leaves behind in one layer of a group."""
-    config = work.config
+    config = work.network(tower)
     width, inner, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads
     products = PRODUCTS[config.hidden_act]
     floats = 5 * width + products * inner + 4 + heads * (2 * length + 2)
@@ -401,7 +452,11 @@ def _saved_inputs(work: Work, step: Step, prefix: str) -> tuple[int, int]:
 def _shared_input(module: str) -> str:
     """A name for what a linear layer reads: queries, keys and values read the same, so do gate and up."""
     head, _, last = module.rpartition(".")
-    for siblings in (("query", "key", "value"), ("gate", "up")):
+    for siblings in (
+        ("query", "key", "value"),
+        ("q_proj", "k_proj", "v_proj"),
+        ("gate", "up"),
+    ):
         if last in siblings:
             return f"{head}.{siblings[0]}"
     return module
@@ -425,8 +480,10 @@ def _encoding_flops(
 ) -> int:
     """All passes of one side through its encoder, those that compute again included."""
     flowing = _trains_below(work, step, text.tower)
-    count = _ends_flops(work.config, rows, text.length) * ((3 if flowing else 1) + chunked)
-    layer = _layer_flops(work.config, rows, text.length)
+    config = work.network(text.tower)
+    ends = _ends_flops(config, rows, text)
+    count = ends * ((3 if flowing else 1) + chunked)
+    layer = _layer_flops(config, rows, text.length)
     for prefix, group in work.layers(text.tower):
         roles = {
             p.role for p in work.parameters if p.path in step.trained and p.path.startswith(prefix)
@@ -439,7 +496,7 @@ def _encoding_flops(
     return count
 
 
-def _trains_below(work: Work, step: Step, tower: Side | None) -> bool:
+def _trains_below(work: Work, step: Step, tower: Tower | None) -> bool:
     """Whether anything before the layers trains, so that every layer hands a slope down."""
     return any(
         "embeddings." in p.path and p.path in step.trained and tower_of(p.path)[0] == tower
@@ -457,7 +514,7 @@ def _adapter_flops(work: Work, prefix: str, tokens: int) -> int:
     return tokens * products
 
 
-def _layer_flops(config: EncoderConfig, rows: int, length: int) -> int:
+def _layer_flops(config: NetworkConfig, rows: int, length: int) -> int:
     """One forward pass through one layer."""
     width, inner = config.hidden_size, config.intermediate_size
     gates = 3 if config.hidden_act == "swiglu" else 2
@@ -467,11 +524,12 @@ def _layer_flops(config: EncoderConfig, rows: int, length: int) -> int:
     return rows * length * (linear + mixing + other)
 
 
-def _ends_flops(config: EncoderConfig, rows: int, length: int) -> int:
-    """Embedding, pooling and head, forward."""
+def _ends_flops(config: NetworkConfig, rows: int, text: Text) -> int:
+    """Embedding, of an image the product with the matrix of patches, pooling and head, forward."""
     width = config.hidden_size
     dropout = 8 * width if config.hidden_dropout_prob > 0 else 0
-    return rows * (length * (3 * width + dropout) + 2 * width * (config.projection_dim or 0))
+    head = 2 * width * (getattr(config, "projection_dim", None) or 0)
+    return rows * (text.length * (3 * width + dropout) + 2 * text.pixels * width + head)
 
 
 def _loss_flops(work: Work, step: Step, batching: Batching) -> int:

@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from specrun.compiler.facts import Facts, Pretrained, StageLayout, Start
+from specrun.compiler.facts import Facts, Pretrained, PretrainedImage, StageLayout, Start
 from specrun.spec.experiment import Experiment
 from specrun.spec.record import record
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TokenizerPlan,
         TokenizerSource,
     )
+    from specrun.spec.plan.images import ImageProcessor
     from specrun.spec.plan.model import (
         AdapterMatch,
         AdapterStart,
@@ -82,7 +83,9 @@ class Draft:
     model_directory: Path | None = None
     tokenizer_source: TokenizerSource | None = None
     pretrained: Pretrained | None = None
+    pretrained_image: PretrainedImage | None = None
     start: Start | None = None
+    image_processor: ImageProcessor | None = None
     fields: tuple[str, ...] | None = None
     scan: Scan | None = None
     tokenizer: TokenizerPlan | None = None

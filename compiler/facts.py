@@ -8,21 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from specrun.spec.record import record
 
 if TYPE_CHECKING:
-    from specrun.spec.plan.data import HeldOut, Input, Scan, Source, TokenizerPlan, TokenizerSource
+    from specrun.spec.plan.data import (
+        HeldOut,
+        Input,
+        RetrievalMode,
+        Scan,
+        Source,
+        TokenizerPlan,
+        TokenizerSource,
+    )
+    from specrun.spec.plan.images import ImageProcessor
     from specrun.spec.plan.model import (
         AdapterStart,
         EncoderConfig,
         ModelPlan,
+        NetworkConfig,
         PretrainedConfig,
         StartPlan,
         TableRow,
+        TextImageConfig,
+        Towers,
         WeightsPlan,
     )
+    from specrun.spec.plan.towers import ImageTower
     from specrun.spec.plan.training import Selection
 
 
@@ -33,10 +46,21 @@ class Pretrained:
     ``model_type`` is config.json's, which decided the family of ``config``.
     """
 
-    config: PretrainedConfig
+    config: PretrainedConfig | TextImageConfig
     model_type: str
     max_length: int | None
     tokenizer: Path | None
+    weights: WeightsPlan | None
+    config_input: Input
+    image: PretrainedImage | None = None
+
+
+@record
+class PretrainedImage:
+    """The image network of a Hugging Face directory: all that it holds, or half of a model of texts and images."""
+
+    config: ImageTower
+    processor: ImageProcessor
     weights: WeightsPlan | None
     config_input: Input
 
@@ -47,7 +71,7 @@ class Start:
 
     plan: StartPlan
     config: EncoderConfig
-    towers: Literal["shared", "separate"]
+    towers: Towers
     shapes: Mapping[str, tuple[int, ...]]
     tokenizer: Path
     tokenizer_digest: str
@@ -82,10 +106,11 @@ class Facts(Protocol):
     """Everything from outside that a plan depends on. Methods raise InputError with a message for the user."""
 
     def pretrained(self, directory: Path) -> Pretrained: ...
+    def pretrained_image(self, directory: Path) -> PretrainedImage: ...
     def start(self, directory: Path) -> Start: ...
     def adapter(self, directory: Path, model: ModelPlan) -> AdapterStart: ...
     def slow_bfloat16(self, platform: str) -> str: ...
-    def table(self, config: EncoderConfig) -> tuple[TableRow, ...]: ...
+    def table(self, config: NetworkConfig) -> tuple[TableRow, ...]: ...
     def peek(self, source: Source, held_out: HeldOut | None) -> Peek: ...
     def scan(self, source: Source, held_out: HeldOut | None, bad_rows: str) -> Scan: ...
     def tokenizer(self, source: TokenizerSource, scan: Scan) -> TokenizerPlan: ...
@@ -101,5 +126,6 @@ class Facts(Protocol):
         accumulation_steps: int,
         drop_last: bool,
         mined: bool,
+        mode: RetrievalMode,
         stages: tuple[StageRequest, ...],
     ) -> tuple[StageLayout, ...]: ...

@@ -7,6 +7,12 @@ from typing import assert_never
 
 from specrun.compiler.chunks import CACHE, MICRO, chunk_key, chunk_rows
 from specrun.compiler.effects import keys_without_effect, level_of, no_effect
+from specrun.compiler.modalities import (
+    image_columns,
+    lengths_of_texts,
+    networks_for_both,
+    patches_fit,
+)
 from specrun.compiler.negatives import (
     EXPLICIT,
     SCORED,
@@ -23,8 +29,12 @@ from specrun.spec.words.losses import CoSENTLoss, InfoNCELoss, Loss, SigLIPLoss
 from specrun.spec.words.model import (
     AutoModel,
     BertModel,
+    ClipModel,
+    ComposedModel,
     MpnetModel,
     RobertaModel,
+    SiglipModel,
+    Text,
     TextEncoderModel,
 )
 from specrun.spec.words.optimizer import CosineSchedule, CosineWithRestartsSchedule
@@ -43,17 +53,24 @@ def check_meaning(spec: Experiment, report: Reporter) -> None:
 # --- the model -------------------------------------------------------------------------------------------------------
 
 
+def text_network(spec: Experiment) -> tuple[str, Text | ClipModel | SiglipModel]:
+    """The network of texts, and where the spec says it."""
+    if isinstance(spec.model, ComposedModel):
+        return "model.text", spec.model.text
+    return "model", spec.model
+
+
 def attention_heads(spec: Experiment, report: Reporter) -> None:
-    model = spec.model
+    at, model = text_network(spec)
     if not isinstance(model, TextEncoderModel) or model.num_hidden_layers == 0:
         return
     heads, width = model.num_attention_heads, model.hidden_size
-    path, related = "model.num_attention_heads", ("model.hidden_size",)
+    path, related = f"{at}.num_attention_heads", (f"{at}.hidden_size",)
     rotary = model.position_embedding == "rotary"
     fitting = [h for h in _divisors(width) if not rotary or width // h % 2 == 0]
     hint = f"heads that fit: {', '.join(str(h) for h in _nearest(fitting, heads))}"
     if width % heads:
-        message = f"`{path}` {heads} does not divide `model.hidden_size` {width}"
+        message = f"`{path}` {heads} does not divide `{at}.hidden_size` {width}"
         report.error(path, "heads-do-not-divide", message, hint=hint, related=related)
     elif rotary and width // heads % 2:
         message = f"rotary positions need an even head size, {width} / {heads} is {width // heads}"
@@ -69,33 +86,40 @@ def _nearest(numbers: Sequence[int], wanted: int) -> list[int]:
 
 
 def positions_suffice(spec: Experiment, report: Reporter) -> None:
-    model = spec.model
+    at, model = text_network(spec)
     if not isinstance(model, TextEncoderModel) or model.position_embedding != "learned":
         return
     rows = model.max_position_embeddings
     lengths = spec.data.max_length
-    for name, length in (("query", lengths.query), ("positive", lengths.positive)):
-        if length > rows:
+    mode = spec.data.retrieval_mode if isinstance(spec.data, TableData) else "t2t"
+    for name, letter, length in (
+        ("query", mode[0], lengths.query),
+        ("positive", mode[-1], lengths.positive),
+    ):
+        if length > rows and letter != "i":
             path = f"data.max_length.{name}"
-            message = f"`{path}` {length} is above `model.max_position_embeddings` {rows}"
+            message = f"`{path}` {length} is above `{at}.max_position_embeddings` {rows}"
             hint = f"lower it to {rows}, or raise the other"
-            related = ("model.max_position_embeddings",)
+            related = (f"{at}.max_position_embeddings",)
             report.error(path, "too-few-positions", message, hint=hint, related=related)
 
 
 def tokenizer_given(spec: Experiment, report: Reporter) -> None:
-    match spec.model:
+    at, text = text_network(spec)
+    match text:
         case TextEncoderModel():
             if spec.tokenizer is None and spec.init_from is None:
                 message = "`tokenizer` is missing: an encoder from scratch has none of its own"
                 hint = "add `tokenizer: {kind: train}`"
                 report.error(
-                    "tokenizer", "missing-key", message, hint=hint, related=("model.kind",)
+                    "tokenizer", "missing-key", message, hint=hint, related=(f"{at}.kind",)
                 )
-        case BertModel() | RobertaModel() | MpnetModel() | AutoModel():
+        case (
+            BertModel() | RobertaModel() | MpnetModel() | AutoModel() | ClipModel() | SiglipModel()
+        ):
             pass
         case _:
-            assert_never(spec.model)
+            assert_never(text)
 
 
 def adapters_on_scratch(spec: Experiment, report: Reporter) -> None:
@@ -121,9 +145,15 @@ def layers_without_blocks(spec: Experiment, report: Reporter) -> None:
 def embedding_width(spec: Experiment) -> int | None:
     """The width of the embedding, where the spec alone says it."""
     model = spec.model
-    if isinstance(model, TextEncoderModel):
-        return model.projection_dim or model.hidden_size
-    return model.projection_dim
+    match model:
+        case TextEncoderModel():
+            return model.projection_dim or model.hidden_size
+        case ComposedModel():
+            return model.head_dim
+        case ClipModel() | SiglipModel():
+            return None
+        case BertModel() | RobertaModel() | MpnetModel() | AutoModel():
+            return model.projection_dim
 
 
 def matryoshka_fits(spec: Experiment, report: Reporter) -> None:
@@ -440,7 +470,7 @@ def columns_differ(spec: Experiment, report: Reporter) -> None:
     if not isinstance(spec.data, TableData):
         return
     first: dict[str, str] = {}
-    for key in ("query", "positive", "negatives", "label", "score"):
+    for key in ("query", "query_image", "positive", "negatives", "label", "score"):
         name = getattr(spec.data.columns, key)
         other = first.setdefault(name, key) if name is not None else key
         if other != key:
@@ -503,6 +533,10 @@ def trackers_once(spec: Experiment, report: Reporter) -> None:
 
 
 CHECKS: tuple[Check, ...] = (
+    image_columns,
+    lengths_of_texts,
+    patches_fit,
+    networks_for_both,
     keys_without_effect,
     attention_heads,
     positions_suffice,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specrun.compiler.passes.losses import describe
-from specrun.spec.plan.model import inside_layer
+from specrun.spec.plan.model import inside_layer, networks
 from specrun.spec.plan.plan import Plan
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -38,10 +38,9 @@ def _head(plan: Plan) -> list[str]:
 
 def _model(plan: Plan) -> list[str]:
     model = plan.model
-    towers = "two towers of " if model.towers == "separate" else ""
     auto = f" (auto: config.json says {model.decided_by})" if model.decided_by else ""
     lines = [
-        f"model      {model.config.kind}{auto}, {towers}{model.config.num_hidden_layers} layers, embedding {model.embedding_dim}; "
+        f"model      {networks(model, auto)}, embedding {model.embedding_dim}; "
         f"{model.total_parameters:,} parameters, {model.trainable_parameters:,} trainable"
     ]
     lines += [

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from specrun.runtime.data.batches import Batch
+from specrun.runtime.data.content import Both
 from specrun.runtime.flops import missed
 from specrun.runtime.loop.embed import padded_length
 from specrun.runtime.loop.folder import write_json
@@ -29,6 +31,7 @@ from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import Program, build_program
 from specrun.runtime.program.settings import executable_settings
 from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.data import modality
 from specrun.spec.plan.file import plan_digest
 from specrun.spec.plan.model import SIDES, Side
 from specrun.spec.plan.plan import Plan
@@ -184,7 +187,9 @@ def _encodings(plan: Plan, program: Program) -> list[Figures]:
     waiting = _waiting(plan, mesh)
     found: list[Figures] = []
     for length, side in sorted(sides.items()):
-        ids = jax.ShapeDtypeStruct((rows, length), jnp.int32, sharding=where)
+        ids = _content(
+            plan, side, length, lambda t, *n: jax.ShapeDtypeStruct((rows, *n), t, sharding=where)
+        )
         mask = jax.ShapeDtypeStruct((rows, length), jnp.bool_, sharding=where)
         traced = program.encode.trace(state, ids, mask, side)
         shape = {"rows": rows, "length": length}
@@ -208,9 +213,9 @@ def abstract_batch(plan: Plan, trace: Trace) -> Batch:
         return jax.ShapeDtypeStruct((*outer, *inner), dtype)
 
     return Batch(
-        query_ids=leaf(jnp.int32, trace.query_length),
+        query_ids=_content(plan, "query", trace.query_length, leaf),
         query_mask=leaf(jnp.bool_, trace.query_length),
-        positive_ids=leaf(jnp.int32, trace.positive_length),
+        positive_ids=_content(plan, "positive", trace.positive_length, leaf),
         positive_mask=leaf(jnp.bool_, trace.positive_length),
         weight=leaf(jnp.float32),
         row=leaf(jnp.uint32),
@@ -220,12 +225,23 @@ def abstract_batch(plan: Plan, trace: Trace) -> Batch:
     )
 
 
+def _content(plan: Plan, side: Side, length: int, leaf: Callable[..., Any], *outer: int) -> Any:
+    """What the network is given of one side: ids, pixels, or both."""
+    what, processor = modality(plan.data.source, side), plan.model.image_processor
+    ids = leaf(jnp.int32, *outer, length)
+    if what == "text":
+        return ids
+    assert processor is not None  # the compiler sees to it
+    pixels = leaf(jnp.uint8, *outer, processor.height, processor.width, 3)
+    return pixels if what == "image" else Both(ids, pixels)
+
+
 def _negatives(plan: Plan, trace: Trace, leaf: Any) -> dict[str, Any]:
     count = plan.data.negatives
     if not count:
         return {}
     return {
-        "negative_ids": leaf(jnp.int32, count, trace.positive_length),
+        "negative_ids": _content(plan, "positive", trace.positive_length, leaf, count),
         "negative_mask": leaf(jnp.bool_, count, trace.positive_length),
         "negative_weight": leaf(jnp.float32, count),
     }

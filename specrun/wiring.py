@@ -5,12 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specrun.compiler.facts import Peek, Pretrained, StageLayout, StageRequest, Start
+from specrun.compiler.facts import (
+    Peek,
+    Pretrained,
+    PretrainedImage,
+    StageLayout,
+    StageRequest,
+    Start,
+)
 from specrun.runtime.telling import Tell, silent
 
 if TYPE_CHECKING:
-    from specrun.spec.plan.data import HeldOut, Scan, Source, TokenizerPlan, TokenizerSource
-    from specrun.spec.plan.model import AdapterStart, EncoderConfig, ModelPlan, TableRow
+    from specrun.runtime.models.image_directory import ImageDirectory
+    from specrun.spec.plan.data import (
+        HeldOut,
+        RetrievalMode,
+        Scan,
+        Source,
+        TokenizerPlan,
+        TokenizerSource,
+    )
+    from specrun.spec.plan.model import AdapterStart, ModelPlan, NetworkConfig, TableRow
 
 
 class RuntimeFacts:
@@ -33,7 +48,13 @@ class RuntimeFacts:
             tokenizer=found.tokenizer,
             weights=found.weights,
             config_input=found.config_input,
+            image=None if found.image is None else _image(found.image),
         )
+
+    def pretrained_image(self, directory: Path) -> PretrainedImage:
+        from specrun.runtime.models.image_directory import inspect_image
+
+        return _image(inspect_image(directory))
 
     def start(self, directory: Path) -> Start:
         from specrun.runtime.models.start import inspect_run
@@ -58,7 +79,7 @@ class RuntimeFacts:
 
         return slow_bfloat16(platform)
 
-    def table(self, config: EncoderConfig) -> tuple[TableRow, ...]:
+    def table(self, config: NetworkConfig) -> tuple[TableRow, ...]:
         from specrun.runtime.models.tables import rows
 
         return tuple(rows(config))
@@ -91,6 +112,7 @@ class RuntimeFacts:
         accumulation_steps: int,
         drop_last: bool,
         mined: bool,
+        mode: RetrievalMode,
         stages: tuple[StageRequest, ...],
     ) -> tuple[StageLayout, ...]:
         from specrun.runtime.data.batches import layout
@@ -105,6 +127,7 @@ class RuntimeFacts:
             accumulation_steps=accumulation_steps,
             drop_last=drop_last,
             mined=mined,
+            mode=mode,
             stages=stages,
             tell=self._tell,
         )
@@ -112,3 +135,12 @@ class RuntimeFacts:
             StageLayout(rows=x.rows, steps_per_epoch=x.steps_per_epoch, lengths=tuple(x.lengths))
             for x in found
         )
+
+
+def _image(found: ImageDirectory) -> PretrainedImage:
+    return PretrainedImage(
+        config=found.config,
+        processor=found.processor,
+        weights=found.weights,
+        config_input=found.config_input,
+    )

@@ -45,7 +45,6 @@ REPLICATED = "one process drives all devices of the plan, and each holds the who
 NOT_UPLOADED = "nothing is uploaded; `final/` holds the parameters"
 RESUMES = "`specrun run` goes on by itself from the newest good checkpoint"
 SHOWN = "`specrun run --quiet` prints nothing; every value is in metrics.jsonl"
-TEXT_ONLY = "queries and positives are text"
 NO_DISTILLATION = "there is no distillation"
 NO_DIFFUSION = "there is no masked diffusion"
 NO_GENERATION = "it trains encoders, and generates nothing"

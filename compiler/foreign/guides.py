@@ -11,7 +11,6 @@ from specrun.compiler.foreign.foreign import (
     NO_DISTILLATION,
     NO_GENERATION,
     SECTION_IS_ON,
-    TEXT_ONLY,
     WEIGHTS_FLOAT32,
     Foreign,
     none,
@@ -92,8 +91,6 @@ _VEMBED: Mapping[str, Foreign] = {
     "attn_implementation": none("attention is computed by XLA", "model"),
     "teacher_model_name": none(NO_DISTILLATION, "model"),
     "val_data_path": to("data.validation.path", "with `kind: file`"),
-    "image_root": none(TEXT_ONLY, "data"),
-    "retrieval_mode": none(TEXT_ONLY, "data"),
     "scheduler_type": to("schedule.kind"),
     "use_gradient_cache": to(
         "train.gradient_cache", "`{chunk_size: N}`, rows encoded at a time; null is off"
@@ -127,10 +124,9 @@ _RETNET: Mapping[str, Foreign] = {
 
 _SMARTEMBED: Mapping[str, Foreign] = {
     "base_model_path": to("model.name_or_path", "machine-local paths go into specrun.local.yaml"),
-    "image_base_dir": none(TEXT_ONLY, "data"),
+    "image_base_dir": to("data.image_root"),
     "data_config": to("data"),
     "task_label": none("one head serves all rows", "data"),
-    "query_image": none(TEXT_ONLY, "data.columns"),
     "negative_text": to("data.columns.negatives"),
     "use_matryoshka": to("matryoshka", SECTION_IS_ON),
 }

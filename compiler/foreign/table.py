@@ -66,7 +66,7 @@ LATER_KINDS: Mapping[str, tuple[str, ...]] = {
         "Matryoshka2dLoss",
         "AdaptiveLayerLoss",
     ),
-    "model": ("clip", "siglip", "qwen2_vl", "qwen3_vl", "llama", "masked_diffusion", "vae"),
+    "model": ("qwen2_vl", "qwen3_vl", "llama", "masked_diffusion", "vae"),
     "optimizer": ("adam", "adafactor", "lion", "sgd", "muon"),
     "schedule": ("polynomial", "inverse_sqrt", "reduce_lr_on_plateau", "warmup_stable_decay"),
 }

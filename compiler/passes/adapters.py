@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.locate import locate
-from specrun.compiler.passes.model import embedding_dim, scale_of
+from specrun.compiler.passes.model import embedding_dim, scale_of, towers_of
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import LoraPlan, ModelPlan
 
@@ -61,6 +61,6 @@ def _network(draft: Draft) -> ModelPlan:
         total_parameters=0,
         trainable_parameters=0,
         embedding_dim=embedding_dim(config),
-        towers=draft.spec.model.towers,
+        towers=towers_of(draft.spec.model, config),
         lora=lora_plan(draft),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import assert_never
 
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.facts import Pretrained
 from specrun.compiler.locate import locate, locate_model, locate_root
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import (
@@ -16,6 +17,7 @@ from specrun.spec.plan.data import (
     HeldOutFraction,
     HeldOutSplit,
     HuggingFaceSource,
+    ImageSource,
     JsonlSource,
     ParquetSource,
     PythonSource,
@@ -26,8 +28,11 @@ from specrun.spec.plan.data import (
     TokenizerSource,
     TrainedTokenizer,
     TsvSource,
+    modality,
 )
+from specrun.spec.plan.model import TextImageConfig
 from specrun.spec.words.data import (
+    IMAGE_MODES,
     CsvData,
     FileValidation,
     FractionValidation,
@@ -38,7 +43,16 @@ from specrun.spec.words.data import (
     SplitValidation,
     TsvData,
 )
-from specrun.spec.words.model import AutoModel, PretrainedModel
+from specrun.spec.words.model import (
+    AutoModel,
+    ClipModel,
+    ComposedModel,
+    Image,
+    Model,
+    PretrainedModel,
+    SiglipModel,
+    VitModel,
+)
 from specrun.spec.words.tokenizer import FileTokenizer, TrainTokenizer
 
 TableData = JsonlData | CsvData | TsvData | ParquetData | HuggingFaceData
@@ -50,33 +64,81 @@ def place_data(draft: Draft, context: Context) -> Draft:
 
 
 def place_model(draft: Draft, context: Context) -> Draft:
-    """The pretrained model's directory, inspected; None for a model from scratch."""
+    """The directories of pretrained networks, inspected; nothing for a model from scratch."""
     model = draft.spec.model
-    if not isinstance(model, PretrainedModel):
-        return draft
-    directory = locate_model(model.name_or_path, context.folder, context.local)
-    if directory is None:
-        context.report.error(
-            "model.name_or_path",
-            "model-not-found",
-            f"no model {model.name_or_path!r}: it is no directory, no name in specrun.local.yaml, and not in the Hugging Face cache",
-            hint="download it first (`hf download NAME`), or map the name to a directory in specrun.local.yaml",
+    if isinstance(model, ComposedModel):
+        return _place_image(
+            _place_text(draft, model.text, "model.text", context), model.image, context
         )
+    return _place_text(draft, model, "model", context)
+
+
+def _place_text(draft: Draft, model: Model, at: str, context: Context) -> Draft:
+    """The directory of a network of texts, or of texts and images."""
+    if not isinstance(model, PretrainedModel | ClipModel | SiglipModel):
+        return draft
+    directory = _model_directory(model.name_or_path, at, context)
+    if directory is None:
         return draft
     try:
         found = context.facts.pretrained(directory)
     except InputError as error:
-        _report_all(error, "model.name_or_path", context)
+        _report_all(error, f"{at}.name_or_path", context)
         return draft
-    if not isinstance(model, AutoModel) and found.config.kind != model.kind:
+    kind = _kind(found)
+    if (model.kind != "auto" or at != "model") and kind not in _suiting(model, at):
         context.report.error(
-            "model.kind",
+            f"{at}.kind",
             "other-family",
-            f"{directory} holds a model of the kind `{found.config.kind}`, not `{model.kind}`",
-            hint=f"write `kind: {found.config.kind}`",
+            f"{directory} holds a model of the kind `{kind}`, not `{model.kind}`",
+            hint=f"write `kind: {kind}`" if at == "model" else "name a directory of texts alone",
         )
         return draft
-    return replace(draft, model_directory=directory, pretrained=found)
+    return replace(draft, model_directory=directory, pretrained=found, pretrained_image=found.image)
+
+
+def _suiting(model: Model, at: str) -> tuple[str, ...]:
+    """The kinds that a directory may be of; within a composed model ``auto`` is any network of texts."""
+    if isinstance(model, AutoModel) and at != "model":
+        return ("bert", "roberta", "mpnet")
+    return (model.kind,)
+
+
+def _kind(found: Pretrained) -> str:
+    """What ``kind`` says of a directory."""
+    config = found.config
+    return (
+        config.text.kind.removesuffix("_text")
+        if isinstance(config, TextImageConfig)
+        else config.kind
+    )
+
+
+def _place_image(draft: Draft, model: Image, context: Context) -> Draft:
+    """The directory of a network of images."""
+    if not isinstance(model, VitModel):
+        return draft
+    directory = _model_directory(model.name_or_path, "model.image", context)
+    if directory is None:
+        return draft
+    try:
+        found = context.facts.pretrained_image(directory)
+    except InputError as error:
+        _report_all(error, "model.image.name_or_path", context)
+        return draft
+    return replace(draft, pretrained_image=found)
+
+
+def _model_directory(name: str, at: str, context: Context) -> Path | None:
+    directory = locate_model(name, context.folder, context.local)
+    if directory is None:
+        context.report.error(
+            f"{at}.name_or_path",
+            "model-not-found",
+            f"no model {name!r}: it is no directory, no name in specrun.local.yaml, and not in the Hugging Face cache",
+            hint="download it first (`hf download NAME`), or map the name to a directory in specrun.local.yaml",
+        )
+    return directory
 
 
 def place_tokenizer(draft: Draft, context: Context) -> Draft:
@@ -90,6 +152,8 @@ def peek_data(draft: Draft, context: Context) -> Draft:
     held = draft.held_out
     if not _is_there(source) or (isinstance(held, HeldOutFile) and not _is_there(held.source)):
         return draft  # which is told already
+    if modality(source, "query") != "text" and getattr(source, "query_image", None) is None:
+        return draft  # told too: the column is missing
     try:
         found = context.facts.peek(source, held)
     except InputError as error:
@@ -151,6 +215,9 @@ def _source(draft: Draft, context: Context) -> Source | None:
         case JsonlData() | CsvData() | TsvData() | ParquetData() | HuggingFaceData():
             split = data.split if isinstance(data, HuggingFaceData) else None
             table = _place_table(data, data.path, "data.path", split, context)
+            if table.images is not None:
+                root = Path(table.images.root)
+                _require(root.is_dir(), "data.image_root", data.image_root, root, "folder", context)
             return replace(table, max_negatives=data.max_negatives)
         case _:
             assert_never(data)
@@ -171,7 +238,7 @@ def _held_out(draft: Draft, context: Context) -> HeldOut | None:
         case SplitValidation():
             assert isinstance(data, HuggingFaceData)  # no other kind's validation has it
             path = locate(data.path, context.folder, context.local)
-            table = _table(data, path, held.split)
+            table = replace(_table(data, path, held.split), images=_images(data, context))
             assert isinstance(table, HuggingFaceSource)
             return HeldOutSplit(source=table)
         case _:
@@ -181,6 +248,7 @@ def _held_out(draft: Draft, context: Context) -> HeldOut | None:
 def _place_table(data: TableData, name: str, at: str, split: str | None, context: Context) -> Table:
     """The rows of ``name``; an error where it is not what its format wants."""
     table = _table(data, locate(name, context.folder, context.local), split)
+    table = replace(table, images=_images(data, context))
     path = Path(table.path)
     match table:
         case JsonlSource() | CsvSource() | TsvSource():
@@ -193,6 +261,14 @@ def _place_table(data: TableData, name: str, at: str, split: str | None, context
             assert_never(table)
     _require(_is_there(table), at, name, path, wanted, context)
     return table
+
+
+def _images(data: TableData, context: Context) -> ImageSource | None:
+    """Where the images of rows lie; None where the rows have none."""
+    if data.retrieval_mode not in IMAGE_MODES:
+        return None
+    root = locate(data.image_root, context.folder, context.local)
+    return ImageSource(root=str(root), max_pixels=data.max_image_pixels)
 
 
 def _is_there(source: Source) -> bool:
@@ -216,10 +292,12 @@ def _table(data: TableData, path: Path, split: str | None) -> Table:
     return replace(
         _bare(data, str(path), split),
         query=of.query,
+        query_image=of.query_image,
         positive=of.positive,
         negatives=of.negatives,
         label=of.label,
         score=of.score,
+        retrieval_mode=data.retrieval_mode,
     )
 
 

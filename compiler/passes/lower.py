@@ -8,8 +8,9 @@ from specrun.compiler.chunks import chunk_rows
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
 from specrun.compiler.passes.adapters import lora_plan
+from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.losses import loss_plan
-from specrun.compiler.passes.model import counts, embedding_dim
+from specrun.compiler.passes.model import counts, embedding_dim, towers_of
 from specrun.compiler.passes.steps import score_tile_rows, unroll
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
@@ -108,7 +109,9 @@ def _model(draft: Draft) -> ModelPlan:
         total_parameters=sum(a for a, _ in table.values()),
         trainable_parameters=sum(t for _, t in table.values()),
         embedding_dim=embedding_dim(config),
-        towers=draft.spec.model.towers,
+        towers=towers_of(draft.spec.model, draft.need("config")),
+        image_processor=draft.image_processor,
+        image_weights=draft.pretrained_image.weights if draft.pretrained_image else None,
         decided_by=_decided_by(draft),
         lora=lora_plan(draft),
         weights=draft.pretrained.weights if draft.pretrained else None,
@@ -123,13 +126,14 @@ def _decided_by(draft: Draft) -> str | None:
 
 def _data(draft: Draft) -> DataPlan:
     data = draft.spec.data
+    query, positive = most_tokens(draft)
     return DataPlan(
         source=draft.need("source"),
         validation=draft.held_out,
         bad_rows=data.bad_rows,
         scan=draft.need("scan"),
-        max_query_length=data.max_length.query,
-        max_positive_length=data.max_length.positive,
+        max_query_length=query,
+        max_positive_length=positive,
         mining=draft.mining,
     )
 

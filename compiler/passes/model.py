@@ -7,32 +7,48 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Literal, cast
+from typing import cast
 
 from specrun.compiler.draft import Context, Draft, StageDraft
+from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.losses import loss_rows
+from specrun.spec.plan.data import modality
+from specrun.spec.plan.images import ImageProcessor, uniform
 from specrun.spec.plan.model import (
     SIDES,
     AdapterMatch,
     EncoderConfig,
     Group,
     MpnetConfig,
+    NetworkConfig,
     Parameter,
     PretrainedConfig,
     RobertaConfig,
-    Side,
     TableRow,
+    TextConfig,
     TextEncoderConfig,
+    TextImageConfig,
+    Tower,
+    Towers,
     inside_layer,
     tower_of,
 )
+from specrun.spec.plan.towers import TextTower, VitConfig
 from specrun.spec.words.model import (
     AutoModel,
     BertModel,
+    ClipModel,
+    ComposedModel,
+    Image,
+    ImageEncoderModel,
+    Model,
     MpnetModel,
     PretrainedModel,
     RobertaModel,
+    SiglipModel,
+    Text,
     TextEncoderModel,
+    VitModel,
 )
 
 DECAYED = ("kernel", "embedding", "lora_a", "lora_b")
@@ -42,19 +58,18 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     """The encoder's complete configuration, and its parameters row by row."""
     model = draft.spec.model
     _check_precision(draft, context)
-    match model:
-        case TextEncoderModel():
-            config: EncoderConfig | None = _text_encoder(model, _vocab_size(draft))
-        case BertModel() | RobertaModel() | MpnetModel() | AutoModel():
-            config = _pretrained(model, draft.pretrained.config) if draft.pretrained else None
+    config = _config(draft, context)
     if config is None:
         return draft
-    _check_lengths(draft, config, context)
-    _check_vocabulary(draft, config, context)
-    _check_padding(draft, config, context)
+    text = config.text if isinstance(config, TextImageConfig) else config
+    _check_lengths(draft, text, context)
+    _check_vocabulary(draft, text, context)
+    _check_padding(draft, text, context)
     _check_dims(draft, config, context)
-    table = _with_own_head(context.facts.table(config), draft, context)
-    return replace(draft, config=config, rows=_in_towers(table, model.towers))
+    _check_modalities(draft, config, context)
+    table = _with_own_head(_table(config, draft, context), draft, context)
+    rows = _in_towers(table, towers_of(model, config))
+    return replace(draft, config=config, rows=rows, image_processor=_image_processor(draft, config))
 
 
 def _with_own_head(
@@ -64,14 +79,171 @@ def _with_own_head(
     weights = draft.pretrained.weights if draft.pretrained else None
     if weights is None or weights.head is None:
         return table
-    if draft.spec.model.projection_dim is not None:
+    composed = isinstance(draft.spec.model, ComposedModel)
+    text = (
+        draft.spec.model.text if isinstance(draft.spec.model, ComposedModel) else draft.spec.model
+    )
+    if getattr(text, "projection_dim", None) is not None:
         context.report.error(
-            "model.projection_dim",
+            "model.text.projection_dim" if composed else "model.projection_dim",
             "own-head",
             f"{weights.directory} has a head of its own, and a new one would take its place",
             hint="remove `projection_dim` to train on with that head",
         )
-    return tuple(replace(r, new=False) if r.path == "projection.kernel" else r for r in table)
+    own = "text.projection.kernel" if composed else "projection.kernel"
+    return tuple(replace(r, new=False) if r.path == own else r for r in table)
+
+
+def towers_of(model: Model, config: EncoderConfig) -> Towers:
+    """Which networks a model has; ``auto`` has those of what it was read from."""
+    if isinstance(config, TextImageConfig):
+        return "text_image"
+    assert not isinstance(model, ClipModel | SiglipModel | ComposedModel)
+    return model.towers
+
+
+def _check_modalities(draft: Draft, config: EncoderConfig, context: Context) -> None:
+    """Rows of images need a network for them, and a network that is all the model has needs rows."""
+    found = {modality(draft.need("source"), side) for side in SIDES}
+    if found != {"text"} and not isinstance(config, TextImageConfig):
+        context.report.error(
+            "data.retrieval_mode",
+            "no-image-network",
+            f"the rows have images, and the model embeds texts alone ({config.kind})",
+            hint="use a model of the kind clip, siglip or composed",
+        )
+
+
+def _image_processor(draft: Draft, config: EncoderConfig) -> ImageProcessor | None:
+    """The directory's, or for an image network from scratch the plain one."""
+    if not isinstance(config, TextImageConfig):
+        return None
+    if draft.pretrained_image is not None:
+        return draft.pretrained_image.processor
+    return uniform(config.image.image_size, config.image.image_size)
+
+
+def _config(draft: Draft, context: Context) -> EncoderConfig | None:
+    """The configuration; None where what it is read from has a fault, which is told already."""
+    model = draft.spec.model
+    found = draft.pretrained.config if draft.pretrained else None
+    match model:
+        case ClipModel() | SiglipModel():
+            return found if isinstance(found, TextImageConfig) else None
+        case ComposedModel():
+            return _composed(model, draft, context)
+        case AutoModel():
+            if isinstance(found, TextImageConfig):
+                _refuse_settings(model, found, context)
+                return found
+            return _text(model, draft)
+        case TextEncoderModel() | BertModel() | RobertaModel() | MpnetModel():
+            return _text(model, draft)
+
+
+def _refuse_settings(model: AutoModel, found: TextImageConfig, context: Context) -> None:
+    """What can be said of a network of texts means nothing for two networks."""
+    given = ("hidden_dropout_prob", "attention_probs_dropout_prob", "pooling", "projection_dim")
+    names = [name for name in given if getattr(model, name) is not None]
+    for name in [*names, *(["towers"] if model.towers != "shared" else [])]:
+        context.report.error(
+            f"model.{name}",
+            "no-effect",
+            f"`model.{name}` has no effect: config.json names a model of texts and images "
+            f"({found.text.kind}, {found.image.kind})",
+            hint="remove it",
+        )
+
+
+def _text(model: Text, draft: Draft) -> TextConfig | None:
+    if isinstance(model, TextEncoderModel):
+        return _text_encoder(model, _vocab_size(draft))
+    found = draft.pretrained.config if draft.pretrained else None
+    return (
+        None if found is None or isinstance(found, TextImageConfig) else _pretrained(model, found)
+    )
+
+
+def _composed(model: ComposedModel, draft: Draft, context: Context) -> TextImageConfig | None:
+    text = _text(model.text, draft)
+    image = _image_network(model.image, draft)
+    if text is None or image is None:
+        return None
+    widths = (network_dim(text), image.embedding_dim)
+    if model.head_dim is None and widths[0] != widths[1]:
+        context.report.error(
+            "model.head_dim",
+            "widths-differ",
+            f"without heads the embeddings must be of one width, and texts have {widths[0]}, images {widths[1]}",
+            hint="give `model.head_dim`, or a `projection_dim` to one of the two",
+        )
+    return TextImageConfig(text=text, image=image, head_dim=model.head_dim)
+
+
+def _image_network(model: Image, draft: Draft) -> VitConfig | None:
+    match model:
+        case ImageEncoderModel():
+            return VitConfig(
+                hidden_size=model.hidden_size,
+                num_hidden_layers=model.num_hidden_layers,
+                num_attention_heads=model.num_attention_heads,
+                intermediate_size=model.intermediate_size or 4 * model.hidden_size,
+                hidden_act="gelu",
+                hidden_dropout_prob=model.hidden_dropout_prob,
+                attention_probs_dropout_prob=model.attention_probs_dropout_prob,
+                layer_norm_eps=model.layer_norm_eps,
+                initializer_range=model.initializer_range,
+                image_size=model.image_size,
+                patch_size=model.patch_size,
+                num_channels=3,
+                pooling=model.pooling,
+                final_layer_norm=model.final_layer_norm,
+                projection_dim=model.projection_dim,
+            )
+        case VitModel():
+            if draft.pretrained_image is None:
+                return None
+            given = {
+                "hidden_dropout_prob": model.hidden_dropout_prob,
+                "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
+                "projection_dim": model.projection_dim,
+            }
+            found = draft.pretrained_image.config
+            assert isinstance(found, VitConfig)  # the directory was read as one
+            return replace(
+                found,
+                pooling=model.pooling,
+                **{k: v for k, v in given.items() if v is not None},
+            )
+
+
+def _table(config: EncoderConfig, draft: Draft, context: Context) -> tuple[TableRow, ...]:
+    """Every parameter; those of two networks begin with their names."""
+    if not isinstance(config, TextImageConfig):
+        return context.facts.table(config)
+    found: list[TableRow] = []
+    for name, network in (("text", config.text), ("image", config.image)):
+        own = context.facts.table(network)
+        if (
+            name == "image" and draft.pretrained_image is None
+        ):  # a ViT's are read, but where there is none
+            own = tuple(replace(row, new=True) for row in own)
+        own += _head_rows(network_dim(network), config.head_dim)
+        found += (replace(row, path=f"{name}.{row.path}") for row in own)
+    return tuple(found)
+
+
+def _head_rows(width: int, head_dim: int | None) -> tuple[TableRow, ...]:
+    """Linear, GELU, Linear: from the network's width to the common one, and within it."""
+    if head_dim is None:
+        return ()
+    rows: list[TableRow] = []
+    for name, n_in in (("first", width), ("second", head_dim)):
+        rows.append(
+            TableRow(path=f"projector.{name}.kernel", shape=(n_in, head_dim), role="kernel")
+        )
+        rows.append(TableRow(path=f"projector.{name}.bias", shape=(head_dim,), role="bias"))
+    return tuple(rows)
 
 
 def _check_precision(draft: Draft, context: Context) -> None:
@@ -144,7 +316,7 @@ def stack_layers(draft: Draft, context: Context) -> Draft:
 
 def group_layers(draft: Draft) -> tuple[Group, ...]:
     """Maximal runs of a tower's layers with one signature: (parameters, adapters, what trains when, decay)."""
-    layers: dict[tuple[Side | None, int], list[TableRow]] = {}  # in the order of the table
+    layers: dict[tuple[Tower | None, int], list[TableRow]] = {}  # in the order of the table
     for row in draft.rows:
         if row.layer is not None:
             layers.setdefault((row.tower, row.layer), []).append(row)
@@ -198,7 +370,16 @@ def _place(row: TableRow, groups: tuple[Group, ...]) -> tuple[str, Group | None]
 
 def embedding_dim(config: EncoderConfig) -> int:
     """Width of the embedding: the head's, or the blocks'."""
-    return config.projection_dim or config.hidden_size
+    if isinstance(config, TextImageConfig):
+        return config.head_dim or network_dim(config.text)
+    return network_dim(config)
+
+
+def network_dim(config: NetworkConfig) -> int:
+    """Width of what a single network gives."""
+    if isinstance(config, TextConfig):
+        return config.projection_dim or config.hidden_size
+    return config.embedding_dim
 
 
 def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig:
@@ -232,11 +413,9 @@ def _pretrained(model: PretrainedModel, found: PretrainedConfig) -> PretrainedCo
     return replace(found, **{k: v for k, v in given.items() if v is not None})
 
 
-def _in_towers(
-    rows: tuple[TableRow, ...], towers: Literal["shared", "separate"]
-) -> tuple[TableRow, ...]:
+def _in_towers(rows: tuple[TableRow, ...], towers: Towers) -> tuple[TableRow, ...]:
     """The rows as they are, or once for each side with its name in front."""
-    if towers == "shared":
+    if towers != "separate":
         return rows
     return tuple(replace(row, path=f"{side}.{row.path}") for side in SIDES for row in rows)
 
@@ -248,11 +427,10 @@ def _vocab_size(draft: Draft) -> int:
     return getattr(draft.tokenizer_source, "vocab_size", 1)
 
 
-def _check_lengths(draft: Draft, config: EncoderConfig, context: Context) -> None:
+def _check_lengths(draft: Draft, config: TextConfig | TextTower, context: Context) -> None:
     if isinstance(config, TextEncoderConfig):
         return  # semantics.py has checked a model from scratch
-    for side in ("query", "positive"):
-        wanted = getattr(draft.spec.data.max_length, side)
+    for side, wanted in zip(SIDES, most_tokens(draft), strict=True):
         if wanted > config.longest:
             context.report.error(
                 f"data.max_length.{side}",
@@ -262,7 +440,7 @@ def _check_lengths(draft: Draft, config: EncoderConfig, context: Context) -> Non
             )
 
 
-def _check_vocabulary(draft: Draft, config: EncoderConfig, context: Context) -> None:
+def _check_vocabulary(draft: Draft, config: TextConfig | TextTower, context: Context) -> None:
     if draft.tokenizer is not None and draft.tokenizer.vocab_size > config.vocab_size:
         context.report.error(
             "tokenizer",
@@ -272,7 +450,7 @@ def _check_vocabulary(draft: Draft, config: EncoderConfig, context: Context) -> 
         )
 
 
-def _check_padding(draft: Draft, config: EncoderConfig, context: Context) -> None:
+def _check_padding(draft: Draft, config: TextConfig | TextTower, context: Context) -> None:
     """RoBERTa and MPNet tell padding from tokens by its id, so the tokenizer must pad with that id."""
     tokenizer = draft.tokenizer
     if tokenizer is None or not isinstance(config, RobertaConfig | MpnetConfig):
@@ -332,10 +510,18 @@ def _trained(
 
 
 def _trains_by_default(row: TableRow, draft: Draft) -> bool:
+    if row.tower in ("text", "image") and not _is_used(row.tower, draft):
+        return False
     if draft.spec.lora is None:
         return True
-    head = row.new and row.layer is None and draft.pretrained is not None
+    read = draft.pretrained is not None or draft.pretrained_image is not None
+    head = row.new and row.layer is None and read
     return head or row.role in ("lora_a", "lora_b")
+
+
+def _is_used(tower: str, draft: Draft) -> bool:
+    """Whether the rows have anything that the network of texts, or of images, reads."""
+    return any(modality(draft.need("source"), side) in (tower, "both") for side in SIDES)
 
 
 def _unmatched(patterns: Iterable[str], path: str, names: list[str], context: Context) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Start
+from specrun.compiler.passes.model import towers_of
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import TextEncoderConfig
@@ -71,7 +72,7 @@ def match_start(draft: Draft, context: Context) -> Draft:
 
 def _settings(draft: Draft, start: Start) -> Iterator[str]:
     """What the two configurations say differently, and means something for the parameters."""
-    towers = draft.spec.model.towers
+    towers = towers_of(draft.spec.model, draft.need("config"))
     if start.towers != towers:
         yield f"towers is {start.towers} there, {towers} here"
     there, here = to_plain(start.config), to_plain(draft.config)

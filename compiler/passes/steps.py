@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.facts import StageLayout, StageRequest
+from specrun.compiler.passes.lengths import most_tokens
+from specrun.spec.plan.data import PythonSource
 from specrun.spec.plan.schedule import (
     Constant,
     ConstantWithWarmup,
@@ -75,9 +77,9 @@ def choose_buckets(draft: Draft, context: Context) -> Draft:
     """Padded lengths: quantiles of what the steps need, as multiples of eight, never above the maximum."""
     needed = [pair for layout in draft.layouts for pair in layout.lengths]
     n = draft.spec.train.length_buckets
-    limits = draft.spec.data.max_length
-    queries = _edges([q for q, _ in needed], n, limits.query)
-    positives = _edges([p for _, p in needed], n, limits.positive)
+    query, positive = most_tokens(draft)
+    queries = _edges([q for q, _ in needed], n, query)
+    positives = _edges([p for _, p in needed], n, positive)
     pairs = sorted(set(zip(queries, positives, strict=True)))
     used = sorted({_bucket(pair, pairs) for pair in needed})
     return replace(draft, buckets=tuple(used))
@@ -133,17 +135,19 @@ def unroll(draft: Draft) -> int:
 
 
 def _layouts(draft: Draft, context: Context, epochs: list[int]) -> tuple[StageLayout, ...]:
-    train, limits = draft.spec.train, draft.spec.data.max_length
+    train, source = draft.spec.train, draft.need("source")
+    query, positive = most_tokens(draft)
     return context.facts.layout(
         scan=draft.need("scan"),
         tokenizer=draft.need("tokenizer"),
-        max_query_length=limits.query,
-        max_positive_length=limits.positive,
+        max_query_length=query,
+        max_positive_length=positive,
         seed=draft.spec.seed,
         batch_size=train.batch_size,
         accumulation_steps=train.accumulation_steps,
         drop_last=train.drop_last,
         mined=draft.spec.data.negatives is not None,
+        mode="t2t" if isinstance(source, PythonSource) else source.retrieval_mode,
         stages=tuple(
             StageRequest(selection=s.selection, epochs=e)
             for s, e in zip(draft.stages, epochs, strict=True)

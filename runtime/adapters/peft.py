@@ -27,12 +27,12 @@ from specrun.runtime.weights.tensors import READABLE
 from specrun.runtime.weights.write import Dtype, write_weights
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.model import (
-    SIDES,
     AdapterMatch,
     LoraPlan,
     ModelPlan,
-    Side,
     TableRow,
+    Tower,
+    tower_names,
 )
 
 WEIGHTS = "adapter_model.safetensors"
@@ -154,7 +154,7 @@ def write_adapter(
 
     A tower without adapters has no folder.
     """
-    if model.towers == "separate":
+    if model.towers != "shared":
         for side in adapted(model):
             write_adapter(folder / side, params[side], tower(model, side), base, dtype=dtype)
         return
@@ -166,7 +166,7 @@ def write_adapter(
 
 def read_adapter(folder: Path, model: ModelPlan) -> Tree:
     """The adapter leaves of a PEFT folder for ``model``. Raises InputError for what is damaged or does not fit."""
-    if model.towers == "separate":
+    if model.towers != "shared":
         return {side: read_adapter(folder / side, tower(model, side)) for side in adapted(model)}
     return from_peft(_tensors(folder, model), model)
 
@@ -213,9 +213,9 @@ def _tensors(folder: Path, model: ModelPlan) -> dict[str, np.ndarray]:
     return {t.name: t.float32() for t in contents.tensors}
 
 
-def adapted(model: ModelPlan) -> list[Side]:
+def adapted(model: ModelPlan) -> list[Tower]:
     """The towers that carry adapters."""
-    return [side for side in SIDES if _lora(tower(model, side)).matches]
+    return [side for side in tower_names(model.towers) if _lora(tower(model, side)).matches]
 
 
 def _check_config(path: Path, lora: LoraPlan) -> None:

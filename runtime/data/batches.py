@@ -7,17 +7,18 @@ import threading
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from specrun.runtime.data.content import Images
 from specrun.runtime.data.order import epoch_order, longest, select, steps_per_epoch
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of
 from specrun.runtime.data.tokens import Tokens, TokenSplit, tokens_of
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import RunError
-from specrun.spec.plan.data import PythonSource, Scan, TokenizerPlan
+from specrun.spec.plan.data import PythonSource, RetrievalMode, Scan, TokenizerPlan
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import Selection
 
@@ -29,24 +30,25 @@ class Batch(NamedTuple):
     """One optimizer batch: A passes of B rows. Rows of weight 0 fill up a short one.
 
     Filling rows repeat the batch's first row, so that everything computed of them is finite. Absent
-    negatives are one token of padding with weight 0. Without any negative, label or score in
+    negatives are one token of padding, or some image, with weight 0. Ids of a side that is an image are its pixels,
+    uint8 [A, B, H, W, 3] with a mask [A, B, 1]; those of a text and an image together are ``content.Both``. Without any negative, label or score in
     the training rows their arrays are None; N is the most negatives of a training row.
     """
 
-    query_ids: np.ndarray  # int32 [A, B, Sq]
+    query_ids: Any  # int32 [A, B, Sq]
     query_mask: np.ndarray  # bool [A, B, Sq]
-    positive_ids: np.ndarray  # int32 [A, B, Sp]
+    positive_ids: Any  # int32 [A, B, Sp]
     positive_mask: np.ndarray  # bool [A, B, Sp]
     weight: np.ndarray  # float32 [A, B]
     row: np.ndarray  # uint32 [A, B], index of the training row
-    negative_ids: np.ndarray | None = None  # int32 [A, B, N, Sp]
+    negative_ids: Any = None  # int32 [A, B, N, Sp]
     negative_mask: np.ndarray | None = None  # bool [A, B, N, Sp]
     negative_weight: np.ndarray | None = None  # float32 [A, B, N], 0 is none, or a filling row
     label: np.ndarray | None = None  # int32 [A, B], -1 is a row without one
     score: np.ndarray | None = None  # float32 [A, B], NaN is a row without one
 
 
-_Negatives = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
+_Negatives = tuple[Any, np.ndarray | None, np.ndarray | None]
 
 
 class Request(Protocol):
@@ -81,6 +83,7 @@ def layout(
     accumulation_steps: int,
     drop_last: bool,
     mined: bool = False,
+    mode: RetrievalMode = "t2t",
     stages: Sequence[Request],
     tell: Tell = silent,
 ) -> tuple[Layout, ...]:
@@ -89,7 +92,9 @@ def layout(
     Mined negatives may be any training positives, so with ``mined`` every step needs the longest.
     """
     rows = rows_of(scan.rows_digest)
-    tokens = tokens_of(scan.rows_digest, tokenizer, max_query_length, max_positive_length, tell)
+    tokens = tokens_of(
+        scan.rows_digest, tokenizer, max_query_length, max_positive_length, tell, mode=mode
+    )
     queries = tokens.training.queries.lengths
     positives = _positive_lengths(tokens.training, mined)
     per_step = batch_size * accumulation_steps
@@ -211,9 +216,10 @@ class Batches:
         else:
             (chosen, there), texts = split.negatives.of(index, most), split.negatives.tokens
         ids, mask = texts.gather(chosen, length, self._tokens.pad_id)
-        absent = ~there[..., None]
-        ids = np.where(absent, np.int32(self._tokens.pad_id), ids)
-        mask = np.where(absent, np.arange(length) == 0, mask)
+        if not isinstance(texts, Images):
+            absent = ~there[..., None]
+            ids = np.where(absent, np.int32(self._tokens.pad_id), ids)
+            mask = np.where(absent, np.arange(length) == 0, mask)
         return ids, mask, (there & (weight > 0)[..., None]).astype(np.float32)
 
     def _label(self, index: np.ndarray, weight: np.ndarray) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""Records to rows: which column is what, and which texts, negatives, labels and numbers are usable.
+"""Records to rows: which column is what, and which texts, images, negatives, labels and numbers are usable.
 
 This is the one place for that, whatever the format. A row that lacks its negatives or its label has
 none; everything else that is not as it should be is a fault, with a class of its own.
@@ -11,12 +11,14 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from specrun.runtime.data.items import both
 from specrun.runtime.data.raw import Fault, FileError, Record, Row, Unusable, is_unicode
 from specrun.runtime.data.split import normalise
-from specrun.spec.plan.data import TableSource
+from specrun.spec.plan.data import TableSource, modality
 
 MAX_TEXT = 16 << 20
 """Characters of a text; a longer one is a fault."""
@@ -24,21 +26,27 @@ MAX_TEXT = 16 << 20
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _SHOWN = 8
 
-MAPPED = ("query", "positive", "negatives", "label", "score")
+MAPPED = ("query", "query_image", "positive", "negatives", "label", "score")
 """What the columns of a table may be."""
 
+FindImage = Callable[[str], str]
+"""The item that stands for the image of a path (``items.py``). Raises Unusable."""
 
-def rows_of_records(found: Iterable[Record | Fault], columns: TableSource) -> Iterator[Row | Fault]:
-    """A row or a fault for each record; faults go through."""
+
+def rows_of_records(
+    found: Iterable[Record | Fault], columns: TableSource, image: FindImage | None = None
+) -> Iterator[Row | Fault]:
+    """A row or a fault for each record; faults go through. ``image`` is needed where rows have images."""
     for x in found:
-        yield x if isinstance(x, Fault) else row_of(x, columns)
+        yield x if isinstance(x, Fault) else row_of(x, columns, image)
 
 
-def row_of(record: Record, columns: TableSource) -> Row | Fault:
+def row_of(record: Record, columns: TableSource, image: FindImage | None = None) -> Row | Fault:
     """The row of a record, or why there is none."""
     place = Fault("", record.file, record.line).place
     try:
-        query, positive = (_text(record, key) for key in (columns.query, columns.positive))
+        query = _query(record, columns, image)
+        positive = _positive(record, columns, image)
         numbers = _numbers(record, columns)
         _check_score(record, columns.score, numbers)
         return Row(
@@ -47,7 +55,7 @@ def row_of(record: Record, columns: TableSource) -> Row | Fault:
             place,
             "",
             numbers,
-            _negatives(record, columns.negatives, positive),
+            _negatives(record, columns, positive, image),
             _label(record, columns.label),
         )
     except Unusable as bad:
@@ -60,6 +68,8 @@ def need_columns(header: Sequence[str], columns: TableSource, file: str) -> None
         message = f"{file} has two columns named `{shown(twice[0])}`"
         raise FileError("doubled-column", message, "rename one of them")
     named = {key: getattr(columns, key) for key in MAPPED}
+    if modality(columns, "query") == "image":
+        named.pop("query")  # nothing is read of it
     missing = {key: name for key, name in named.items() if name and name not in header}
     if missing:
         key, name = next(iter(missing.items()))
@@ -84,6 +94,41 @@ def shown(name: str) -> str:
     return name[:40].encode("utf-8", "replace").decode()
 
 
+def image_names(record: Record, columns: TableSource) -> list[str]:
+    """The paths of images that a record names, as far as it can be read. None where it names none."""
+    named: list[object] = []
+    if columns.query_image is not None:
+        named.append(record.values.get(columns.query_image))
+    if modality(columns, "positive") == "image":
+        named.append(record.values.get(columns.positive))
+        with suppress(Unusable):  # a fault of the row, told of when it is made
+            named += _list(record, columns.negatives)
+    return [name for name in named if isinstance(name, str) and name and is_unicode(name)]
+
+
+def _query(record: Record, columns: TableSource, image: FindImage | None) -> str:
+    match modality(columns, "query"):
+        case "text":
+            return _text(record, columns.query)
+        case "image":
+            return _image(record, columns.query_image, image)
+        case "both":
+            return both(_text(record, columns.query), _image(record, columns.query_image, image))
+
+
+def _positive(record: Record, columns: TableSource, image: FindImage | None) -> str:
+    if modality(columns, "positive") == "text":
+        return _text(record, columns.positive)
+    return _image(record, columns.positive, image)
+
+
+def _image(record: Record, key: str | None, image: FindImage | None) -> str:
+    """The item of the image whose path stands under ``key``."""
+    assert key is not None  # the compiler sees to it
+    assert image is not None  # the scan does
+    return image(_text(record, key))
+
+
 def _text(record: Record, key: str) -> str:
     if key not in record.values:
         raise Unusable(f"no key `{key}`", f"it has {_keys(record.values)}")
@@ -99,24 +144,33 @@ def _text(record: Record, key: str) -> str:
     return text
 
 
-def _negatives(record: Record, key: str | None, positive: str) -> tuple[str, ...]:
-    """The texts under ``key`` that differ from one another; none where it is missing or null."""
-    value = None if key is None else record.values.get(key)
-    if record.textual and isinstance(value, str):
-        value = _cell(key, value)
-    if key is None or value is None:
-        return ()
-    if not isinstance(value, str | list):
-        raise Unusable(f"`{key}` is neither a text nor a list of texts")
+def _negatives(
+    record: Record, columns: TableSource, positive: str, image: FindImage | None
+) -> tuple[str, ...]:
+    """What ``columns.negatives`` holds, differing from one another; none where it is missing or null."""
+    key = columns.negatives
     found: dict[str, str] = {}
-    for text in [value] if isinstance(value, str) else value:
+    for text in _list(record, key):
         reason = _negative_fault(text)
         if reason:
             raise Unusable(f"`{key}` holds {reason}")
-        found.setdefault(normalise(text), text)
+        item = text if modality(columns, "positive") == "text" or image is None else image(text)
+        found.setdefault(normalise(item), item)
     if normalise(positive) in found:
         raise Unusable("a negative is the row's own positive")
     return tuple(found.values())
+
+
+def _list(record: Record, key: str | None) -> list[str]:
+    """The values under ``key``: one, several, or none where it is missing or null."""
+    value = None if key is None else record.values.get(key)
+    if record.textual and isinstance(value, str):
+        value = _cell(key, value)
+    if value is None:
+        return []
+    if not isinstance(value, str | list):
+        raise Unusable(f"`{key}` is neither a text nor a list of texts")
+    return [value] if isinstance(value, str) else value
 
 
 def _negative_fault(text: object) -> str:
@@ -165,7 +219,7 @@ def _check_score(record: Record, key: str | None, numbers: Mapping[str, float]) 
 
 
 def _numbers(record: Record, columns: TableSource) -> dict[str, float]:
-    texts = (columns.query, columns.positive, columns.negatives)
+    texts = (columns.query, columns.query_image, columns.positive, columns.negatives)
     found: dict[str, float] = {}
     for key, value in record.values.items():
         if record.textual and isinstance(value, str) and key and key not in texts:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from specrun.runtime.data.columns import nearest, rows_of_records
+from specrun.runtime.data.pictures import Existing
 from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, FileError, Record, Row
 from specrun.runtime.data.sources import Place, compile_patterns, places, unreadable, walk
 from specrun.runtime.data.tables import open_table, table_files
@@ -67,7 +68,7 @@ def _peek_table(place: Place, source: Table) -> tuple[set[str], tuple[Problem, .
         found = list(islice(_records(source), ROWS))
     except (OSError, FileError) as error:
         return set(), (_problem(unreadable(place, error)),)
-    rows = list(rows_of_records(found, source))
+    rows = list(rows_of_records(found, source, source.images and Existing(source.images)))
     good = [x for x in rows if isinstance(x, Row)]
     faults = [x for x in rows if isinstance(x, Fault)]
     if good:
@@ -104,7 +105,7 @@ def _all_bad(
     first = next(f for f in faults if f.reason == reason)
     looked = "every row" if len(faults) == count else "nearly every row"
     message = f"no row is usable; {looked} looked at has this fault: {reason} ({first.place})"
-    for name in ("query", "positive"):
+    for name in ("query", "query_image", "positive"):
         key = getattr(source, name)
         if reason == f"no key `{key}`":
             at = f"data.columns.{name}" if place.role == "data" else place.key

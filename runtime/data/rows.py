@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
@@ -14,6 +14,7 @@ from specrun.runtime import cache
 from specrun.runtime.data.raw import BUILT_IN_FIELDS, Row
 
 KIND = "rows"
+_IMAGES = "images.json"
 
 
 class Texts(Sequence[str]):
@@ -55,6 +56,7 @@ class Split:
     """One side of the rows. ``fields`` are float64 [rows] by name, NaN where a row lacks one.
 
     ``places`` are ``file:line``; ``names`` are functions' qualified names, empty for tables.
+    ``images`` are the paths of the images, below the source's folder, by the digests in the rows' items.
     ``negatives`` and ``labels`` are None where no row has one. Labels are numbered over both sides
     in the order in which they first occur, training first.
     """
@@ -66,6 +68,7 @@ class Split:
     fields: dict[str, np.ndarray]
     negatives: Lists | None = None
     labels: np.ndarray | None = None  # int32 [rows], -1 where a row has none
+    images: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -73,15 +76,24 @@ class Split:
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows of a plan. ``digest`` is SHA-256 of the artefact."""
+    """All rows of a plan. ``digest`` is SHA-256 of the artefact.
+
+    ``images`` are the paths of the images, below the source's folder, by the digests in the rows' items.
+    """
 
     digest: str
     training: Split
     validation: Split
+    images: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def store_rows(training: Sequence[Row], validation: Sequence[Row]) -> str:
-    """Write the artefact and return its digest. Raises RunError when it cannot be written."""
+def store_rows(
+    training: Sequence[Row], validation: Sequence[Row], images: Mapping[str, str] | None = None
+) -> str:
+    """Write the artefact and return its digest. Raises RunError when it cannot be written.
+
+    ``images`` are the paths of the images by the digests in the rows' items.
+    """
 
     numbers = _numbered(training, validation)
 
@@ -94,6 +106,9 @@ def store_rows(training: Sequence[Row], validation: Sequence[Row]) -> str:
             _write_fields(folder, side, rows)
             _write_negatives(folder, side, rows)
             _write_labels(folder, side, rows, numbers)
+        if images:
+            text = json.dumps(images, sort_keys=True, ensure_ascii=False)
+            (folder / _IMAGES).write_text(text, encoding="utf-8")
 
     return cache.add(KIND, write)[0]
 
@@ -103,7 +118,10 @@ def load_rows(digest: str) -> Rows | None:
     folder = cache.find(KIND, digest)
     if folder is None:
         return None
-    return Rows(digest, _load_split(folder, "training"), _load_split(folder, "validation"))
+    images = folder / _IMAGES
+    named = json.loads(images.read_text(encoding="utf-8")) if images.exists() else {}
+    sides = (_load_split(folder, side, named) for side in ("training", "validation"))
+    return Rows(digest, *sides, named)
 
 
 def map_array(path: Path, dtype: str) -> np.ndarray:
@@ -156,7 +174,7 @@ def _write_labels(folder: Path, side: str, rows: Sequence[Row], numbers: dict[st
         np.array(labels, "<i4").tofile(folder / f"{side}.labels")
 
 
-def _load_split(folder: Path, side: str) -> Split:
+def _load_split(folder: Path, side: str, images: Mapping[str, str]) -> Split:
     names = json.loads((folder / f"{side}.fields.json").read_text(encoding="utf-8"))
     values = map_array(folder / f"{side}.fields", "<f8").reshape(len(names), -1)
     labels = folder / f"{side}.labels"
@@ -168,6 +186,7 @@ def _load_split(folder: Path, side: str) -> Split:
         fields=dict(zip(names, values, strict=True)),
         negatives=_load_negatives(folder, side),
         labels=map_array(labels, "<i4") if labels.exists() else None,
+        images=images,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 
 from specrun.runtime import cache
 from specrun.runtime.data import python_source
-from specrun.runtime.data.columns import rows_of_records
+from specrun.runtime.data.columns import FindImage, rows_of_records
+from specrun.runtime.data.pictures import Pictures
 from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, FileError, Row, by_class
 from specrun.runtime.data.rows import Rows, Split, load_rows, store_rows
 from specrun.runtime.data.sources import Listing, Place, list_inputs, places, unreadable
@@ -52,6 +53,7 @@ class _Read:
     rows: list[Row]
     held_out: list[Row]
     faults: list[Fault]
+    images: Mapping[str, str]
 
 
 def scan(source: Source, held_out: HeldOut | None, bad_rows: str, tell: Tell = silent) -> Scan:
@@ -130,7 +132,7 @@ def _key(source: Source, held_out: HeldOut | None, listings: Sequence[Listing]) 
 def _without_paths(tree: Any) -> Any:
     if not isinstance(tree, dict):
         return tree
-    return {k: _without_paths(v) for k, v in tree.items() if k not in ("path", "roots")}
+    return {k: _without_paths(v) for k, v in tree.items() if k not in ("path", "roots", "root")}
 
 
 def _prefix(source: Source, listing: Listing) -> str:
@@ -178,7 +180,7 @@ def _summary(read: _Read, source: Source, held_out: HeldOut | None) -> Scan:
     division = divide(read.rows, fraction, read.held_out)
     training = _cut(division.training, source)
     key = None if isinstance(source, PythonSource) else source.score
-    digest = store_rows(training, division.validation)
+    digest = store_rows(training, division.validation, read.images)
     rows = rows_of(digest)
     return Scan(
         inputs=(),
@@ -206,7 +208,10 @@ def _cut(rows: list[Row], source: Source) -> list[Row]:
 def _read(
     source: Source, held_out: HeldOut | None, listings: Sequence[Listing], tell: Tell
 ) -> _Read:
-    read = _Read([], [], [])
+    at = list(places(source, held_out))
+    pictures = _pictures(source, listings[len(at) :], tell)
+    read = _Read([], [], [], pictures.names if pictures else {})
+    listings = listings[: len(at)]
     done, total = 0, sum(f.bytes for listing in listings for f in listing.files)
 
     def advance(by: int) -> None:
@@ -214,7 +219,8 @@ def _read(
         done += by
         tell("reading data, bytes", min(done, total - 1), total)
 
-    for place, listing in zip(places(source, held_out), listings, strict=True):
+    image = pictures.item if pictures else None
+    for place, listing in zip(at, listings, strict=True):
         rows = read.rows if place.role == "data" else read.held_out
         if isinstance(place.source, PythonSource):
             prefix = _prefix(place.source, listing)
@@ -224,9 +230,15 @@ def _read(
                 read.faults.extend(faults)
                 advance(file.bytes)
         else:
-            _read_table(place, listing, rows, read.faults, advance)
+            _read_table(place, listing, rows, read.faults, advance, image)
     tell("reading data, bytes", total, total)
     return read
+
+
+def _pictures(source: Source, images: Sequence[Listing], tell: Tell) -> Pictures | None:
+    if isinstance(source, PythonSource) or source.images is None:
+        return None
+    return Pictures(images[0], source.images, tell)
 
 
 def _read_table(
@@ -235,6 +247,7 @@ def _read_table(
     rows: list[Row],
     faults: list[Fault],
     advance: Callable[[int], None],
+    image: FindImage | None,
 ) -> None:
     columns = place.source
     assert not isinstance(columns, PythonSource)
@@ -242,7 +255,7 @@ def _read_table(
         for file in listing.files:
             reader = open_table(columns, file.name, file.path)
             before = 0
-            for number, found in enumerate(rows_of_records(reader, columns)):
+            for number, found in enumerate(rows_of_records(reader, columns, image)):
                 if number % TOLD_EVERY == 0:
                     advance(reader.read - before)
                     before = reader.read

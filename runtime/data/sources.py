@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import assert_never
 
 from specrun.runtime.cache import file_digest
+from specrun.runtime.data.pictures import look_all, named_images
 from specrun.runtime.data.raw import FileError
 from specrun.runtime.data.tables import need_regular, table_files, table_root
 from specrun.spec.diagnostics import Diagnostic, InputError
@@ -19,6 +20,7 @@ from specrun.spec.plan.data import (
     HeldOutFile,
     HeldOutFraction,
     HeldOutSplit,
+    ImageSource,
     Input,
     PythonSource,
     Source,
@@ -54,16 +56,20 @@ class Listing:
 
 
 def list_inputs(source: Source, held_out: HeldOut | None) -> tuple[Listing, ...]:
-    """Every input with the digests of its files, the held-out file last.
+    """Every input with the digests of its files: the rows', the held-out rows', and then all images that they name.
 
     Raises InputError, all at once, for roots and files that are missing and for patterns that
     cannot match.
     """
     problems: list[Diagnostic] = []
-    found = [_attempt(place, problems) for place in places(source, held_out)]
+    at = list(places(source, held_out))
+    found = [_attempt(place, problems) for place in at]
     if problems:
         raise InputError(problems)
-    return tuple(listing for listing in found if listing is not None)
+    listings = [listing for listing in found if listing is not None]
+    if isinstance(source, PythonSource) or source.images is None:
+        return tuple(listings)
+    return (*listings, _list_images(source.images, list(zip(at, listings, strict=True))))
 
 
 @dataclass(frozen=True)
@@ -197,6 +203,32 @@ def _list_tree(root: Path, exclude: Sequence[str]) -> Listing:
         input=Input(
             role="data",
             path=str(root),
+            digest=_digest_of(files),
+            bytes=sum(f.bytes for f in files),
+            files=len(files),
+        ),
+        files=files,
+    )
+
+
+def _list_images(source: ImageSource, tables: list[tuple[Place, Listing]]) -> Listing:
+    """The images that rows name, those among them that cannot be read told by their ``error``."""
+    names: dict[str, None] = {}
+    for place, listing in tables:
+        assert not isinstance(place.source, PythonSource)
+        try:
+            names |= dict.fromkeys(named_images(place.source, listing.files))
+        except (OSError, FileError) as error:
+            raise InputError([unreadable(place, error)]) from error
+    looked = look_all(source, list(names))
+    files = tuple(
+        SourceFile(name=name, path=path, digest=digest, bytes=size, error=error)
+        for name, (path, digest, size, error) in zip(names, looked, strict=True)
+    )
+    return Listing(
+        input=Input(
+            role="images",
+            path=source.root,
             digest=_digest_of(files),
             bytes=sum(f.bytes for f in files),
             files=len(files),

@@ -11,6 +11,7 @@ import tokenizers
 
 from specrun.runtime import cache
 from specrun.runtime.data.bpe import train
+from specrun.runtime.data.items import readable
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of
 from specrun.runtime.data.tables import need_regular
@@ -178,7 +179,8 @@ def _texts(rows: Rows, tell: Tell) -> Iterator[str]:
             if count % TOLD_EVERY == 0:
                 tell(job, count, total)
             count += 1
-            yield text
+            if own := readable(text, rows.images)[0]:
+                yield own
     tell(job, total, total)
 
 

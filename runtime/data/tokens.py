@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tokenizers
 
 from specrun.runtime import cache
-from specrun.runtime.data.rows import Rows, map_array
+from specrun.runtime.data.content import Images, Items, TextsAndImages
+from specrun.runtime.data.items import image_of, text_of
+from specrun.runtime.data.pixel_cache import Pixels, pixels_of
+from specrun.runtime.data.rows import Rows, Split, map_array
 from specrun.runtime.data.scan import ensure_rows, rows_of
 from specrun.runtime.data.tokenizer import Tokenizer, load
 from specrun.runtime.telling import Tell, silent
-from specrun.spec.plan.data import DataPlan, TokenizerPlan
+from specrun.spec.plan.data import (
+    MODALITIES,
+    DataPlan,
+    Modality,
+    PythonSource,
+    RetrievalMode,
+    TokenizerPlan,
+)
+from specrun.spec.plan.images import ImageProcessor
 
 FORMAT = 1
 TOLD_EVERY = 1000
@@ -60,7 +72,7 @@ class Ragged:
 class Negatives:
     """The negatives of all rows behind one another: those of row i are ``ends[i]`` to before ``ends[i + 1]``."""
 
-    tokens: Ragged
+    tokens: Items
     ends: np.ndarray  # int64 [rows + 1]
 
     def of(self, rows: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,8 +98,8 @@ class Negatives:
 class TokenSplit:
     """One side of the rows. ``negatives`` is None where no row has one."""
 
-    queries: Ragged
-    positives: Ragged
+    queries: Items
+    positives: Items
     negatives: Negatives | None = None
 
     @cached_property
@@ -106,10 +118,25 @@ class Tokens:
     pad_id: int
 
 
-def ensure_tokens(data: DataPlan, tokenizer: TokenizerPlan, tell: Tell = silent) -> Tokens:
-    """The plan's tokens, from the cache or made again. InputError when rows or tokenizer changed."""
+def ensure_tokens(
+    data: DataPlan,
+    tokenizer: TokenizerPlan,
+    tell: Tell = silent,
+    processor: ImageProcessor | None = None,
+) -> Tokens:
+    """The plan's tokens and pixels, from the cache or made again. InputError when rows or tokenizer changed.
+
+    ``processor`` is the model's, which rows of images need.
+    """
     rows = ensure_rows(data, tell)
-    return tokens_of(rows.digest, tokenizer, data.max_query_length, data.max_positive_length, tell)
+    mode: RetrievalMode = "t2t"
+    pixels = None
+    if not isinstance(data.source, PythonSource) and data.source.images is not None:
+        assert processor is not None  # the compiler sees to it
+        mode = data.source.retrieval_mode
+        pixels = pixels_of(rows, data.source.images, processor, tell)
+    lengths = (data.max_query_length, data.max_positive_length)
+    return tokens_of(rows.digest, tokenizer, *lengths, tell, mode=mode, pixels=pixels)
 
 
 def tokens_of(
@@ -118,8 +145,14 @@ def tokens_of(
     max_query_length: int,
     max_positive_length: int,
     tell: Tell = silent,
+    *,
+    mode: RetrievalMode = "t2t",
+    pixels: Pixels | None = None,
 ) -> Tokens:
-    """The tokens of rows that the cache holds. RunError when it does not, or cannot be written."""
+    """The tokens of rows that the cache holds. RunError when it does not, or cannot be written.
+
+    ``pixels`` are needed to gather from rows of images; without them only lengths can be asked for.
+    """
     parts = [
         FORMAT,
         rows_digest,
@@ -127,22 +160,37 @@ def tokens_of(
         max_query_length,
         max_positive_length,
         tokenizers.__version__,
+        *([mode] if mode != "t2t" else []),
     ]
+    query, positive = (MODALITIES[mode[at]] for at in (0, -1))
 
     def write(folder: Path) -> None:
         rows = rows_of(rows_digest)
         encoder = load(tokenizer, rows_digest=rows_digest)
-        _write(folder, rows, encoder, max_query_length, max_positive_length, tell)
+        sides = _Sides(query, max_query_length, positive, max_positive_length)
+        _write(folder, rows, encoder, sides, tell)
 
     folder = cache.make(_KIND, cache.digest_of(parts), write)
-    return Tokens(_load(folder, "training"), _load(folder, "validation"), tokenizer.pad_id)
+    rows = rows_of(rows_digest)
+    found = (
+        _load(folder, name, split, query, positive, pixels)
+        for name, split in (("training", rows.training), ("validation", rows.validation))
+    )
+    return Tokens(*found, tokenizer.pad_id)
 
 
-def _write(
-    folder: Path, rows: Rows, tokenizer: Tokenizer, query: int, positive: int, tell: Tell
-) -> None:
-    splits = (rows.training, rows.validation)
-    total = sum(2 * len(s) + (len(s.negatives.texts) if s.negatives else 0) for s in splits)
+class _Sides(NamedTuple):
+    """What each side is made of, and the most tokens of its texts."""
+
+    query: Modality
+    query_length: int
+    positive: Modality
+    positive_length: int
+
+
+def _write(folder: Path, rows: Rows, tokenizer: Tokenizer, sides: _Sides, tell: Tell) -> None:
+    parts = list(_texts(rows, sides))
+    total = sum(len(texts) for _, texts, _ in parts)
     count = 0
 
     def one() -> None:
@@ -152,13 +200,24 @@ def _write(
             tell("tokenising, texts", count, total)
 
     tell("tokenising, texts", 0, total)
+    for name, texts, length in parts:
+        _write_ragged(folder, name, tokenizer, texts, length, one)
     for side, split in (("training", rows.training), ("validation", rows.validation)):
-        _write_ragged(folder, f"{side}.queries", tokenizer, split.queries, query, one)
-        _write_ragged(folder, f"{side}.positives", tokenizer, split.positives, positive, one)
         if split.negatives is not None:
-            name = f"{side}.negatives"
-            _write_ragged(folder, name, tokenizer, split.negatives.texts, positive, one)
-            np.asarray(split.negatives.ends, "<i8").tofile(folder / f"{name}.rows")
+            np.asarray(split.negatives.ends, "<i8").tofile(folder / f"{side}.negatives.rows")
+
+
+def _texts(rows: Rows, sides: _Sides) -> Iterator[tuple[str, Sequence[str], int]]:
+    """(name, texts, most tokens) of everything that is tokenised."""
+    for side, split in (("training", rows.training), ("validation", rows.validation)):
+        if sides.query == "text":
+            yield f"{side}.queries", split.queries, sides.query_length
+        elif sides.query == "both":
+            yield f"{side}.queries", [text_of(x) for x in split.queries], sides.query_length
+        if sides.positive == "text":
+            yield f"{side}.positives", split.positives, sides.positive_length
+            if split.negatives is not None:
+                yield f"{side}.negatives", split.negatives.texts, sides.positive_length
 
 
 def _write_ragged(
@@ -178,16 +237,40 @@ def _write_ragged(
     np.array(ends, "<i8").tofile(folder / f"{name}.ends")
 
 
-def _load(folder: Path, side: str) -> TokenSplit:
-    rows = folder / f"{side}.negatives.rows"
+def _load(
+    folder: Path,
+    side: str,
+    split: Split,
+    query: Modality,
+    positive: Modality,
+    pixels: Pixels | None,
+) -> TokenSplit:
+    def items(name: str, what: Modality, of: Sequence[str]) -> Items:
+        if what == "text":
+            return _load_ragged(folder, f"{side}.{name}")
+        images = _images(of, pixels)
+        return (
+            images
+            if what == "image"
+            else TextsAndImages(_load_ragged(folder, f"{side}.{name}"), images)
+        )
+
     negatives = None
-    if rows.exists():
-        negatives = Negatives(_load_ragged(folder, f"{side}.negatives"), map_array(rows, "<i8"))
+    if split.negatives is not None:
+        ends = map_array(folder / f"{side}.negatives.rows", "<i8")
+        negatives = Negatives(items("negatives", positive, split.negatives.texts), ends)
     return TokenSplit(
-        _load_ragged(folder, f"{side}.queries"),
-        _load_ragged(folder, f"{side}.positives"),
+        items("queries", query, split.queries),
+        items("positives", positive, split.positives),
         negatives,
     )
+
+
+def _images(items: Sequence[str], pixels: Pixels | None) -> Images:
+    """The images of items, or where there are no pixels yet what says how many there are."""
+    if pixels is None:
+        return Images(np.empty((0, 0, 0, 3), np.uint8), np.zeros(len(items), np.int64))
+    return Images(pixels.array, np.array([pixels.index[image_of(x)] for x in items], np.int64))
 
 
 def _load_ragged(folder: Path, name: str) -> Ragged:

@@ -6,18 +6,21 @@ So the shapes that are compiled stay few: one for each power of two up to the lo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+
+from specrun.runtime.data.content import collate, lengths_of
 
 SHORTEST = 8
 """Least padded length, in tokens."""
 
-Encode = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(ids int32 [B, S], mask bool [B, S]) to embeddings [B, D]."""
+Encode = Callable[[Any, np.ndarray], np.ndarray]
+"""(content, mask bool [B, S]) to embeddings [B, D]; content is ids int32 [B, S], pixels, or ``content.Both``."""
 
 
 def embed(
-    sequences: Sequence[np.ndarray],
+    sequences: Sequence[Any],
     encode: Encode,
     *,
     batch_size: int,
@@ -28,32 +31,27 @@ def embed(
 ) -> np.ndarray:
     """Embeddings float32 [N, width] in the order of ``sequences``, not normalised.
 
-    ``sequences`` hold int32 ids, none more than ``longest``. ``between`` is called before each
-    batch. Every batch has ``batch_size`` rows; what is lacking is filled with one-token rows.
+    ``sequences`` are rows of ``content.Items``: int32 ids, none more than ``longest``, or images. ``between`` is called before each
+    batch. Every batch has ``batch_size`` rows; what is lacking is filled up.
     """
     found = np.empty((len(sequences), width), np.float32)
-    for rows, ids, mask in batches(sequences, batch_size, longest, pad_id):
+    for rows, content, mask in batches(sequences, batch_size, longest, pad_id):
         between()
-        found[rows] = np.asarray(encode(ids, mask))[: len(rows)]
+        found[rows] = np.asarray(encode(content, mask))[: len(rows)]
     return found
 
 
 def batches(
-    sequences: Sequence[np.ndarray], batch_size: int, longest: int, pad_id: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(row numbers, ids, mask): the rows from the shortest to the longest."""
-    lengths = np.array([len(s) for s in sequences], np.int64)
+    sequences: Sequence[Any], batch_size: int, longest: int, pad_id: int
+) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
+    """(row numbers, content, mask): the rows from the shortest to the longest."""
+    lengths = lengths_of(sequences)
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         length = padded_length(int(lengths[rows].max()), longest)
-        ids = np.full((batch_size, length), pad_id, np.int32)
-        mask = np.zeros((batch_size, length), np.bool_)
-        mask[len(rows) :, 0] = True
-        for i, row in enumerate(rows):
-            ids[i, : lengths[row]] = sequences[row]
-            mask[i, : lengths[row]] = True
-        yield rows, ids, mask
+        content, mask = collate([sequences[row] for row in rows], batch_size, length, pad_id)
+        yield rows, content, mask
 
 
 def padded_length(length: int, longest: int) -> int:

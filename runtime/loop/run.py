@@ -161,7 +161,7 @@ def _carry_out(
 def _prepare(plan: Plan, tell: Tell) -> _Parts:
     rows = ensure_rows(plan.data, tell)
     tokenizer = load(plan.tokenizer, rows_digest=rows.digest, tell=tell)
-    tokens = ensure_tokens(plan.data, plan.tokenizer, tell)
+    tokens = ensure_tokens(plan.data, plan.tokenizer, tell, plan.model.image_processor)
     return _Parts(rows, tokens, build_program(plan), tokenizer.json_text)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from specrun.runtime.data.items import shown
 from specrun.runtime.data.rows import Split
 from specrun.runtime.loop.embed import normalised
 from specrun.runtime.loop.evaluate import Measured
@@ -88,7 +89,7 @@ def _one(
     row = int(pairs.queries[index])
     best = max(pairs.relevant[index], key=lambda c: (scores[c], c))
     return {
-        "query": _cut(split.queries[row]),
+        "query": _cut(shown(split.queries[row], split.images)),
         "place": split.places[row],
         "rank": rank,
         "expected": _candidate(best, scores, measured, split),
@@ -97,12 +98,18 @@ def _one(
 
 
 def _candidate(index: int, scores: np.ndarray, measured: Measured, split: Split) -> dict[str, Any]:
-    row = int(measured.pairs.candidates[index])
+    pairs = measured.pairs
+    score = round(float(scores[index]), 4)
+    if index >= len(pairs.candidates):  # an explicit negative, which has no row of its own
+        assert split.negatives is not None
+        text = split.negatives.texts[int(pairs.negatives[index - len(pairs.candidates)])]
+        return {"text": _cut(shown(text, split.images)), "place": "", "name": "", "score": score}
+    row = int(pairs.candidates[index])
     return {
-        "text": _cut(split.positives[row]),
+        "text": _cut(shown(split.positives[row], split.images)),
         "place": split.places[row],
         "name": split.names[row],
-        "score": round(float(scores[index]), 4),
+        "score": score,
     }
 
 

@@ -16,7 +16,7 @@ def attention(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    mask: jax.Array,
+    mask: jax.Array | None,
     *,
     bias: jax.Array | None = None,
     rate: float = 0.0,
@@ -24,6 +24,7 @@ def attention(
 ) -> jax.Array:
     """softmax(Q Kᵀ / √H + bias) V (Vaswani et al. 2017, eq. 1): [B, S, N, H] each, mask bool [B, S] → [B, S, N, H].
 
+    A mask [B, S, S] says it of every (query, key); without one every token is seen.
     ``bias`` f32 [N, S, S] is added to the logits of every row.
 
     Operands and result have the dtype of the arguments; sums and the softmax are in f32.
@@ -31,15 +32,16 @@ def attention(
     The implementation is named, so no other is taken in silence; probabilities are dropped on a path of its own,
     because ``jax.nn.dot_product_attention`` has no dropout.
     """
+    seen = None if mask is None else mask[:, None, None] if mask.ndim == 2 else mask[:, None]
     if rate == 0.0 or dropout_key is None:
         added = None if bias is None else bias[None]
         return jax.nn.dot_product_attention(
-            query, key, value, bias=added, mask=mask[:, None, None, :], implementation="xla"
+            query, key, value, bias=added, mask=seen, implementation="xla"
         )
     scale = query.shape[-1] ** -0.5
     logits = product("BTNH,BSNH->BNTS", query, key) * scale
     logits = logits if bias is None else logits + bias
-    logits = jnp.where(mask[:, None, None, :], logits, _MASKED)
+    logits = logits if seen is None else jnp.where(seen, logits, _MASKED)
     probabilities = dropout(jax.nn.softmax(logits, axis=-1), rate, dropout_key)  # [B, N, T, S]
     return product("BNTS,BSNH->BTNH", probabilities.astype(value.dtype), value).astype(value.dtype)
 

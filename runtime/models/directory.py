@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from specrun.runtime.models.families import FAMILIES, NOT_YET, Family, family_of
+from specrun.runtime.models.image_directory import PAIRS, ImageDirectory, inspect_pair
 from specrun.runtime.models.pieces import Folder
 from specrun.runtime.models.sentences import Dense, Sentences, read_sentences
 from specrun.runtime.models.tables import rows
@@ -19,7 +20,7 @@ from specrun.runtime.weights.head import FILE, ROLE, match_head
 from specrun.runtime.weights.load import match_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Input
-from specrun.spec.plan.model import Pooling, PretrainedConfig, WeightsPlan
+from specrun.spec.plan.model import Pooling, PretrainedConfig, TextImageConfig, WeightsPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class PretrainedDirectory:
     names none, as in sentence-transformers. ``model_type`` is config.json's, which decides the family.
     """
 
-    config: PretrainedConfig
+    config: PretrainedConfig | TextImageConfig
     model_type: str
     pooling: Pooling
     normalize: bool
@@ -41,6 +42,7 @@ class PretrainedDirectory:
     weights: WeightsPlan | None
     unused: tuple[str, ...]
     config_input: Input
+    image: ImageDirectory | None = None
 
 
 def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
@@ -52,6 +54,8 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
     folder.require_directory()
     sentences = read_sentences(folder)
     model = folder.below(sentences.transformer)
+    if (pair := _pair(model, weights)) is not None:
+        return pair
     config, model_type = _config(model, sentences.pooling)
     max_length = _max_length(model, sentences, config)
     config = _with_head(folder, config, sentences.head)
@@ -70,6 +74,28 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
         weights=found,
         unused=unused,
         config_input=folder.digest("config"),
+    )
+
+
+def _pair(folder: Folder, weights: bool) -> PretrainedDirectory | None:
+    """A model of texts and images; None for another."""
+    raw = folder.json("config.json") or {}
+    model_type = str(raw.get("model_type"))
+    if model_type not in PAIRS:
+        return None
+    config, found, image = inspect_pair(folder, raw, model_type, weights)
+    tokenizer = folder.path / "tokenizer.json"
+    return PretrainedDirectory(
+        config=config,
+        model_type=model_type,
+        pooling="last",
+        normalize=True,
+        max_length=config.longest,
+        tokenizer=tokenizer.resolve() if tokenizer.is_file() else None,
+        weights=found,
+        unused=(),
+        config_input=image.config_input,
+        image=image,
     )
 
 

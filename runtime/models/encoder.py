@@ -9,8 +9,12 @@ from typing import Any, assert_never
 import jax
 import jax.numpy as jnp
 
+from specrun.runtime.data.content import Both
+from specrun.runtime.images.pixels import affine
 from specrun.runtime.models.attention import POOLING
 from specrun.runtime.models.bert import model as bert
+from specrun.runtime.models.clip import model as clip
+from specrun.runtime.models.head import HEAD, Head, unit
 from specrun.runtime.models.initial import initial_arrays
 from specrun.runtime.models.modules import (
     Adapter,
@@ -25,22 +29,33 @@ from specrun.runtime.models.modules import (
 )
 from specrun.runtime.models.mpnet import model as mpnet
 from specrun.runtime.models.roberta import model as roberta
+from specrun.runtime.models.siglip import model as siglip
 from specrun.runtime.models.stacking import parameter_leaves
 from specrun.runtime.models.text_encoder import model as text_encoder
-from specrun.runtime.models.towers import tower
+from specrun.runtime.models.towers import network_config, tower
+from specrun.runtime.models.vit import model as vit
 from specrun.runtime.trees import Tree, flatten
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import (
-    SIDES,
     BertConfig,
-    EncoderConfig,
     Group,
     LoraPlan,
     ModelPlan,
     MpnetConfig,
+    NetworkConfig,
     RobertaConfig,
     Side,
+    TextConfig,
     TextEncoderConfig,
+    tower_names,
+)
+from specrun.spec.plan.towers import (
+    ClipTextConfig,
+    ClipVisionConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+    TextTower,
+    VitConfig,
 )
 
 Layers = Callable[[dict[str, Adapter]], Any]
@@ -57,39 +72,54 @@ class Encoder:
     model: ModelPlan
     ends: Shell
     stacks: tuple[Stack, ...]
+    head: Shell | None = None
 
     @property
     def abstract(self) -> Tree:
         """Leaves of the encoder: paths as in ``ModelPlan.parameters``."""
         groups = {str(i): stack.abstract for i, stack in enumerate(self.stacks)}
-        return {**self.ends.abstract, **({"groups": groups} if groups else {})}
+        head = {} if self.head is None else {HEAD: self.head.abstract}
+        return {**self.ends.abstract, **({"groups": groups} if groups else {}), **head}
 
     def encode(
         self,
         params: Tree,
-        ids: jax.Array,
+        content: jax.Array,
         mask: jax.Array,
         keys: Keys = None,
         side: Side | None = None,
     ) -> jax.Array:
         """Embeddings f32 [B, D]: pooled, normed, projected, not L2-normalised; of either ``side``.
 
-        ``ids`` int32 [B, S]; ``mask`` bool [B, S], True where a token is valid, padding on the right; ``keys`` typed
-        keys [B], one per row, or None for evaluation. A row without valid tokens gives finite numbers. Raises
-        InputError when S exceeds the positions that the model has.
+        ``content`` is ids int32 [B, S], or of an image network pixels uint8 [B, H, W, 3]; ``mask`` bool [B, S], True
+        where a token is valid, padding on the right; ``keys`` typed keys [B], one per row, or None for evaluation. A
+        row without valid tokens gives finite numbers. Raises InputError when S exceeds the positions that the model
+        has.
         """
         del side  # one network embeds both
-        config = self.model.config
-        _check_length(config, ids.shape[1])
-        ends = bind(self.ends, {k: v for k, v in params.items() if k != "groups"})
+        config = network_config(self.model)
+        _check_length(config, content)
+        if isinstance(config, SiglipTextConfig):  # it sees padding, so padding must be its own
+            content = jnp.where(mask, content, config.pad_token_id)
+        outside = ("groups", HEAD)
+        ends = bind(self.ends, {k: v for k, v in params.items() if k not in outside})
         per_layer = fork(keys if _is_random(self.model) else None, config.num_hidden_layers + 1)
-        x = ends.embed(ids, per_layer[0])  # [B, S, D]
+        x = ends.embed(self._seen(content), per_layer[0])  # [B, S, D]
         context = _context(config, ends, mask)
         for i, (stack, group) in enumerate(zip(self.stacks, self.model.groups, strict=True)):
             first = group.first + 1
             own = None if per_layer[0] is None else per_layer[first : first + group.count]
             x = stack(params["groups"][str(i)], x, *context, keys=own)
-        return ends.finish(POOLING[config.pooling](x, mask))
+        found = ends.finish(_pool(config, ends, x, content, mask))
+        return found if self.head is None else bind(self.head, params[HEAD])(found)
+
+    def _seen(self, content: jax.Array) -> jax.Array:
+        """Ids as they are; of pixels what the model's image processor makes of them."""
+        if content.ndim == 2:
+            return content
+        assert self.model.image_processor is not None
+        scale, shift = affine(self.model.image_processor)
+        return content.astype(jnp.float32) * scale + shift
 
 
 @dataclass(frozen=True)
@@ -107,7 +137,7 @@ class Towers:
     def encode(
         self,
         params: Tree,
-        ids: jax.Array,
+        content: jax.Array,
         mask: jax.Array,
         keys: Keys = None,
         side: Side | None = None,
@@ -115,18 +145,50 @@ class Towers:
         """As ``Encoder.encode``, by the tower of ``side``. ValueError (an internal error) without one."""
         match side:
             case "query":
-                return self.query.encode(params["query"], ids, mask, keys)
+                return self.query.encode(params["query"], content, mask, keys)
             case "positive":
-                return self.positive.encode(params["positive"], ids, mask, keys)
+                return self.positive.encode(params["positive"], content, mask, keys)
             case None:
                 raise ValueError("internal error: separate towers embed a side, and none is named")
             case _:
                 assert_never(side)
 
 
+@dataclass(frozen=True)
+class TextImage:
+    """Two encoders, one for texts and one for images, whose embeddings are compared with each other."""
+
+    text: Encoder
+    image: Encoder
+
+    @property
+    def abstract(self) -> Tree:
+        """Leaves of both: paths as in ``ModelPlan.parameters``."""
+        return {"text": self.text.abstract, "image": self.image.abstract}
+
+    def encode(
+        self,
+        params: Tree,
+        content: Any,
+        mask: jax.Array,
+        keys: Keys = None,
+        side: Side | None = None,
+    ) -> jax.Array:
+        """As ``Encoder.encode``, by the encoder of what ``content`` is: ids, pixels, or ``data.content.Both``.
+
+        A text and an image together are the sum of the two embeddings brought to length 1.
+        """
+        if isinstance(content, Both):
+            text = self.encode(params, content.ids, mask, keys)
+            return unit(text) + unit(self.encode(params, content.pixels, mask, keys))
+        if content.ndim == 2:
+            return self.text.encode(params["text"], content, mask, keys)
+        return self.image.encode(params["image"], content, mask, keys)
+
+
 def build_encoder(
     model: ModelPlan, *, compute: str = "float32", remat: bool = False, unroll: int = 1
-) -> Encoder | Towers:
+) -> Encoder | Towers | TextImage:
     """The encoder of ``model``. ``remat`` and ``unroll`` change memory and speed, never the result.
 
     ``compute`` bfloat16 rounds the operands of products within the layers, and what they store; sums, norms, softmax,
@@ -134,10 +196,11 @@ def build_encoder(
 
     Raises ValueError (an internal error) when the modules and ``model.parameters`` disagree.
     """
-    if model.towers == "shared":
+    names = tower_names(model.towers)
+    if not names:
         return _one_network(model, compute, remat, unroll)
-    query, positive = (_one_network(tower(model, side), compute, remat, unroll) for side in SIDES)
-    return Towers(query, positive)
+    one, other = (_one_network(tower(model, name), compute, remat, unroll) for name in names)
+    return Towers(one, other) if model.towers == "separate" else TextImage(one, other)
 
 
 def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> Encoder:
@@ -148,13 +211,15 @@ def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> En
         return Stack(made, group.count, remat, unroll)
 
     stacks = tuple(stack(group) for group in model.groups)
-    encoder = Encoder(model, ends, stacks)
+    heads = [p for p in model.parameters if p.path.startswith(f"{HEAD}.") and p.role == "kernel"]
+    head = shell(lambda: Head(*(p.shape for p in heads))) if heads else None
+    encoder = Encoder(model, ends, stacks, head)
     _check_table(encoder)
     return encoder
 
 
 def _family(model: ModelPlan) -> tuple[Shell, Layers]:
-    config = model.config
+    config = network_config(model)
     match config:
         case TextEncoderConfig():
             return (
@@ -173,11 +238,21 @@ def _family(model: ModelPlan) -> tuple[Shell, Layers]:
                 shell(lambda: mpnet.Ends(config)),
                 lambda adapters: mpnet.Layer(config, adapters),
             )
+        case ClipTextConfig():
+            return shell(lambda: clip.TextEnds(config)), lambda a: clip.TextLayer(config, a)
+        case ClipVisionConfig():
+            return shell(lambda: clip.VisionEnds(config)), lambda a: clip.VisionLayer(config, a)
+        case SiglipTextConfig():
+            return shell(lambda: siglip.TextEnds(config)), lambda a: siglip.TextLayer(config, a)
+        case SiglipVisionConfig():
+            return shell(lambda: siglip.VisionEnds(config)), lambda a: siglip.VisionLayer(config, a)
+        case VitConfig():
+            return shell(lambda: vit.VisionEnds(config)), lambda a: vit.VisionLayer(config, a)
         case _:
             assert_never(config)
 
 
-def _context(config: EncoderConfig, ends: Any, mask: jax.Array) -> tuple[Any, ...]:
+def _context(config: NetworkConfig, ends: Any, mask: jax.Array) -> tuple[Any, ...]:
     match config:
         case TextEncoderConfig():
             return text_encoder.context(config, mask)
@@ -185,8 +260,25 @@ def _context(config: EncoderConfig, ends: Any, mask: jax.Array) -> tuple[Any, ..
             return bert.context(config, mask)
         case MpnetConfig():
             return ends.context(mask)
+        case ClipTextConfig() | ClipVisionConfig():
+            return clip.context(config, mask)
+        case SiglipTextConfig() | SiglipVisionConfig():
+            return siglip.context(config, mask)
+        case VitConfig():
+            return vit.context(config, mask)
         case _:
             assert_never(config)
+
+
+def _pool(
+    config: NetworkConfig, ends: Any, x: jax.Array, content: jax.Array, mask: jax.Array
+) -> jax.Array:
+    """One vector of each row, [B, D]."""
+    if isinstance(config, TextConfig):
+        return POOLING[config.pooling](x, mask)
+    if isinstance(config, TextTower):
+        return ends.pool(x, content, mask)
+    return ends.pool(x, mask)
 
 
 def _adapters(group: Group, lora: LoraPlan | None) -> dict[str, Adapter]:
@@ -198,7 +290,7 @@ def _adapters(group: Group, lora: LoraPlan | None) -> dict[str, Adapter]:
 
 def _is_random(model: ModelPlan) -> bool:
     """Whether training draws random numbers at all; if not, keys need not be forked."""
-    config = model.config
+    config = network_config(model)
     rates = [config.hidden_dropout_prob]
     if config.num_hidden_layers:
         rates.append(config.attention_probs_dropout_prob)
@@ -206,8 +298,9 @@ def _is_random(model: ModelPlan) -> bool:
     return any(rate > 0.0 for rate in rates)
 
 
-def _check_length(config: EncoderConfig, length: int) -> None:
-    if config.longest is not None and length > config.longest:
+def _check_length(config: NetworkConfig, content: jax.Array) -> None:
+    length = content.shape[1]
+    if content.ndim == 2 and config.longest is not None and length > config.longest:
         raise InputError(
             f"rows are {length} tokens long, but the model has {config.longest} positions",
             code="too-long",

@@ -46,7 +46,7 @@ FAMILIES = (
 
 
 NOT_YET = (
-    *("clip", "siglip", "siglip2", "vit", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"),
+    *("siglip2", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"),
     *("qwen2", "qwen3", "modernbert"),
 )
 """Values of ``model_type`` that are planned: refused as such, rather than as unknown."""

@@ -14,11 +14,11 @@ from specrun.runtime.adapters.start import read_adapter_start
 from specrun.runtime.models.stacking import logical_paths, parameter_leaves
 from specrun.runtime.models.start import read_start
 from specrun.runtime.models.tables import rows
-from specrun.runtime.models.towers import tower
+from specrun.runtime.models.towers import network_config, tower
 from specrun.runtime.trees import Tree, unflatten
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import SIDES, ModelPlan, Parameter, Side, tower_of
+from specrun.spec.plan.model import ModelPlan, Parameter, Tower, tower_names
 
 
 def initial_arrays(model: ModelPlan, seed: int) -> Tree:
@@ -26,27 +26,29 @@ def initial_arrays(model: ModelPlan, seed: int) -> Tree:
 
     Separate towers are read from the same files; what is new in them differs, as their paths do.
     """
-    read = _read(model, tuple(parameter_leaves(model.parameters)))
-    if model.towers == "shared":
-        return _network(model, seed, "", read)
-    return {
-        side: _network(tower(model, side), seed, f"{side}.", _of_side(model, side, read))
-        for side in SIDES
-    }
+    names = tower_names(model.towers)
+    if not names:
+        read = _read_network(model, tuple(parameter_leaves(model.parameters)))
+        return _network(model, seed, "", {**read, **_read_adapters(model)})
+    return {name: _of_tower(model, name, seed) for name in names}
 
 
-def _of_side(model: ModelPlan, side: Side, read: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What one tower is read from: its own in another run, or the files that both towers share."""
-    start = f"{side}."
-    own = {path.removeprefix(start): x for path, x in read.items() if path.startswith(start)}
+def _of_tower(model: ModelPlan, name: Tower, seed: int) -> Tree:
+    """The leaves of one tower: its own in another run, or those of the files that it is read from."""
+    own, begin = tower(model, name), f"{name}."
+    read = _read_network(own, tuple(parameter_leaves(own.parameters)))
     if model.init_from is not None:
-        return own
-    return {**{path: x for path, x in read.items() if tower_of(path)[0] is None}, **own}
+        read = _below(read, begin)
+    return _network(own, seed, begin, {**read, **_below(_read_adapters(model), begin)})
+
+
+def _below(read: dict[str, np.ndarray], begin: str) -> dict[str, np.ndarray]:
+    return {path.removeprefix(begin): x for path, x in read.items() if path.startswith(begin)}
 
 
 def _network(model: ModelPlan, seed: int, prefix: str, read: dict[str, np.ndarray]) -> Tree:
     """Leaves of one network; ``prefix`` stands before the paths of new ones. Uses up ``read``."""
-    spread = model.config.initializer_range
+    spread = network_config(model).initializer_range
     leaves: dict[str, np.ndarray] = {}
     for parameter in parameter_leaves(model.parameters):
         leaf = np.empty(parameter.shape, np.float32)
@@ -59,15 +61,15 @@ def _network(model: ModelPlan, seed: int, prefix: str, read: dict[str, np.ndarra
     return unflatten(leaves)
 
 
-def _read(model: ModelPlan, parameters: tuple[Parameter, ...]) -> dict[str, np.ndarray]:
+def _read_adapters(model: ModelPlan) -> dict[str, np.ndarray]:
+    """The adapters that a run's own start from, a tower's with its name in front."""
     start = model.lora.init_from if model.lora else None
-    adapters = {} if start is None else read_adapter_start(start, model)
-    rest = tuple(p for p in parameters if p.role not in ("lora_a", "lora_b"))
-    return {**_read_network(model, rest), **adapters}
+    return {} if start is None else read_adapter_start(start, model)
 
 
 def _read_network(model: ModelPlan, parameters: tuple[Parameter, ...]) -> dict[str, np.ndarray]:
-    if all(parameter.new for parameter in parameters):
+    """Everything but adapters."""
+    if all(p.new for p in parameters if p.role not in ("lora_a", "lora_b")):
         return {}
     if model.init_from is not None:
         return read_start(model.init_from)
@@ -77,7 +79,8 @@ def _read_network(model: ModelPlan, parameters: tuple[Parameter, ...]) -> dict[s
             code="weights-missing",
             hint="put model.safetensors or flax_model.msgpack beside config.json and compile again",
         )
-    return load_weights(model.weights, model.config, rows(model.config))
+    config = network_config(model)
+    return load_weights(model.weights, config, rows(config))
 
 
 def _drawn(parameter: Parameter, path: str, seed: int, spread: float) -> np.ndarray | float:

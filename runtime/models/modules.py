@@ -215,6 +215,29 @@ def silu(x: jax.Array) -> jax.Array:
     return jax.nn.silu(x.astype(jnp.float32)).astype(x.dtype)
 
 
+@jax.custom_vjp
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """x · σ(1.702 x) in f32, in the dtype of x: what CLIP was trained with (Hendrycks & Gimpel 2016, §2).
+
+    Going backward σ is computed again from x, as in ``gelu``.
+    """
+    wide = x.astype(jnp.float32)
+    return (wide * jax.nn.sigmoid(_QUICK * wide)).astype(x.dtype)
+
+
+_QUICK = np.float32(1.702)
+
+
+def _quick_gelu_backward(x: jax.Array, slope: jax.Array) -> tuple[jax.Array]:
+    x = jax.lax.optimization_barrier(x)
+    wide = x.astype(jnp.float32)
+    share = jax.nn.sigmoid(_QUICK * wide)
+    return ((slope * share * (1.0 + _QUICK * wide * (1.0 - share))).astype(x.dtype),)
+
+
+quick_gelu.defvjp(lambda x: (quick_gelu(x), x), _quick_gelu_backward)
+
+
 def tanh_gelu(x: jax.Array) -> jax.Array:
     """GELU by tanh in f32, in the dtype of x (Hendrycks & Gimpel 2016)."""
     return jax.nn.gelu(x.astype(jnp.float32), approximate=True).astype(x.dtype)

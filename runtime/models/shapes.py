@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.model import TableRow
 
@@ -25,6 +27,19 @@ def norm(path: str, width: int) -> tuple[TableRow, ...]:
 def embedding(path: str, count: int, width: int) -> tuple[TableRow, ...]:
     """``embedding`` (count, width)."""
     return (TableRow(path=f"{path}.embedding", shape=(count, width), role="embedding"),)
+
+
+def patches(
+    path: str, size: int, channels: int, width: int, *, bias: bool = True
+) -> tuple[TableRow, ...]:
+    """A convolution without overlap as a ``dense`` of patches: kernel (size · size · channels, width)."""
+    made = dense(path, size * size * channels, width, bias=bias)
+    return (replace(made[0], held=(width, channels, size, size)), *made[1:])
+
+
+def bare(path: str, count: int, width: int, held: tuple[int, ...]) -> tuple[TableRow, ...]:
+    """``embedding`` (count, width) that files keep as a tensor of its own, in the shape ``held``."""
+    return tuple(replace(row, held=held) for row in embedding(path, count, width))
 
 
 def check_heads(hidden_size: int, heads: int, layers: int, *, rotary: bool = False) -> None:

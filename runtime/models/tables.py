@@ -5,20 +5,30 @@ from __future__ import annotations
 from typing import assert_never
 
 from specrun.runtime.models.bert import table as bert
+from specrun.runtime.models.clip import table as clip
 from specrun.runtime.models.mpnet import table as mpnet
 from specrun.runtime.models.roberta import table as roberta
+from specrun.runtime.models.siglip import table as siglip
 from specrun.runtime.models.text_encoder import table as text_encoder
+from specrun.runtime.models.vit import table as vit
 from specrun.spec.plan.model import (
     BertConfig,
-    EncoderConfig,
     MpnetConfig,
+    NetworkConfig,
     RobertaConfig,
     TableRow,
     TextEncoderConfig,
 )
+from specrun.spec.plan.towers import (
+    ClipTextConfig,
+    ClipVisionConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+    VitConfig,
+)
 
 
-def rows(config: EncoderConfig) -> tuple[TableRow, ...]:
+def rows(config: NetworkConfig) -> tuple[TableRow, ...]:
     """Parameters before layers are stacked, in the order of the forward pass. Raises InputError for impossible shapes."""
     match config:
         case TextEncoderConfig():
@@ -29,5 +39,15 @@ def rows(config: EncoderConfig) -> tuple[TableRow, ...]:
             return roberta.rows(config)
         case MpnetConfig():
             return mpnet.rows(config)
+        case ClipTextConfig():
+            return clip.text_rows(config)
+        case ClipVisionConfig():
+            return clip.vision_rows(config)
+        case SiglipTextConfig():
+            return siglip.text_rows(config)
+        case SiglipVisionConfig():
+            return siglip.vision_rows(config)
+        case VitConfig():
+            return vit.rows(config)
         case _:
             assert_never(config)

@@ -1,35 +1,73 @@
-"""Separate towers: each is a plan of its own, whose paths lack the side's name. Imports no jax."""
+"""The networks of a model of two: each is a plan of its own, whose paths lack its name. Imports no jax."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from specrun.spec.plan.model import LoraPlan, ModelPlan, Side
+from specrun.spec.plan.model import (
+    EncoderConfig,
+    LoraPlan,
+    ModelPlan,
+    NetworkConfig,
+    Side,
+    TextConfig,
+    TextImageConfig,
+    Tower,
+)
 
 
-def tower(model: ModelPlan, side: Side) -> ModelPlan:
-    """The network that embeds ``side``: the model itself where it is shared. Parameters of losses belong to none."""
-    if model.towers == "shared":
-        return model
-    name = f"{side}."
+def tower(model: ModelPlan, name: Tower) -> ModelPlan:
+    """The network called ``name``. Parameters of losses belong to none."""
+    begin = f"{name}."
     parameters = tuple(
-        replace(p, path=p.path.removeprefix(name))
+        replace(p, path=p.path.removeprefix(begin))
         for p in model.parameters
-        if p.path.startswith(name)
+        if p.path.startswith(begin)
     )
     return replace(
         model,
+        config=_config(model, name),  # type: ignore[arg-type]
         towers="shared",
-        groups=tuple(replace(g, tower=None) for g in model.groups if g.tower == side),
+        groups=tuple(replace(g, tower=None) for g in model.groups if g.tower == name),
         parameters=parameters,
         modules=(),
         total_parameters=sum(p.size for p in parameters),
         trainable_parameters=sum(p.size for p in parameters if p.trained),
-        lora=None if model.lora is None else _lora(model.lora, name),
+        lora=None if model.lora is None else _lora(model.lora, begin),
+        weights=model.image_weights if name == "image" else model.weights,
     )
 
 
-def _lora(lora: LoraPlan, name: str) -> LoraPlan:
+def of_side(model: ModelPlan, side: Side) -> ModelPlan:
+    """The network that embeds ``side``: the model itself where one network embeds both."""
+    return tower(model, side) if model.towers == "separate" else model
+
+
+def text_config(model: ModelPlan) -> TextConfig:
+    """The configuration of a model that embeds texts alone. ValueError (an internal error) for another."""
+    if isinstance(model.config, TextImageConfig):
+        raise ValueError("internal error: a model of texts is asked for, and this one has images")
+    return model.config
+
+
+def network_config(model: ModelPlan) -> NetworkConfig:
+    """The configuration of a single network, such as ``tower`` gives."""
+    config: EncoderConfig | NetworkConfig = model.config
+    if isinstance(config, TextImageConfig):
+        raise ValueError("internal error: one network is asked for, and the model has two")
+    return config
+
+
+def _config(model: ModelPlan, name: Tower) -> NetworkConfig:
+    config = model.config
+    if isinstance(config, TextImageConfig):
+        return config.image if name == "image" else config.text
+    return config
+
+
+def _lora(lora: LoraPlan, begin: str) -> LoraPlan:
     """The adapters of one tower, which may have none."""
-    own = (m for m in lora.matches if m.module.startswith(name))
-    return replace(lora, matches=tuple(replace(m, module=m.module.removeprefix(name)) for m in own))
+    own = (m for m in lora.matches if m.module.startswith(begin))
+    return replace(
+        lora, matches=tuple(replace(m, module=m.module.removeprefix(begin)) for m in own)
+    )

@@ -6,10 +6,13 @@ import ast
 import tokenize
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from specrun.runtime.cache import file_digest
 from specrun.runtime.data.columns import rows_of_records
+from specrun.runtime.data.items import image_item, image_of
+from specrun.runtime.data.pictures import place_of
 from specrun.runtime.data.python_source import read_file
 from specrun.runtime.data.raw import Fault, FileError, Row
 from specrun.runtime.data.rows import Rows
@@ -17,7 +20,14 @@ from specrun.runtime.data.sources import SourceFile, list_inputs
 from specrun.runtime.data.split import normalise
 from specrun.runtime.data.tables import open_table, table_files
 from specrun.spec.diagnostics import Diagnostic, InputError
-from specrun.spec.plan.data import CsvSource, JsonlSource, ParquetSource, PythonSource, TsvSource
+from specrun.spec.plan.data import (
+    CsvSource,
+    ImageSource,
+    JsonlSource,
+    ParquetSource,
+    PythonSource,
+    TsvSource,
+)
 
 SHOWN = 20
 """Faults of a file that are named, one by one."""
@@ -28,16 +38,23 @@ COLUMNS = ("positive", "text")
 FORMATS = {".jsonl": JsonlSource, ".csv": CsvSource, ".tsv": TsvSource, ".parquet": ParquetSource}
 """Formats of files with columns, by their names' endings."""
 
+IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+"""Endings of the names of images."""
+
 Format = JsonlSource | CsvSource | TsvSource | ParquetSource
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts with their places (``file:line``) and labels: a function's name, or empty."""
+    """Texts with their places (``file:line``) and labels: a function's name, or empty.
+
+    Or images: ``images`` are their files, ``texts`` what stands for them (``data.items``), labels their names.
+    """
 
     texts: tuple[str, ...]
     places: tuple[str, ...]
     labels: tuple[str, ...]
+    images: tuple[Path, ...] = ()
 
 
 def read_lines(path: Path, column: str) -> list[str]:
@@ -78,16 +95,42 @@ def _fits(source: Format) -> bool:
         return False
 
 
-def rows_corpus(rows: Rows) -> Corpus:
+def rows_corpus(rows: Rows, images: ImageSource | None = None) -> Corpus:
     """The positives of both splits, training first; equal texts once, at their first place.
 
-    Explicit negatives are not among them: they may be texts made up to be wrong.
+    Where they are images, ``images`` says where these lie. Explicit negatives are not among them: they may be texts made up to be wrong.
     """
     found: dict[str, Row] = {}
     for split in (rows.training, rows.validation):
         for row in zip(split.positives, split.places, split.names, strict=True):
             found.setdefault(normalise(row[0]), Row("", *row))
-    return _corpus(found.values())
+    corpus = _corpus(found.values())
+    if images is None:
+        return corpus
+    names = [rows.images[image_of(item)] for item in corpus.texts]
+    return replace(
+        corpus, labels=tuple(names), images=tuple(place_of(images.root, name) for name in names)
+    )
+
+
+def folder_of_images(path: Path) -> Corpus:
+    """Every image below a folder, by the names of their files. InputError when there is none."""
+    if not path.is_dir():
+        raise InputError(
+            f"a corpus of images is a folder, found {path}",
+            code="corpus",
+            hint="check the path" if not path.exists() else "put the images into a folder",
+        )
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES and p.is_file())
+    if not files:
+        raise InputError(
+            f"there is no image below {path}",
+            code="corpus",
+            hint=f"names of images end in {', '.join(IMAGES)}",
+        )
+    names = tuple(str(file.relative_to(path)) for file in files)
+    items = tuple(image_item(file_digest(file)) for file in files)
+    return Corpus(texts=items, places=names, labels=names, images=tuple(files))
 
 
 def read_corpus(path: Path, own_column: str | None = None) -> Corpus:

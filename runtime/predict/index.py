@@ -22,11 +22,11 @@ import numpy as np
 from specrun.runtime.loop.embed import normalised
 from specrun.runtime.loop.folder import write_atomic, write_json
 from specrun.runtime.mining.nearest import require_faiss
-from specrun.runtime.predict.corpus import Corpus, read_corpus
+from specrun.runtime.predict.collection import embed_corpus, open_corpus
+from specrun.runtime.predict.corpus import Corpus
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import TableSource
 
 FORMAT = 1
 INDEX, CORPUS, MANIFEST = "index.faiss", "corpus.jsonl", "manifest.json"
@@ -84,10 +84,8 @@ def build_index(
     require_faiss("kind")
     predictor = Predictor(folder)
     width = predictor.check_dimension(dimension)
-    plan = predictor.trained.plan
-    source = plan.data.source if plan else None
-    texts = read_corpus(Path(corpus), source.positive if isinstance(source, TableSource) else None)
-    vectors = normalised(predictor.embed(list(texts.texts), side="positive", tell=tell), width)
+    texts = open_corpus(predictor, Path(corpus))
+    vectors = normalised(embed_corpus(predictor, texts, tell), width)
     index, settings = _index(kind, vectors)
     files = {INDEX: _bytes_of(index), CORPUS: _lines(texts)}
     manifest = {

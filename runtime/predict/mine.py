@@ -20,7 +20,7 @@ from specrun.runtime.predict.corpus import read_pairs
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import TableSource
+from specrun.spec.plan.data import TableSource, has_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +112,12 @@ def mine(
 
 def _pairs(predictor: Predictor, corpus: str | os.PathLike[str] | None) -> _Pairs:
     plan = predictor.trained.plan
+    if plan is not None and has_images(plan.data.source):
+        raise InputError(
+            f"the rows of {predictor.folder} have images, and mining into a file is for rows of texts",
+            code="corpus",
+            hint="mine while training: `data: {negatives: {kind: mined, …}}`",
+        )
     if corpus is not None:
         source = plan.data.source if plan else None
         own = (source.query, source.positive) if isinstance(source, TableSource) else None

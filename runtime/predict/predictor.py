@@ -1,4 +1,4 @@
-"""Embeddings of texts from a trained run, or from a Hugging Face or sentence-transformers directory."""
+"""Embeddings of texts and images from a trained run, or from a Hugging Face or sentence-transformers directory."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from specrun.runtime.loop.embed import embed, normalised
 from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.predict.corpus import read_lines
+from specrun.runtime.predict.pictures import Opened, Paired, Picture
 from specrun.runtime.predict.trained import Trained, Which, open_folder
 from specrun.runtime.telling import Counted, Tell, silent
 from specrun.spec.diagnostics import InputError
@@ -57,6 +58,51 @@ class Predictor:
         dimension = self.check_dimension(dimension)
         return normalised(self.embed(texts, batch_size=batch_size, side=side), dimension)
 
+    def encode_image(
+        self,
+        images: Sequence[Picture],
+        *,
+        texts: Sequence[str] | None = None,
+        dimension: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> np.ndarray:
+        """Embeddings float32 [N, D] of images, each of length 1 in L2: paths, the bytes of files, or Pillow's images.
+
+        With ``texts``, one for each image, of both together. InputError for an image that cannot be read, and for a
+        model without a network of images.
+        """
+        dimension = self.check_dimension(dimension)
+        return normalised(self.embed_images(images, texts=texts, batch_size=batch_size), dimension)
+
+    def embed_images(
+        self,
+        images: Sequence[Picture],
+        *,
+        texts: Sequence[str] | None = None,
+        batch_size: int = BATCH_SIZE,
+        tell: Tell = silent,
+    ) -> np.ndarray:
+        """Embeddings float32 [N, whole width] as the encoder gives them, not normalised."""
+        processor = self.trained.model.image_processor
+        if processor is None:
+            raise InputError(
+                f"the model in {self.folder} embeds texts alone",
+                code="no-image-network",
+                hint="train one of the kind clip, siglip or composed",
+            )
+        pixels: Sequence[Any] = Opened(images, processor)
+        if texts is not None:
+            _check_texts(texts)
+            if len(texts) != len(images):
+                raise InputError(
+                    f"there must be a text for each image: {len(texts)} texts, {len(images)} images"
+                )
+            ids = self.trained.tokenizer.encode(texts, self._longest("query")) if texts else []
+            pixels = Paired(ids, pixels)
+        return self._embed(
+            pixels, batch_size, "query", Counted("encoding, images", len(images), tell)
+        )
+
     def encode_query(
         self, texts: Sequence[str], *, dimension: int | None = None, batch_size: int = BATCH_SIZE
     ) -> np.ndarray:
@@ -80,23 +126,31 @@ class Predictor:
         """Embeddings float32 [N, whole width] as the encoder gives them, not normalised."""
         side = self._side(side)
         _check_texts(texts)
+        ids = self.trained.tokenizer.encode(texts, self._longest(side)) if len(texts) else []
+        return self._embed(ids, batch_size, side, Counted("encoding, texts", len(texts), tell))
+
+    def _embed(
+        self, items: Sequence[Any], batch_size: int, side: Side, count: Counted
+    ) -> np.ndarray:
         if type(batch_size) is not int or batch_size < 1:
             raise InputError(f"batch_size must be a whole number above 0, found {batch_size!r}")
-        longest = self.trained.lengths[side]
-        tokenizer = self.trained.tokenizer
-        size = min(batch_size, _power_of_two(len(texts)))
-        count = Counted("encoding, texts", len(texts), tell)
+        size = min(batch_size, _power_of_two(len(items)))
         found = embed(
-            tokenizer.encode(texts, longest) if len(texts) else [],
-            lambda ids, mask: self._encode(ids, mask, side),
+            items,
+            lambda content, mask: self._encode(content, mask, side),
             batch_size=size,
-            longest=longest,
-            pad_id=tokenizer.pad_id,
+            longest=self._longest(side),
+            pad_id=self.trained.tokenizer.pad_id,
             width=self.dimension,
             between=lambda: count.batch(size),
         )
         count.finish()
         return found
+
+    def _longest(self, side: Side) -> int:
+        """Tokens kept of a text. Of a run whose side is images, those of the other side."""
+        lengths = self.trained.lengths
+        return lengths[side] if lengths[side] > 1 else max(lengths.values())
 
     def _side(self, side: Side | None) -> Side:
         """The side given, or the positive's where one network embeds both."""
@@ -167,20 +221,20 @@ def encode_file(
     return found.shape[0], found.shape[1]
 
 
-def _compiled(trained: Trained) -> Callable[[np.ndarray, np.ndarray, Side], np.ndarray]:
-    """(ids, mask, side) to embeddings on the host. The parameters are an argument, never a constant."""
+def _compiled(trained: Trained) -> Callable[[Any, np.ndarray, Side], np.ndarray]:
+    """(content, mask, side) to embeddings on the host. The parameters are an argument, never a constant."""
     compute = trained.plan.precision.compute if trained.plan else "float32"
     encoder = build_encoder(trained.model, compute=compute)
-    shared = trained.model.towers == "shared"
+    shared = trained.model.towers != "separate"
 
-    def trace(parameters: Any, ids: jax.Array, mask: jax.Array, side: Side | None) -> jax.Array:
+    def trace(parameters: Any, ids: Any, mask: jax.Array, side: Side | None) -> jax.Array:
         with jax.default_matmul_precision(trained.matmul):
             return encoder.encode(parameters, ids, mask, side=side)
 
     compiled = jax.jit(trace, static_argnums=3)
     parameters = jax.device_put(trained.parameters)
 
-    def encode(ids: np.ndarray, mask: np.ndarray, side: Side) -> np.ndarray:
+    def encode(ids: Any, mask: np.ndarray, side: Side) -> np.ndarray:
         return np.asarray(compiled(parameters, ids, mask, None if shared else side))
 
     return encode

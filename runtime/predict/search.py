@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +12,12 @@ from specrun.runtime import cache
 from specrun.runtime.data.scan import ensure_rows
 from specrun.runtime.loop.embed import normalised
 from specrun.runtime.metrics import top_k
-from specrun.runtime.predict.corpus import Corpus, read_corpus, rows_corpus
+from specrun.runtime.predict.collection import embed_corpus, images_of, open_corpus
+from specrun.runtime.predict.corpus import Corpus, rows_corpus
 from specrun.runtime.predict.index import open_index
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import TableSource
 
 WIDTH = 80
 """Characters of a text that a hit shows."""
@@ -58,7 +57,7 @@ def search(
         return _in_index(predictor, query, Path(index), corpus, top, dimension)
     dimension = predictor.check_dimension(dimension)
     found = _corpus(predictor, corpus)
-    embeddings = normalised(_embeddings(predictor, found.texts, tell), dimension)
+    embeddings = normalised(_embeddings(predictor, found, tell), dimension)
     wanted = normalised(predictor.embed([query], side="query"), dimension)
     scores, indices = top_k(wanted, embeddings, top)
     return [
@@ -106,26 +105,24 @@ def _check(query: str, top: int) -> None:
 
 
 def _corpus(predictor: Predictor, path: str | os.PathLike[str] | None) -> Corpus:
-    plan = predictor.trained.plan
+    plan, images = predictor.trained.plan, images_of(predictor)
     if path is not None:
-        source = plan.data.source if plan else None
-        own = source.positive if isinstance(source, TableSource) else None
-        return read_corpus(Path(path), own)
+        return open_corpus(predictor, Path(path))
     if plan is None:
         raise InputError(
             f"{predictor.folder} is no run and has no rows of its own to search in",
             code="corpus",
             hint="name a file with columns or a folder of Python code as the corpus",
         )
-    return rows_corpus(ensure_rows(plan.data))
+    return rows_corpus(ensure_rows(plan.data), images)
 
 
-def _embeddings(predictor: Predictor, texts: Sequence[str], tell: Tell) -> np.ndarray:
+def _embeddings(predictor: Predictor, corpus: Corpus, tell: Tell) -> np.ndarray:
     """Embeddings float32 [N, whole width], from the cache or made now."""
-    key = cache.digest_of({"encoder": predictor.trained.digest, "texts": list(texts)})
+    key = cache.digest_of({"encoder": predictor.trained.digest, "texts": list(corpus.texts)})
 
     def write(folder: Path) -> None:
-        found = predictor.embed(list(texts), side="positive", tell=tell)
+        found = embed_corpus(predictor, corpus, tell)
         np.save(folder / _FILE, found, allow_pickle=False)
 
     return np.load(cache.make(_KIND, key, write) / _FILE, allow_pickle=False)

@@ -18,6 +18,7 @@ from specrun.runtime.loop.parameters import MANIFEST, check_leaves, read_paramet
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
 from specrun.runtime.models.stacking import stack
 from specrun.runtime.models.tables import rows
+from specrun.runtime.models.towers import network_config
 from specrun.runtime.trees import Tree
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.codec import to_plain
@@ -27,10 +28,12 @@ from specrun.spec.plan.model import (
     Group,
     ModelPlan,
     MpnetConfig,
+    NetworkConfig,
     Parameter,
-    PretrainedConfig,
     RobertaConfig,
     Side,
+    TextImageConfig,
+    Tower,
 )
 from specrun.spec.plan.plan import Plan
 
@@ -157,12 +160,16 @@ def _of_directory(folder: Path) -> Trained:
             hint="save the tokenizer with transformers' save_pretrained, which writes it",
         )
     config = found.config
-    model = replace(_one_group(config), weights=found.weights)
-    leaves = load_weights(found.weights, config, rows(config))
+    if isinstance(config, TextImageConfig):
+        model, parameters = _two_networks(config, found)
+    else:
+        model = replace(_one_group(config), weights=found.weights)
+        leaves = load_weights(found.weights, config, rows(config))
+        parameters = stack(leaves, model.groups, np.stack)
     longest = found.max_length or config.longest
     return _trained(
         model=model,
-        parameters=stack(leaves, model.groups, np.stack),
+        parameters=parameters,
         tokenizer=_tokenizer(found, folder),
         lengths={"query": longest, "positive": longest},
         dimensions=(model.embedding_dim,),
@@ -171,14 +178,50 @@ def _of_directory(folder: Path) -> Trained:
     )
 
 
+def _two_networks(config: TextImageConfig, found: PretrainedDirectory) -> tuple[ModelPlan, Tree]:
+    """The plan and the parameters of a model of texts and images, as it is read."""
+    assert found.image is not None
+    assert found.weights is not None
+    parts: dict[Tower, ModelPlan] = {
+        "text": replace(_one_group(config.text), weights=found.weights),
+        "image": replace(_one_group(config.image), weights=found.image.weights),
+    }
+    tree = {
+        name: stack(
+            load_weights(
+                part.weights or found.weights, network_config(part), rows(network_config(part))
+            ),
+            part.groups,
+            np.stack,
+        )
+        for name, part in parts.items()
+    }
+    model = replace(
+        parts["text"],
+        config=config,
+        towers="text_image",
+        groups=tuple(replace(g, tower=name) for name, part in parts.items() for g in part.groups),
+        parameters=tuple(
+            replace(p, path=f"{name}.{p.path}")
+            for name, part in parts.items()
+            for p in part.parameters
+        ),
+        total_parameters=sum(part.total_parameters for part in parts.values()),
+        image_processor=found.image.processor,
+        image_weights=found.image.weights,
+    )
+    return model, tree
+
+
 def _tokenizer(found: PretrainedDirectory, folder: Path) -> Tokenizer:
     """The directory's tokenizer, whose ids must all have a row in the token table."""
     assert found.tokenizer is not None
+    network = found.config.text if isinstance(found.config, TextImageConfig) else found.config
     tokenizer = Tokenizer(_text(found.tokenizer), str(found.tokenizer))
-    if tokenizer.vocab_size > found.config.vocab_size:
+    if tokenizer.vocab_size > network.vocab_size:
         raise InputError(
             f"the tokenizer of {folder} has {tokenizer.vocab_size} ids, "
-            f"but the model's token table has {found.config.vocab_size} rows",
+            f"but the model's token table has {network.vocab_size} rows",
             code="vocabulary",
             hint="use the tokenizer that belongs to the model",
         )
@@ -194,7 +237,7 @@ def _tokenizer(found: PretrainedDirectory, folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def _one_group(config: PretrainedConfig) -> ModelPlan:
+def _one_group(config: NetworkConfig) -> ModelPlan:
     """The plan of a network as it is read: all layers alike, so in one group."""
     count = config.num_hidden_layers
     found: dict[str, Parameter] = {}
@@ -206,13 +249,15 @@ def _one_group(config: PretrainedConfig) -> ModelPlan:
         found[path] = Parameter(path=path, shape=shape, role=row.role, stacked=stacked, new=False)
     total = sum(p.size for p in found.values())
     return ModelPlan(
-        config=config,
+        config=config,  # type: ignore[arg-type]
         groups=(Group(first=0, count=count),) if count else (),
         parameters=tuple(found.values()),
         modules=(),
         total_parameters=total,
         trainable_parameters=0,
-        embedding_dim=config.projection_dim or config.hidden_size,
+        embedding_dim=getattr(config, "embedding_dim", None)
+        or getattr(config, "projection_dim", None)
+        or config.hidden_size,
     )
 
 

@@ -126,7 +126,7 @@ def _negatives(
     """Embeddings of the rows' negatives, [B, N, D], in chunks of as many rows as the other sides'."""
     if rows.negative_ids is None:
         return None
-    size, count = rows.negative_ids.shape[:2]
+    size, count = rows.negative_mask.shape[:2]
     keys = None
     if key is not None:
         folds = _NEGATIVE + jnp.arange(count)

@@ -44,7 +44,7 @@ class Program(NamedTuple):
     ``enter(index, state)``: the state at the start of a segment, which shares the old one's arrays.
     ``evaluate(state, batch, control)``: ``loss`` and ``loss.NAME`` without dropout.
     ``encode(parameters, ids, mask, side)``: embeddings f32 [B, D], not normalised, of int32 and
-    bool [B, S]; ``parameters`` is a state, or all parameters as one nested dict. Separate towers
+    bool [B, S], or of images and a mask [B, 1], see ``Batch``; ``parameters`` is a state, or all parameters as one nested dict. Separate towers
     need the side; a shared one embeds both.
     ``traces()``: how often Python traced the training step, by the names the plan promises.
 
@@ -138,7 +138,7 @@ class Encoding:
     def __call__(
         self, parameters: Mapping[str, Any], ids: Any, mask: Any, side: Side | None = None
     ) -> jax.Array:
-        rows = meshes.first_axis(self.mesh, ids.shape[0])
+        rows = meshes.first_axis(self.mesh, mask.shape[0])
         ids, mask = jax.device_put((ids, mask), rows)
         return self.compiled(*self._arguments(parameters, ids, mask, side))
 
@@ -177,8 +177,8 @@ def _train(
     plan, weights = parts.plan, control["loss_weights"]
     _check_batch(plan, batch)
     parts.counter.train(
-        batch.query_ids.shape[2],
-        batch.positive_ids.shape[2],
+        batch.query_mask.shape[2],
+        batch.positive_mask.shape[2],
         weights,
         trees.flatten(carried["params"]),
     )
@@ -235,7 +235,7 @@ def _encode(parts: _Parts, mesh: jax.sharding.Mesh) -> Encoding:
         return parts.encode(parameters, ids, mask, None, side)
 
     compiled = _jit(parts.plan, trace, static_argnums=3)
-    return Encoding(compiled, mesh, parts.plan.model.towers == "shared")
+    return Encoding(compiled, mesh, parts.plan.model.towers != "separate")
 
 
 def _jit(plan: Plan, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -261,7 +261,11 @@ def _without_losses(parameters: Mapping[str, Any]) -> Tree:
 def _check_batch(plan: Plan, batch: Any) -> None:
     """ValueError for a batch of another plan: its rows, or its explicit negatives and labels."""
     expected = (plan.train.accumulation_steps, plan.train.batch_size)
-    arrays = {name: jnp.shape(x) for name, x in batch._asdict().items() if x is not None}
+    arrays = {  # of what is a tree, such as texts with images, the first array
+        name: jnp.shape(jax.tree.leaves(x)[0])
+        for name, x in batch._asdict().items()
+        if x is not None
+    }
     if wrong := {name: shape[:2] for name, shape in arrays.items() if shape[:2] != expected}:
         raise ValueError(f"batch arrays must begin with {expected}: {wrong}")
     scan, expected_negatives = plan.data.scan, plan.data.negatives

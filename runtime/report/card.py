@@ -10,6 +10,7 @@ from typing import Any
 
 from specrun.runtime.report.facts import inputs, plan_facts
 from specrun.spec.plan.file import identity, plan_digest
+from specrun.spec.plan.model import ModelPlan, TextImageConfig
 from specrun.spec.plan.plan import Plan
 
 TAGS = ("specrun", "sentence-similarity", "feature-extraction")
@@ -73,10 +74,21 @@ def _what(plan: Plan, facts: Mapping[str, Any]) -> str:
     if len(widths) > 1 or widths[0] != model.embedding_dim:
         width += f" (trained to be cut to {', '.join(map(str, sorted(widths, reverse=True)))})"
     return (
-        f"A text encoder ({model.config.kind}), {start}. It maps a text to {width}; the nearer two "
-        f"texts are in meaning, the larger their cosine. These are the {facts['parameters']} "
+        f"{_kind(model)}, {start}. It maps {_maps(model)} to {width}; the nearer two "
+        f"of them are in meaning, the larger their cosine. These are the {facts['parameters']} "
         f"parameters, those after step {facts['step']:,} of {plan.train.total_steps:,}."
     )
+
+
+def _kind(model: ModelPlan) -> str:
+    config = model.config
+    if isinstance(config, TextImageConfig):
+        return f"An encoder of texts and images ({config.text.kind}, {config.image.kind})"
+    return f"A text encoder ({config.kind})"
+
+
+def _maps(model: ModelPlan) -> str:
+    return "a text or an image" if isinstance(model.config, TextImageConfig) else "a text"
 
 
 def _use(plan: Plan, facts: Mapping[str, Any]) -> str:

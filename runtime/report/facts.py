@@ -7,7 +7,7 @@ from typing import Any
 from specrun.runtime.telling import size
 from specrun.spec.codec import to_plain
 from specrun.spec.plan.data import Input, MiningPlan, TokenizerFile
-from specrun.spec.plan.model import StartPlan
+from specrun.spec.plan.model import StartPlan, networks
 from specrun.spec.plan.plan import Plan
 
 Facts = list[tuple[str, str]]
@@ -102,7 +102,7 @@ def _value(value: Any) -> str:
 def _model(plan: Plan) -> str:
     model = plan.model
     return (
-        f"{model.config.kind}, {model.config.num_hidden_layers} layers, embedding {model.embedding_dim}; "
+        f"{networks(model)}, embedding {model.embedding_dim}; "
         f"{model.total_parameters:,} parameters, {model.trainable_parameters:,} trained"
     )
 

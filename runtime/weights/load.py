@@ -22,6 +22,7 @@ from specrun.runtime.weights.names import (
 from specrun.runtime.weights.tensors import READABLE, Tensor
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.model import EncoderConfig, TableRow, WeightsPlan
+from specrun.spec.plan.towers import TowerConfig
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Match:
     unused: tuple[str, ...]
 
 
-def match_weights(start: Path, config: EncoderConfig, rows: tuple[TableRow, ...]) -> Match:
+def match_weights(
+    start: Path, config: EncoderConfig | TowerConfig, rows: tuple[TableRow, ...]
+) -> Match:
     """Pair the rows that are read from files with the tensors found from ``start`` on. Nothing is allocated.
 
     Raises one InputError for all that is damaged, missing, unexpected, doubled, misshapen or of a wrong dtype.
@@ -66,7 +69,7 @@ def match_weights(start: Path, config: EncoderConfig, rows: tuple[TableRow, ...]
 
 
 def load_weights(
-    plan: WeightsPlan, config: EncoderConfig, rows: tuple[TableRow, ...]
+    plan: WeightsPlan, config: EncoderConfig | TowerConfig, rows: tuple[TableRow, ...]
 ) -> dict[str, np.ndarray]:
     """Leaves by logical path, f32, in our orientation.
 
@@ -84,7 +87,7 @@ def load_weights(
 
 
 def load_beside(
-    plan: WeightsPlan, config: EncoderConfig, rows: tuple[TableRow, ...]
+    plan: WeightsPlan, config: EncoderConfig | TowerConfig, rows: tuple[TableRow, ...]
 ) -> dict[str, np.ndarray]:
     """Leaves of ``rows`` that the files hold beside the encoder, f32; none of these need be there.
 

@@ -28,6 +28,20 @@ class PythonSource:
     exclude: Annotated[tuple[str, ...], Fact(doc="Glob patterns left out.")] = ()
 
 
+RetrievalMode = Literal["t2t", "t2i", "i2t", "i2i", "m2t", "m2i"]
+
+Modality = Literal["text", "image", "both"]
+MODALITIES: dict[str, Modality] = {"t": "text", "i": "image", "m": "both"}
+
+
+@record
+class ImageSource:
+    """Where the rows' images lie, and the most pixels that one may have."""
+
+    root: Annotated[str, Fact(doc="Absolute folder.", klass="cosmetic")]
+    max_pixels: Annotated[int, Fact(doc="Most pixels of an image.", unit="pixels")]
+
+
 @record
 class TableSource:
     """What all sources of rows with columns have in common."""
@@ -35,6 +49,9 @@ class TableSource:
     kind: Annotated[str, Fact(doc="Format.")]
     path: Annotated[str, Fact(doc="Absolute path.", klass="cosmetic")]
     query: Annotated[str, Fact(doc="Column of the query.")] = "query"
+    query_image: Annotated[str | None, Fact(doc="Column of the query's image; null is none.")] = (
+        None
+    )
     positive: Annotated[str, Fact(doc="Column of the positive.")] = "positive"
     negatives: Annotated[str | None, Fact(doc="Column of the negatives; null is none.")] = None
     label: Annotated[str | None, Fact(doc="Column of the label; null is none.")] = None
@@ -42,6 +59,8 @@ class TableSource:
     max_negatives: Annotated[
         int | None, Fact(doc="Negatives kept of a training row; null is all.")
     ] = None
+    retrieval_mode: Annotated[RetrievalMode, Fact(doc="What finds what.")] = "t2t"
+    images: Annotated[ImageSource | None, Fact(doc="The rows' images; null is none.")] = None
 
 
 @record
@@ -75,6 +94,19 @@ class HuggingFaceSource(TableSource):
 
 Table = JsonlSource | CsvSource | TsvSource | ParquetSource | HuggingFaceSource
 Source = PythonSource | JsonlSource | CsvSource | TsvSource | ParquetSource | HuggingFaceSource
+
+
+def modality(source: Source | TableSource, side: Literal["query", "positive"]) -> Modality:
+    """What one side of the rows is made of."""
+    if isinstance(source, PythonSource):
+        return "text"
+    letter = source.retrieval_mode[0 if side == "query" else -1]
+    return MODALITIES[letter]
+
+
+def has_images(source: Source) -> bool:
+    """Whether some side of the rows has images."""
+    return not isinstance(source, PythonSource) and source.images is not None
 
 
 @record

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.plan.data import Input
+from specrun.spec.plan.images import ImageProcessor
+from specrun.spec.plan.towers import ImageTower, TextTower
 from specrun.spec.record import record
 
 Role = Literal["kernel", "bias", "scale", "embedding", "lora_a", "lora_b", "temperature", "offset"]
@@ -16,11 +19,30 @@ Side = Literal["query", "positive"]
 SIDES: tuple[Side, ...] = ("query", "positive")
 """What is embedded. Separate towers are called by their side, and their parameters' paths begin with it."""
 
+Tower = Literal["query", "positive", "text", "image"]
+"""A network of several: of a side, or of what it reads."""
 
-def tower_of(path: str) -> tuple[Side | None, str]:
-    """``query.layers.0.x`` → (``query``, ``layers.0.x``); (None, the path) where the network is shared."""
+Towers = Literal["shared", "separate", "text_image"]
+_TOWERS: Mapping[str, tuple[Tower, ...]] = {
+    "shared": (),
+    "separate": ("query", "positive"),
+    "text_image": ("text", "image"),
+}
+
+
+def tower_names(towers: Towers) -> tuple[Tower, ...]:
+    """What the networks of a model are called; none where there is one."""
+    return _TOWERS[towers]
+
+
+def tower_of(path: str) -> tuple[Tower | None, str]:
+    """``query.layers.0.x`` → (``query``, ``layers.0.x``); (None, the path) where there is one network."""
     head, _, rest = path.partition(".")
-    return (head, rest) if head in SIDES else (None, path)
+    match head:
+        case "query" | "positive" | "text" | "image":
+            return head, rest
+        case _:
+            return None, path
 
 
 def inside_layer(path: str) -> str:
@@ -119,7 +141,32 @@ class MpnetConfig(PretrainedShape):
 PretrainedConfig = BertConfig | RobertaConfig | MpnetConfig
 """The families read from Hugging Face directories."""
 
-EncoderConfig = TextEncoderConfig | BertConfig | RobertaConfig | MpnetConfig
+TextConfig = TextEncoderConfig | BertConfig | RobertaConfig | MpnetConfig
+"""The networks that embed texts alone."""
+
+NetworkConfig = TextConfig | TextTower | ImageTower
+"""Every single network."""
+
+
+@record
+class TextImageConfig:
+    """Two networks that embed into one space, and what is new on top of them."""
+
+    kind: Annotated[Literal["text_image"], Fact(doc="Texts and images.")] = "text_image"
+    text: Annotated[TextConfig | TextTower, Fact(doc="The network of texts.")]
+    image: Annotated[ImageTower, Fact(doc="The network of images.")]
+    head_dim: Annotated[
+        int | None,
+        Fact(doc="Width of a new head Linear, GELU, Linear on each network; null is none."),
+    ]
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens of a text."""
+        return self.text.longest
+
+
+EncoderConfig = TextConfig | TextImageConfig
 
 
 @record
@@ -131,7 +178,7 @@ class Group:
     adapted: Annotated[
         tuple[str, ...], Fact(doc="Linear modules of a layer that carry an adapter.")
     ] = ()
-    tower: Annotated[Side | None, Fact(doc="Whose layers; null where one network is shared.")] = (
+    tower: Annotated[Tower | None, Fact(doc="Whose layers; null where there is one network.")] = (
         None
     )
 
@@ -165,12 +212,17 @@ class Parameter:
 
 @record
 class TableRow:
-    """One parameter of an architecture before layers are stacked: ``layers.3.attention.self.query.kernel``."""
+    """One parameter of an architecture before layers are stacked: ``layers.3.attention.self.query.kernel``.
+
+    ``held`` is the shape in torch's files where it is not the one of the role: a convolution's (out, in, height,
+    width), or a table with axes of one.
+    """
 
     path: str
     shape: tuple[int, ...]
     role: Role
     new: bool = True
+    held: tuple[int, ...] | None = None
 
     @property
     def layer(self) -> int | None:
@@ -179,7 +231,7 @@ class TableRow:
         return int(rest.partition(".")[0]) if head == "layers" else None
 
     @property
-    def tower(self) -> Side | None:
+    def tower(self) -> Tower | None:
         """The tower it belongs to; None where one network is shared."""
         return tower_of(self.path)[0]
 
@@ -268,9 +320,18 @@ class ModelPlan:
     trainable_parameters: Annotated[int, Fact(doc="Trained in some segment.")]
     embedding_dim: Annotated[int, Fact(doc="Width of the embedding.")]
     towers: Annotated[
-        Literal["shared", "separate"],
-        Fact(doc="One network, or one for queries and one for positives."),
+        Towers,
+        Fact(
+            doc="One network, one for queries and one for positives, or one for texts and one for images."
+        ),
     ] = "shared"
+    image_processor: Annotated[
+        ImageProcessor | None, Fact(doc="How images become pixels; null embeds no images.")
+    ] = None
+    image_weights: Annotated[
+        WeightsPlan | None,
+        Fact(doc="Where the weights of the image network come from; null is the seed."),
+    ] = None
     decided_by: Annotated[
         str | None,
         Fact(
@@ -286,3 +347,13 @@ class ModelPlan:
         StartPlan | None,
         Fact(doc="The run that parameters start from, instead of weights or seed; null is none."),
     ] = None
+
+
+def networks(model: ModelPlan, after: str = "") -> str:
+    """The networks of a model in a few words, ``after`` standing behind the first name."""
+    config = model.config
+    if isinstance(config, TextImageConfig):
+        parts = (f"{x.kind} of {x.num_hidden_layers} layers" for x in (config.text, config.image))
+        return f"{' and '.join(parts)}{after}"
+    towers = "two towers of " if model.towers == "separate" else ""
+    return f"{config.kind}{after}, {towers}{config.num_hidden_layers} layers"

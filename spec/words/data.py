@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
 
+IMAGE_MODES = ("t2i", "i2t", "i2i", "m2t", "m2i")
+"""The values of ``retrieval_mode`` that have images on some side."""
+
 
 @record
 class MaxLength:
@@ -150,11 +153,23 @@ class Columns:
     """Which column of the rows is what."""
 
     query: Annotated[str, Fact(doc="Column of the query text.")] = "query"
-    positive: Annotated[str, Fact(doc="Column of the text to be found.")] = "positive"
+    query_image: Annotated[
+        str | None,
+        Fact(
+            doc="Column of the query's image, a path below `image_root`; needed where `retrieval_mode` begins with `i` or `m`.",
+            examples=("query_image",),
+        ),
+    ] = None
+    positive: Annotated[
+        str,
+        Fact(
+            doc="Column of what is to be found: a text, or the path of an image where `retrieval_mode` ends with `i`."
+        ),
+    ] = "positive"
     negatives: Annotated[
         str | None,
         Fact(
-            doc="Column of texts that must not be found: a text or a list of texts. In csv and tsv a cell that begins with `[` is a JSON list. Null is none.",
+            doc="Column of what must not be found, of the kind of the positives: one or a list. In csv and tsv a cell that begins with `[` is a JSON list. Null is none.",
             examples=("negatives",),
         ),
     ] = None
@@ -181,6 +196,38 @@ class TableData:
     kind: Annotated[str, Fact(doc="Format of the file.")]
     path: Annotated[str, Fact(doc="The file.")]
     columns: Annotated[Columns, Fact(doc="Which column is what.")] = field(default_factory=Columns)
+    retrieval_mode: Annotated[
+        Literal["t2t", "t2i", "i2t", "i2i", "m2t", "m2i"],
+        Fact(
+            doc="What finds what: the first letter is the query's, the last the positive's; t is text, i an image, m both together.",
+            enum_docs=(
+                "Texts find texts.",
+                "Texts find images.",
+                "Images find texts.",
+                "Images find images.",
+                "A text and an image together find texts.",
+                "A text and an image together find images.",
+            ),
+        ),
+    ] = "t2t"
+    image_root: Annotated[
+        str,
+        Fact(
+            doc="Folder that paths of images are relative to; `.` is the spec's own.",
+            when=("retrieval_mode", IMAGE_MODES),
+            examples=("images",),
+        ),
+    ] = "."
+    max_image_pixels: Annotated[
+        int,
+        Fact(
+            doc="An image of more pixels is a bad row: it is not decoded.",
+            ge=1,
+            le=1 << 32,
+            unit="pixels",
+            when=("retrieval_mode", IMAGE_MODES),
+        ),
+    ] = 50_000_000
     max_negatives: Annotated[
         int | None,
         Fact(

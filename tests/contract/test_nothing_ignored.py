@@ -25,6 +25,7 @@ import specrun
 from specrun.spec.annotations import fields_of
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.plan import Plan
+from specrun.spec.words.model import Text
 
 SPEC = """\
 version: 1
@@ -81,6 +82,7 @@ def write_inputs(folder: Path) -> None:
     held = [{"query": f"held {i}", "positive": f"text {i}", "other": "x"} for i in range(9)]
     (folder / "held.jsonl").write_text("".join(json.dumps(r) + "\n" for r in held))
     write_tables(folder, rows, held)
+    write_images(folder)
     for name in ("one", "two"):
         (folder / name).mkdir()
         body = "\n\n".join(
@@ -110,6 +112,24 @@ def write_adapter(folder: Path) -> None:
     save_file(
         {k: v.astype(np.float32) for k, v in tensors.items()}, folder / "adapter_model.safetensors"
     )
+
+
+def write_images(folder: Path) -> None:
+    """24 captions with a coloured image each, the images again in other colours, and rows of them."""
+    import numpy as np
+    from PIL import Image
+
+    colours = np.random.default_rng(0).integers(0, 256, (2, 24, 3), dtype=np.uint8)
+    for name, of in zip(("pics", "others"), colours, strict=True):
+        (folder / name).mkdir()
+        for i, colour in enumerate(of):
+            Image.new("RGB", (9, 7), tuple(map(int, colour))).save(folder / name / f"{i}.png")
+    rows = [
+        {"query": f"colour {i}", "image": f"{i}.png", "next": f"{(i + 1) % 24}.png"}
+        | {"wrong": [f"{(i + 5) % 24}.png"], "last": f"{(i - 1) % 24}.png"}
+        for i in range(24)
+    ]
+    (folder / "pictures.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_tables(folder: Path, rows: list[dict[str, Any]], held: list[dict[str, Any]]) -> None:
@@ -398,7 +418,9 @@ def _batches(plan: Plan) -> Any:
     from specrun.runtime.data.scan import ensure_rows
     from specrun.runtime.data.tokens import ensure_tokens
 
-    return Batches(plan, ensure_tokens(plan.data, plan.tokenizer), ensure_rows(plan.data))
+    processor = plan.model.image_processor
+    tokens = ensure_tokens(plan.data, plan.tokenizer, processor=processor)
+    return Batches(plan, tokens, ensure_rows(plan.data))
 
 
 def _flat(tree: Any) -> dict[str, Any]:
@@ -445,6 +467,15 @@ MINED = (
     "evaluation=null",
     "data.validation=null",
 )
+IMAGES = (
+    "model={kind: composed, head_dim: 8, "
+    "text: {kind: text_encoder, hidden_size: 8, num_hidden_layers: 0, position_embedding: none}, "
+    "image: {kind: image_encoder, image_size: 8, patch_size: 4, hidden_size: 8, "
+    "num_hidden_layers: 1, num_attention_heads: 2}}",
+    "data={kind: jsonl, path: pictures.jsonl, retrieval_mode: t2i, image_root: pics, "
+    "columns: {positive: image}, validation: {kind: fraction, fraction: 0.3}}",
+)
+BOTH = (*IMAGES, "data.retrieval_mode=m2i", "data.columns.query_image=next")
 TENSORBOARD = "tracking=[{kind: tensorboard}]"
 WANDB = "tracking=[{kind: wandb, project: one}]"
 GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
@@ -542,6 +573,38 @@ TABLE: tuple[Case, ...] = (
     model("final_layer_norm", "false", start),
     model("projection_dim", "8", start),
     model("towers", "separate", start),
+    # texts and images
+    Case("model{composed}.kind", (*IMAGES, "model.kind=text_encoder"), refused, IMAGES),
+    Case("model{composed}.head_dim", (*IMAGES, "model.head_dim=4"), start, IMAGES),
+    Case(
+        "model{composed}.image{image_encoder}.kind",
+        (*IMAGES, "model.image={kind: resnet}"),
+        refused,
+        IMAGES,
+    ),
+    *(
+        Case(
+            f"model{{composed}}.image{{image_encoder}}.{key}",
+            (*IMAGES, f"model.image.{key}={value}"),
+            artefact,
+            IMAGES,
+        )
+        for key, value, artefact in (
+            ("image_size", "16", start),
+            ("patch_size", "2", start),
+            ("hidden_size", "16", start),
+            ("num_hidden_layers", "2", start),
+            ("num_attention_heads", "4", embeddings),
+            ("intermediate_size", "24", start),
+            ("hidden_dropout_prob", "0.5", after_a_step),
+            ("attention_probs_dropout_prob", "0.5", after_a_step),
+            ("layer_norm_eps", "0.01", embeddings),
+            ("initializer_range", "0.5", start),
+            ("pooling", "mean", embeddings),
+            ("final_layer_norm", "false", start),
+            ("projection_dim", "4", start),
+        )
+    ),
     # tokenizer
     Case("tokenizer", ("tokenizer=null",), refused),
     Case("tokenizer{train}.kind", ("tokenizer={kind: file, path: no.json}",), refused),
@@ -613,6 +676,10 @@ TABLE: tuple[Case, ...] = (
             ("backend", "faiss", mined),
         )
     ),
+    Case("data{jsonl}.retrieval_mode", BOTH, abstract, IMAGES),
+    Case("data{jsonl}.image_root", (*IMAGES, "data.image_root=others"), rows, IMAGES),
+    Case("data{jsonl}.max_image_pixels", (*IMAGES, "data.max_image_pixels=9"), rows, IMAGES),
+    Case("data{jsonl}.columns.query_image", (*BOTH, "data.columns.query_image=last"), rows, BOTH),
     *table_cases("csv", "csv"),
     Case(
         "data{csv}.delimiter",
@@ -909,11 +976,32 @@ MINING_KEYS = (
     "{mined}.relative_margin",
     "{mined}.backend",
 )
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+TEXTS = {words.__dataclass_fields__["kind"].default: words for words in get_args(Text)}
 ELSEWHERE = {
     **{
         f"data{{{kind}}}.negatives{key}": "the same class as data{jsonl}.negatives"
         for kind in ("python_source", "csv", "tsv", "parquet", "huggingface")
         for key in MINING_KEYS
+    },
+    **{
+        f"data{{{kind}}}.{key}": "the same class as data{jsonl}"
+        for kind in ("csv", "tsv", "parquet", "huggingface")
+        for key in ("retrieval_mode", "image_root", "max_image_pixels", "columns.query_image")
+    },
+    **{
+        f"model{{composed}}.text{{{kind}}}.{field.name}": f"the same class as model{{{kind}}}"
+        for kind, words in TEXTS.items()
+        for field in fields_of(words)
+    },
+    **{
+        f"model{{composed}}.image{{vit}}.{key}": "tests/front/test_text_image.py"
+        for key in ("kind", "name_or_path", "pooling", "projection_dim", *DROPOUTS)
+    },
+    **{
+        f"model{{{kind}}}.{key}": "tests/front/test_text_image.py"
+        for kind in ("clip", "siglip")
+        for key in ("kind", "name_or_path")
     },
     "init_from": "test_init_from",
     "model{bert}.kind": "tests/parity and test_bert_keys",

@@ -8,7 +8,7 @@ import pytest
 
 from specrun.runtime.losses import table as losses
 from specrun.spec.annotations import fields_of
-from specrun.spec.plan import data, model, schedule, training
+from specrun.spec.plan import data, model, schedule, towers, training
 from specrun.spec.words import data as words_data
 from specrun.spec.words import losses as words_losses
 from specrun.spec.words import model as words_model
@@ -26,7 +26,7 @@ def kinds(union: Any) -> set[str]:
 @pytest.mark.parametrize(
     ("of_the_spec", "of_the_plan"),
     [
-        (words_model.Model, model.EncoderConfig),
+        (words_model.Text, model.TextConfig),
         (words_tokenizer.Tokenizer, data.TokenizerSource),
         (words_data.Data, data.Source),
         (words_data.DatasetValidation, data.HeldOut),
@@ -39,6 +39,13 @@ def kinds(union: Any) -> set[str]:
 )
 def test_spec_and_plan_have_the_same_kinds(of_the_spec: Any, of_the_plan: Any) -> None:
     assert kinds(of_the_spec) - {"auto"} == kinds(of_the_plan)
+
+
+def test_two_networks_are_one_kind_of_the_plan() -> None:
+    """Its networks are told apart within: those that words are read as, and those that only files have."""
+    assert kinds(words_model.TextImage) == {"clip", "siglip", "composed"}
+    assert kinds(model.EncoderConfig) - kinds(model.TextConfig) == {"text_image"}
+    assert kinds(words_model.Image) - {"image_encoder"} <= kinds(towers.ImageTower)
 
 
 def test_auto_is_a_word_of_the_spec_only() -> None:

@@ -131,7 +131,7 @@ def test_a_steps_positive_length_covers_its_negatives(
     for row in range(len(own)):
         mine = range(int(negatives.ends[row]), int(negatives.ends[row + 1]))
         assert both[row] == max(own[row], *(len(negatives.tokens[n]) for n in mine), 0)
-    monkeypatch.setattr("specrun.runtime.data.batches.tokens_of", lambda *_: tokens)
+    monkeypatch.setattr("specrun.runtime.data.batches.tokens_of", lambda *_, **__: tokens)
     rows = Rows("", compiled.training, compiled.validation)
     monkeypatch.setattr("specrun.runtime.data.batches.rows_of", lambda _: rows)
     stage = type("Stage", (), {"selection": None, "epochs": 3})()

@@ -1,0 +1,104 @@
+"""A Hugging Face directory of an image network, or of a model of texts and images, as facts. Imports no jax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from specrun.runtime.images.processor import read_processor
+from specrun.runtime.models.clip.config import clip_config
+from specrun.runtime.models.pieces import Folder
+from specrun.runtime.models.siglip.config import siglip_config
+from specrun.runtime.models.tables import rows
+from specrun.runtime.models.vit.config import vit_config
+from specrun.runtime.weights.files import digest, find
+from specrun.runtime.weights.load import match_weights
+from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.data import Input
+from specrun.spec.plan.images import ImageProcessor
+from specrun.spec.plan.model import NetworkConfig, TextImageConfig, WeightsPlan
+from specrun.spec.plan.towers import ImageTower, SiglipTextConfig, TextTower
+
+Pair = Callable[[Mapping[str, Any]], tuple[TextTower, ImageTower]]
+
+PAIRS: Mapping[str, Pair] = {"clip": clip_config, "siglip": siglip_config}
+"""Values of ``model_type`` that stand for a network of texts and one of images, and how config.json is read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDirectory:
+    """The image network; ``weights`` is None when the directory holds only a configuration."""
+
+    config: ImageTower
+    processor: ImageProcessor
+    weights: WeightsPlan | None
+    config_input: Input
+
+
+def inspect_image(directory: Path, *, weights: bool = True) -> ImageDirectory:
+    """Read the directory of a network of images alone. Raises InputError as ``directory.inspect`` does."""
+    folder = Folder(Path(directory))
+    folder.require_directory()
+    raw = folder.require("config.json", "the model's config.json", "name a directory of a ViT")
+    folder.finish()
+    assert raw is not None  # finish raises when it is missing
+    if raw.get("model_type") != "vit":
+        found = repr(raw.get("model_type"))[:80]
+        raise InputError(
+            f"model_type must be vit, found {found} in {folder.path / 'config.json'}",
+            code="bad-model",
+            hint="images are embedded by a ViT, or by the image network of `kind: clip` or `siglip`",
+        )
+    return _image(folder, vit_config(raw), weights)
+
+
+def inspect_pair(
+    folder: Folder, raw: Mapping[str, Any], model_type: str, weights: bool
+) -> tuple[TextImageConfig, WeightsPlan | None, ImageDirectory]:
+    """The two networks of a directory, and where the weights of the texts' one come from."""
+    text, image = PAIRS[model_type](raw)
+    if isinstance(text, SiglipTextConfig):
+        text = replace(text, pad_token_id=_padding(folder, text.pad_token_id))
+    found = _image(folder, image, weights)
+    config = TextImageConfig(text=text, image=image, head_dim=None)
+    return config, weights_of(folder.path, text) if weights else None, found
+
+
+def _padding(folder: Folder, otherwise: int) -> int:
+    """The id that the directory's tokenizer pads with; config.json's is often a mere default."""
+    raw = folder.json("tokenizer_config.json") or {}
+    token, added = raw.get("pad_token"), raw.get("added_tokens_decoder")
+    name = token.get("content") if isinstance(token, dict) else token
+    for number, entry in (added if isinstance(added, dict) else {}).items():
+        if isinstance(entry, dict) and name and entry.get("content") == name and number.isdigit():
+            return int(number)
+    return otherwise
+
+
+def weights_of(directory: Path, config: NetworkConfig) -> WeightsPlan | None:
+    """The files that hold a network; None when there are none."""
+    start = find(directory)
+    if start is None:
+        return None
+    match = match_weights(start, config, rows(config))
+    files = tuple(digest(path, "weights") for path in match.files)
+    return WeightsPlan(directory=str(directory), layout=match.layout, files=files)
+
+
+def _image(folder: Folder, config: ImageTower, weights: bool) -> ImageDirectory:
+    processor = read_processor(folder.path)
+    if (processor.height, processor.width) != (config.image_size, config.image_size):
+        raise InputError(
+            f"the processor of {folder.path} makes images of {processor.height} × "
+            f"{processor.width}, and the network takes {config.image_size} × {config.image_size}",
+            code="bad-model",
+            hint="are preprocessor_config.json and config.json of one model?",
+        )
+    return ImageDirectory(
+        config=config,
+        processor=processor,
+        weights=weights_of(folder.path, config) if weights else None,
+        config_input=folder.digest("config"),
+    )

@@ -1,0 +1,1 @@
+"""SigLIP's two networks: ``table`` (defaults, parameters, names; no jax) and ``model`` (NNX), on CLIP's blocks."""

@@ -1,0 +1,1 @@
+"""The vision transformer: ``table`` (defaults, parameters, names; no jax) and ``model`` (NNX)."""
