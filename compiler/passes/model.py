@@ -67,15 +67,14 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     _check_padding(draft, text, context)
     _check_dims(draft, config, context)
     _check_modalities(draft, config, context)
-    table = _with_own_head(_table(config, draft, context), draft, context)
-    rows = _in_towers(table, towers_of(model, config))
+    rows = _in_towers(_table(config, draft, context), towers_of(model, config))
     return replace(draft, config=config, rows=rows, image_processor=_image_processor(draft, config))
 
 
 def _with_own_head(
     table: tuple[TableRow, ...], draft: Draft, context: Context
 ) -> tuple[TableRow, ...]:
-    """The rows, the head read from the directory where that has one of its own."""
+    """A network of texts' rows, the head read from the directory where that has one of its own."""
     weights = draft.pretrained.weights if draft.pretrained else None
     if weights is None or weights.head is None:
         return table
@@ -90,8 +89,7 @@ def _with_own_head(
             f"{weights.directory} has a head of its own, and a new one would take its place",
             hint="remove `projection_dim` to train on with that head",
         )
-    own = "text.projection.kernel" if composed else "projection.kernel"
-    return tuple(replace(r, new=False) if r.path == own else r for r in table)
+    return tuple(replace(r, new=False) if r.path == "projection.kernel" else r for r in table)
 
 
 def towers_of(model: Model, config: EncoderConfig) -> Towers:
@@ -220,13 +218,13 @@ def _image_network(model: Image, draft: Draft) -> VitConfig | None:
 def _table(config: EncoderConfig, draft: Draft, context: Context) -> tuple[TableRow, ...]:
     """Every parameter; those of two networks begin with their names."""
     if not isinstance(config, TextImageConfig):
-        return context.facts.table(config)
+        return _with_own_head(context.facts.table(config), draft, context)
     found: list[TableRow] = []
     for name, network in (("text", config.text), ("image", config.image)):
         own = context.facts.table(network)
-        if (
-            name == "image" and draft.pretrained_image is None
-        ):  # a ViT's are read, but where there is none
+        if name == "text" and isinstance(network, TextConfig):
+            own = _with_own_head(own, draft, context)
+        if name == "image" and draft.pretrained_image is None:  # the table is of one that is read
             own = tuple(replace(row, new=True) for row in own)
         own += _head_rows(network_dim(network), config.head_dim)
         found += (replace(row, path=f"{name}.{row.path}") for row in own)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from specrun.runtime.models.stacking import stack, unstack
-from specrun.runtime.models.towers import tower
+from specrun.runtime.models.towers import network_config, tower
 from specrun.runtime.trees import Tree
 from specrun.runtime.weights.names import file_name
 from specrun.runtime.weights.safetensors_file import read_safetensors
@@ -150,13 +150,13 @@ def write_adapter(
     *,
     dtype: Dtype = "float32",
 ) -> None:
-    """Write PEFT's two files into ``folder``, which is made; for separate towers, into one below it for each.
+    """Write PEFT's two files into ``folder``, which is made; for two networks, into one below it for each.
 
     A tower without adapters has no folder.
     """
     if model.towers != "shared":
-        for side in adapted(model):
-            write_adapter(folder / side, params[side], tower(model, side), base, dtype=dtype)
+        for name in adapted(model):
+            write_adapter(folder / name, params[name], tower(model, name), base, dtype=dtype)
         return
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder / WEIGHTS, to_peft(params, model), "safetensors", dtype)
@@ -167,7 +167,7 @@ def write_adapter(
 def read_adapter(folder: Path, model: ModelPlan) -> Tree:
     """The adapter leaves of a PEFT folder for ``model``. Raises InputError for what is damaged or does not fit."""
     if model.towers != "shared":
-        return {side: read_adapter(folder / side, tower(model, side)) for side in adapted(model)}
+        return {name: read_adapter(folder / name, tower(model, name)) for name in adapted(model)}
     return from_peft(_tensors(folder, model), model)
 
 
@@ -215,7 +215,7 @@ def _tensors(folder: Path, model: ModelPlan) -> dict[str, np.ndarray]:
 
 def adapted(model: ModelPlan) -> list[Tower]:
     """The towers that carry adapters."""
-    return [side for side in tower_names(model.towers) if _lora(tower(model, side)).matches]
+    return [name for name in tower_names(model.towers) if _lora(tower(model, name)).matches]
 
 
 def _check_config(path: Path, lora: LoraPlan) -> None:
@@ -277,7 +277,7 @@ def _names(model: ModelPlan) -> dict[str, tuple[str, tuple[int, int]]]:
 def _module(match: AdapterMatch, model: ModelPlan) -> str:
     """The adapted module's name in Hugging Face's model."""
     row = TableRow(path=f"{match.module}.kernel", shape=match.shape, role="kernel", new=False)
-    return file_name(row, model.config, "torch").removesuffix(".weight")
+    return file_name(row, network_config(model), "torch").removesuffix(".weight")
 
 
 def _is_rank_stabilised(lora: LoraPlan) -> bool:

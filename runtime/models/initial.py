@@ -26,24 +26,27 @@ def initial_arrays(model: ModelPlan, seed: int) -> Tree:
 
     Separate towers are read from the same files; what is new in them differs, as their paths do.
     """
+    adapters = _adapters(model)
     names = tower_names(model.towers)
     if not names:
-        read = _read_network(model, tuple(parameter_leaves(model.parameters)))
-        return _network(model, seed, "", {**read, **_read_adapters(model)})
-    return {name: _of_tower(model, name, seed) for name in names}
+        return _network(model, seed, "", {**_read(model), **adapters})
+    return {name: _of_tower(model, name, seed, adapters) for name in names}
 
 
-def _of_tower(model: ModelPlan, name: Tower, seed: int) -> Tree:
+def _adapters(model: ModelPlan) -> dict[str, np.ndarray]:
+    """The adapters that training goes on with, those of all towers; none where they are new."""
+    start = model.lora.init_from if model.lora else None
+    return {} if start is None else read_adapter_start(start, model)
+
+
+def _of_tower(model: ModelPlan, name: Tower, seed: int, adapters: dict[str, np.ndarray]) -> Tree:
     """The leaves of one tower: its own in another run, or those of the files that it is read from."""
     own, begin = tower(model, name), f"{name}."
-    read = _read_network(own, tuple(parameter_leaves(own.parameters)))
+    read = _read(own)
     if model.init_from is not None:
-        read = _below(read, begin)
-    return _network(own, seed, begin, {**read, **_below(_read_adapters(model), begin)})
-
-
-def _below(read: dict[str, np.ndarray], begin: str) -> dict[str, np.ndarray]:
-    return {path.removeprefix(begin): x for path, x in read.items() if path.startswith(begin)}
+        read = {p.removeprefix(begin): x for p, x in read.items() if p.startswith(begin)}
+    read |= {p.removeprefix(begin): x for p, x in adapters.items() if p.startswith(begin)}
+    return _network(own, seed, begin, read)
 
 
 def _network(model: ModelPlan, seed: int, prefix: str, read: dict[str, np.ndarray]) -> Tree:
@@ -61,15 +64,11 @@ def _network(model: ModelPlan, seed: int, prefix: str, read: dict[str, np.ndarra
     return unflatten(leaves)
 
 
-def _read_adapters(model: ModelPlan) -> dict[str, np.ndarray]:
-    """The adapters that a run's own start from, a tower's with its name in front."""
-    start = model.lora.init_from if model.lora else None
-    return {} if start is None else read_adapter_start(start, model)
-
-
-def _read_network(model: ModelPlan, parameters: tuple[Parameter, ...]) -> dict[str, np.ndarray]:
-    """Everything but adapters."""
-    if all(p.new for p in parameters if p.role not in ("lora_a", "lora_b")):
+def _read(model: ModelPlan) -> dict[str, np.ndarray]:
+    """What the network itself is read from, adapters left out."""
+    leaves = parameter_leaves(model.parameters)
+    parameters = [p for p in leaves if p.role not in ("lora_a", "lora_b")]
+    if all(parameter.new for parameter in parameters):
         return {}
     if model.init_from is not None:
         return read_start(model.init_from)
