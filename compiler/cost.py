@@ -15,9 +15,12 @@ from specrun.spec.plan.data import modality
 from specrun.spec.plan.model import (
     EncoderConfig,
     Group,
+    ModernbertConfig,
     NetworkConfig,
     Parameter,
+    Qwen3Config,
     Side,
+    TextEncoderConfig,
     TextImageConfig,
     Tower,
     tower_of,
@@ -35,6 +38,7 @@ widens the rest, so this is an upper bound."""
 
 PRODUCTS: Mapping[str, int] = {
     "swiglu": 3,
+    "gated": 3,
     "gelu_new": 2,
     "gelu_pytorch_tanh": 2,
     "gelu": 1,
@@ -45,6 +49,15 @@ PRODUCTS: Mapping[str, int] = {
     "relu": 0,
 }
 """Numbers of the feed-forward's width kept besides the input of its last layer; ReLU keeps a mask."""
+
+SIBLINGS = (
+    ("query", "key", "value"),
+    ("q", "k", "v"),
+    ("q_proj", "k_proj", "v_proj"),
+    ("gate", "up"),
+    ("gate_proj", "up_proj"),
+)
+"""Linear layers beside each other that read the same."""
 
 SCORES_OF_A_WIDTH: Mapping[str, float] = {"infonce": 2, "triplet": 2, "siglip": 3, "cosent": 1.3}
 """Score matrices [B, B] alive for each width of a loss, and one more in all: scores, exponentials, slopes, masks."""
@@ -390,24 +403,37 @@ def _encoding(work: Work, step: Step, batching: Batching, rows: int, text: Text)
     tokens = rows * text.length
     config = work.network(text.tower)
     numbers = tokens * work.number_bytes * config.hidden_size
-    positions = getattr(config, "position_embedding", "learned") == "learned"
+    positions = _learned_positions(config)
     kept, working = numbers, round((ENDS if positions else ENDS_WITHOUT_POSITIONS) * numbers)
     kept += rows * PIXELS * text.pixels
     flowing = _trains_below(work, step, text.tower)
     for prefix, group in work.layers(text.tower):
         flowing = flowing or any(p.startswith(prefix) for p in step.trained)
         each = tokens * _residuals(work, step, text.tower, prefix, text.length)
-        kept += group.count * (numbers if batching.checkpointing else each) if flowing else 0
-        working = max(working, round(each * _share(batching, group.count, flowing)))
+        again = _computed_again(batching, group)
+        kept += group.count * (numbers if again else each) if flowing else 0
+        working = max(working, round(each * _share(batching, group, flowing)))
     return _Encoding(kept, working)
 
 
-def _share(batching: Batching, count: int, flowing: bool) -> float:
+def _learned_positions(config: NetworkConfig) -> bool:
+    if isinstance(config, TextEncoderConfig):
+        return config.position_embedding == "learned"
+    return not isinstance(config, Qwen3Config | ModernbertConfig)
+
+
+def _computed_again(batching: Batching, group: Group) -> bool:
+    """Whether a layer's residuals are gone until the backward pass; XLA keeps those of a loop of one iteration."""
+    return batching.checkpointing and group.count > 1
+
+
+def _share(batching: Batching, group: Group, flowing: bool) -> float:
     """How much of a layer's residuals is in flight beside what is kept of it."""
+    count = group.count
     unroll = min(batching.unroll, count)
     if not flowing:
         return FROZEN
-    if batching.checkpointing:
+    if _computed_again(batching, group):
         return AGAIN + AGAIN_UNROLLED * (unroll - 1)
     if count == 1:
         return NO_LOOP
@@ -418,13 +444,32 @@ def _residuals(work: Work, step: Step, tower: Tower | None, prefix: str, length:
     """Bytes that one token leaves behind in one layer of a group."""
     config = work.network(tower)
     width, inner, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads
-    products = PRODUCTS[config.hidden_act]
-    floats = 5 * width + products * inner + 4 + heads * (2 * length + 2)
+    products = PRODUCTS[_activation(config)]
+    floats = 2 * width + _mixed(config) + products * inner + 4 + heads * (2 * length + 2)
     masks = 2 * width if config.hidden_dropout_prob > 0 else 0
     masks += 0 if products else 2 * inner
     masks += heads * length if config.attention_probs_dropout_prob > 0 else 0
     inputs, dropped = _saved_inputs(work, step, prefix)
     return work.number_bytes * (floats + inputs) + masks + dropped
+
+
+def _activation(config: NetworkConfig) -> str:
+    """The key of ``PRODUCTS``."""
+    match config:
+        case Qwen3Config():
+            return "swiglu"
+        case ModernbertConfig():
+            return "gated"
+        case _:
+            return config.hidden_act
+
+
+def _mixed(config: NetworkConfig) -> int:
+    """Numbers of queries, keys and values that a token leaves behind; Qwen3's also as they were normed."""
+    if isinstance(config, Qwen3Config):
+        queries = config.num_attention_heads * config.head_dim
+        return 3 * queries + 3 * config.num_key_value_heads * config.head_dim
+    return 3 * config.hidden_size
 
 
 def _saved_inputs(work: Work, step: Step, prefix: str) -> tuple[int, int]:
@@ -452,11 +497,7 @@ def _saved_inputs(work: Work, step: Step, prefix: str) -> tuple[int, int]:
 def _shared_input(module: str) -> str:
     """A name for what a linear layer reads: queries, keys and values read the same, so do gate and up."""
     head, _, last = module.rpartition(".")
-    for siblings in (
-        ("query", "key", "value"),
-        ("q_proj", "k_proj", "v_proj"),
-        ("gate", "up"),
-    ):
+    for siblings in SIBLINGS:
         if last in siblings:
             return f"{head}.{siblings[0]}"
     return module
@@ -499,7 +540,9 @@ def _encoding_flops(
 def _trains_below(work: Work, step: Step, tower: Tower | None) -> bool:
     """Whether anything before the layers trains, so that every layer hands a slope down."""
     return any(
-        "embeddings." in p.path and p.path in step.trained and tower_of(p.path)[0] == tower
+        (p.role == "embedding" or "embeddings." in p.path)
+        and p.path in step.trained
+        and tower_of(p.path)[0] == tower
         for p in work.parameters
     )
 
@@ -517,9 +560,13 @@ def _adapter_flops(work: Work, prefix: str, tokens: int) -> int:
 def _layer_flops(config: NetworkConfig, rows: int, length: int) -> int:
     """One forward pass through one layer."""
     width, inner = config.hidden_size, config.intermediate_size
-    gates = 3 if config.hidden_act == "swiglu" else 2
-    linear = 2 * (4 * width * width + gates * width * inner)
-    mixing = 4 * length * width + 6 * length * config.num_attention_heads
+    queries = keys = width
+    if isinstance(config, Qwen3Config):
+        queries = config.num_attention_heads * config.head_dim
+        keys = config.num_key_value_heads * config.head_dim
+    gates = 3 if _activation(config) in ("swiglu", "gated") else 2
+    linear = 2 * (2 * width * (queries + keys) + gates * width * inner)
+    mixing = 4 * length * queries + 6 * length * config.num_attention_heads
     other = 25 * width + 10 * inner
     return rows * length * (linear + mixing + other)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from specrun.spec.plan.data import (
         HeldOut,
         Input,
+        Prompts,
         RetrievalMode,
         Scan,
         Source,
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 class Pretrained:
     """A Hugging Face directory as the compiler sees it. ``weights`` is None when only the configuration is there.
 
-    ``model_type`` is config.json's, which decided the family of ``config``.
+    ``model_type`` is config.json's, which decided the family of ``config``. ``pools_prompts`` is false where a prompt's
+    tokens would be left out of the pooling.
     """
 
     config: PretrainedConfig | TextImageConfig
@@ -52,6 +54,8 @@ class Pretrained:
     tokenizer: Path | None
     weights: WeightsPlan | None
     config_input: Input
+    prompts: Prompts
+    pools_prompts: bool
     image: PretrainedImage | None = None
 
 

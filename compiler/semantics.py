@@ -31,7 +31,9 @@ from specrun.spec.words.model import (
     BertModel,
     ClipModel,
     ComposedModel,
+    ModernbertModel,
     MpnetModel,
+    Qwen3Model,
     RobertaModel,
     SiglipModel,
     Text,
@@ -115,7 +117,14 @@ def tokenizer_given(spec: Experiment, report: Reporter) -> None:
                     "tokenizer", "missing-key", message, hint=hint, related=(f"{at}.kind",)
                 )
         case (
-            BertModel() | RobertaModel() | MpnetModel() | AutoModel() | ClipModel() | SiglipModel()
+            BertModel()
+            | RobertaModel()
+            | MpnetModel()
+            | Qwen3Model()
+            | ModernbertModel()
+            | AutoModel()
+            | ClipModel()
+            | SiglipModel()
         ):
             pass
         case _:
@@ -152,7 +161,14 @@ def embedding_width(spec: Experiment) -> int | None:
             return model.head_dim
         case ClipModel() | SiglipModel():
             return None
-        case BertModel() | RobertaModel() | MpnetModel() | AutoModel():
+        case (
+            BertModel()
+            | RobertaModel()
+            | MpnetModel()
+            | Qwen3Model()
+            | ModernbertModel()
+            | AutoModel()
+        ):
             return model.projection_dim
 
 

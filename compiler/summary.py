@@ -90,6 +90,9 @@ def _data(plan: Plan) -> list[str]:
     lines.append(
         f"tokenizer  {tokenizer.source.kind}, {tokenizer.vocab_size:,} ids; at most {plan.data.max_query_length} query and {plan.data.max_positive_length} positive tokens"
     )
+    if tokenizer.prompts.any:
+        put = f"{tokenizer.prompts.query!r} before queries, {tokenizer.prompts.positive!r} before positives"
+        lines.append(f"           prompts: {put}")
     return lines
 
 

@@ -92,7 +92,7 @@ COMMANDS: tuple[Command, ...] = (
         _arg("-o", "--output", default="embeddings.npy", metavar="FILE", help="where the array goes"),
         _arg("--column", default="text", metavar="KEY", help="column of the text in a file that has columns (default text)"),
         _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
-        _arg("--side", choices=("query", "document"), help="as what the texts are embedded; needed with separate towers"),
+        _arg("--side", choices=("query", "document"), help="as what the texts are embedded; needed with separate towers and with prompts"),
         NO_PROGRESS,
     )),
     Command("search", "find the best rows for a query", "search", (

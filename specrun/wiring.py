@@ -48,6 +48,8 @@ class RuntimeFacts:
             tokenizer=found.tokenizer,
             weights=found.weights,
             config_input=found.config_input,
+            prompts=found.prompts,
+            pools_prompts=found.pools_prompts,
             image=None if found.image is None else _image(found.image),
         )
 

@@ -100,7 +100,7 @@ def _place_text(draft: Draft, model: Model, at: str, context: Context) -> Draft:
 def _suiting(model: Model, at: str) -> tuple[str, ...]:
     """The kinds that a directory may be of; within a composed model ``auto`` is any network of texts."""
     if isinstance(model, AutoModel) and at != "model":
-        return ("bert", "roberta", "mpnet")
+        return ("bert", "roberta", "mpnet", "qwen3", "modernbert")
     return (model.kind,)
 
 

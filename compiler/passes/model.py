@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import cast
@@ -12,7 +12,7 @@ from typing import cast
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.losses import loss_rows
-from specrun.spec.plan.data import modality
+from specrun.spec.plan.data import Prompts, modality
 from specrun.spec.plan.images import ImageProcessor, uniform
 from specrun.spec.plan.model import (
     SIDES,
@@ -42,14 +42,26 @@ from specrun.spec.words.model import (
     Image,
     ImageEncoderModel,
     Model,
+    ModernbertModel,
     MpnetModel,
     PretrainedModel,
+    Qwen3Model,
     RobertaModel,
     SiglipModel,
     Text,
     TextEncoderModel,
     VitModel,
 )
+
+SET_BESIDE = (
+    "hidden_dropout_prob",
+    "embedding_dropout",
+    "mlp_dropout",
+    "attention_probs_dropout_prob",
+    "pooling",
+    "projection_dim",
+)
+"""Numbers of a pretrained configuration that the spec may set beside config.json."""
 
 DECAYED = ("kernel", "embedding", "lora_a", "lora_b")
 
@@ -68,7 +80,10 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     _check_dims(draft, config, context)
     _check_modalities(draft, config, context)
     rows = _in_towers(_table(config, draft, context), towers_of(model, config))
-    return replace(draft, config=config, rows=rows, image_processor=_image_processor(draft, config))
+    processor = _image_processor(draft, config)
+    return replace(
+        _with_prompts(draft, context), config=config, rows=rows, image_processor=processor
+    )
 
 
 def _with_own_head(
@@ -134,15 +149,23 @@ def _config(draft: Draft, context: Context) -> EncoderConfig | None:
             if isinstance(found, TextImageConfig):
                 _refuse_settings(model, found, context)
                 return found
-            return _text(model, draft)
-        case TextEncoderModel() | BertModel() | RobertaModel() | MpnetModel():
-            return _text(model, draft)
+            return _text(model, draft, context)
+        case (
+            TextEncoderModel()
+            | BertModel()
+            | RobertaModel()
+            | MpnetModel()
+            | Qwen3Model()
+            | ModernbertModel()
+        ):
+            return _text(model, draft, context)
 
 
 def _refuse_settings(model: AutoModel, found: TextImageConfig, context: Context) -> None:
     """What can be said of a network of texts means nothing for two networks."""
     given = ("hidden_dropout_prob", "attention_probs_dropout_prob", "pooling", "projection_dim")
     names = [name for name in given if getattr(model, name) is not None]
+    names += [f"prompts.{side}" for side in SIDES if getattr(model.prompts, side) is not None]
     for name in [*names, *(["towers"] if model.towers != "shared" else [])]:
         context.report.error(
             f"model.{name}",
@@ -153,17 +176,17 @@ def _refuse_settings(model: AutoModel, found: TextImageConfig, context: Context)
         )
 
 
-def _text(model: Text, draft: Draft) -> TextConfig | None:
+def _text(model: Text, draft: Draft, context: Context) -> TextConfig | None:
     if isinstance(model, TextEncoderModel):
         return _text_encoder(model, _vocab_size(draft))
     found = draft.pretrained.config if draft.pretrained else None
-    return (
-        None if found is None or isinstance(found, TextImageConfig) else _pretrained(model, found)
-    )
+    if found is None or isinstance(found, TextImageConfig):
+        return None
+    return _pretrained(model, found, context)
 
 
 def _composed(model: ComposedModel, draft: Draft, context: Context) -> TextImageConfig | None:
-    text = _text(model.text, draft)
+    text = _text(model.text, draft, context)
     image = _image_network(model.image, draft)
     if text is None or image is None:
         return None
@@ -242,6 +265,28 @@ def _head_rows(width: int, head_dim: int | None) -> tuple[TableRow, ...]:
         )
         rows.append(TableRow(path=f"projector.{name}.bias", shape=(head_dim,), role="bias"))
     return tuple(rows)
+
+
+def _with_prompts(draft: Draft, context: Context) -> Draft:
+    """The spec's prompts, or the directory's, in the tokenizer's plan."""
+    model, found, tokenizer = draft.spec.model, draft.pretrained, draft.tokenizer
+    model = model.text if isinstance(model, ComposedModel) else model
+    if not isinstance(model, PretrainedModel) or found is None:
+        return draft
+    given, own = model.prompts, found.prompts
+    prompts = Prompts(
+        query=own.query if given.query is None else given.query,
+        positive=own.positive if given.positive is None else given.positive,
+    )
+    if prompts.any and not found.pools_prompts:
+        message = "the directory's pooling leaves prompts out (include_prompt: false)"
+        hint = 'write model.prompts: {query: "", positive: ""}, or use a directory that pools them'
+        context.report.error("model.prompts", "unpooled-prompt", message, hint=hint)
+    return (
+        draft
+        if tokenizer is None
+        else replace(draft, tokenizer=replace(tokenizer, prompts=prompts))
+    )
 
 
 def _check_precision(draft: Draft, context: Context) -> None:
@@ -401,14 +446,21 @@ def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig
     )
 
 
-def _pretrained(model: PretrainedModel, found: PretrainedConfig) -> PretrainedConfig:
-    given = {
-        "hidden_dropout_prob": model.hidden_dropout_prob,
-        "attention_probs_dropout_prob": model.attention_probs_dropout_prob,
-        "pooling": model.pooling,
-        "projection_dim": model.projection_dim,
-    }
+def _pretrained(
+    model: PretrainedModel, found: PretrainedConfig, context: Context
+) -> PretrainedConfig:
+    """The directory's configuration with what the spec sets beside it."""
+    given = {name: getattr(model, name, None) for name in SET_BESIDE}
+    if given["hidden_dropout_prob"] is not None and not _has(found, "hidden_dropout_prob"):
+        message = f"{found.kind} has no dropout on embeddings and block outputs"
+        hint = "remove the line; model.attention_probs_dropout_prob has an effect"
+        context.report.error("model.hidden_dropout_prob", "no-effect", message, hint=hint)
+        return found
     return replace(found, **{k: v for k, v in given.items() if v is not None})
+
+
+def _has(config: PretrainedConfig, name: str) -> bool:
+    return any(field.name == name for field in fields(config))
 
 
 def _in_towers(rows: tuple[TableRow, ...], towers: Towers) -> tuple[TableRow, ...]:

@@ -30,7 +30,7 @@ MAX_BYTES, MAX_IDS = 256 << 20, 1 << 31
 _KIND = "tokenizers"
 _BY_SETTINGS = "tokenizer-settings"
 _NAME = "tokenizer.json"
-PAD_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "[pad]")
+PAD_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "[pad]", "<|endoftext|>")
 _AT_ONCE = 10_000
 TOLD_EVERY = 1000
 
@@ -55,10 +55,10 @@ class Tokenizer:
             raise InputError(message, code="bad-tokenizer")
         self.pad_id = _pad_id(vocabulary, padding.get("pad_id"), self.vocab_size)
 
-    def encode(self, texts: Sequence[str], max_length: int) -> list[np.ndarray]:
+    def encode(self, texts: Sequence[str], max_length: int, prompt: str = "") -> list[np.ndarray]:
         """The ids of each text, int32 [1..max_length], special tokens included and never cut off.
 
-        A text without a token becomes one padding id. InputError for a text that is not valid
+        ``prompt`` is put before each text, and must leave room for it. A text without a token becomes one padding id. InputError for a text that is not valid
         Unicode, and for a length that the special tokens alone exceed.
         """
         special = self._inner.num_special_tokens_to_add(False)
@@ -67,9 +67,11 @@ class Tokenizer:
                 f"the tokenizer adds {special} special tokens, and {max_length} tokens are kept"
             )
             raise InputError(message, code="too-short", hint="raise data.max_length")
+        self._check_prompt(prompt, max_length)
         self._inner.enable_truncation(max_length)
         try:
-            found = self._inner.encode_batch_fast(list(texts), add_special_tokens=True)
+            whole = [prompt + text for text in texts] if prompt else list(texts)
+            found = self._inner.encode_batch_fast(whole, add_special_tokens=True)
         except (KeyboardInterrupt, SystemExit):
             raise
         except (TypeError, UnicodeError) as error:
@@ -86,15 +88,28 @@ class Tokenizer:
             self._inner.no_truncation()
         return [np.array(x.ids or [self.pad_id], np.int32) for x in found]
 
+    def _check_prompt(self, prompt: str, max_length: int) -> None:
+        """A prompt that fills the length would make all texts alike."""
+        count = len(self._inner.encode(prompt).ids) if prompt else 0
+        if count >= max_length:
+            raise InputError(
+                f"the prompt {prompt[:60]!r} is {count} tokens long, special tokens included, and "
+                f"{max_length} are kept, which leaves no room for a text",
+                code="prompt-too-long",
+                hint="shorten model.prompts, or raise data.max_length",
+            )
+
     def token_of(self, index: int) -> tuple[str | None, bool]:
         """(the token of an id or None, whether it is a special token)."""
         special = self._inner.get_added_tokens_decoder().get(index)
         return self._inner.id_to_token(index), special is not None and special.special
 
-    def encode_all(self, texts: Sequence[str], max_length: int) -> Iterator[np.ndarray]:
+    def encode_all(
+        self, texts: Sequence[str], max_length: int, prompt: str = ""
+    ) -> Iterator[np.ndarray]:
         """As ``encode``, in portions, so that memory does not grow with the number of texts."""
         for start in range(0, len(texts), _AT_ONCE):
-            yield from self.encode(texts[start : start + _AT_ONCE], max_length)
+            yield from self.encode(texts[start : start + _AT_ONCE], max_length, prompt)
 
 
 def prepare(source: TokenizerSource, rows_digest: str, tell: Tell = silent) -> TokenizerPlan:

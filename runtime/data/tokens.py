@@ -17,7 +17,7 @@ from specrun.runtime.data.items import image_of, text_of
 from specrun.runtime.data.pixel_cache import Pixels, pixels_of
 from specrun.runtime.data.rows import Rows, Split, map_array
 from specrun.runtime.data.scan import ensure_rows, rows_of
-from specrun.runtime.data.tokenizer import Tokenizer, load
+from specrun.runtime.data.tokenizer import load
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.plan.data import (
     MODALITIES,
@@ -153,13 +153,15 @@ def tokens_of(
 
     ``pixels`` are needed to gather from rows of images; without them only lengths can be asked for.
     """
-    parts = [
+    prompts = tokenizer.prompts
+    parts: list[object] = [
         FORMAT,
         rows_digest,
         tokenizer.digest,
         max_query_length,
         max_positive_length,
         tokenizers.__version__,
+        *((prompts.query, prompts.positive) if prompts.any else ()),
         *([mode] if mode != "t2t" else []),
     ]
     query, positive = (MODALITIES[mode[at]] for at in (0, -1))
@@ -167,8 +169,13 @@ def tokens_of(
     def write(folder: Path) -> None:
         rows = rows_of(rows_digest)
         encoder = load(tokenizer, rows_digest=rows_digest)
-        sides = _Sides(query, max_query_length, positive, max_positive_length)
-        _write(folder, rows, encoder, sides, tell)
+        sides = _Sides(
+            query,
+            lambda texts: encoder.encode_all(texts, max_query_length, prompts.query),
+            positive,
+            lambda texts: encoder.encode_all(texts, max_positive_length, prompts.positive),
+        )
+        _write(folder, rows, sides, tell)
 
     folder = cache.make(_KIND, cache.digest_of(parts), write)
     rows = rows_of(rows_digest)
@@ -179,16 +186,20 @@ def tokens_of(
     return Tokens(*found, tokenizer.pad_id)
 
 
+Encode = Callable[[Sequence[str]], Iterator[np.ndarray]]
+"""Texts of a side to their ids."""
+
+
 class _Sides(NamedTuple):
-    """What each side is made of, and the most tokens of its texts."""
+    """What each side is made of, and how its texts become ids."""
 
     query: Modality
-    query_length: int
+    encode_query: Encode
     positive: Modality
-    positive_length: int
+    encode_positive: Encode
 
 
-def _write(folder: Path, rows: Rows, tokenizer: Tokenizer, sides: _Sides, tell: Tell) -> None:
+def _write(folder: Path, rows: Rows, sides: _Sides, tell: Tell) -> None:
     parts = list(_texts(rows, sides))
     total = sum(len(texts) for _, texts, _ in parts)
     count = 0
@@ -200,37 +211,33 @@ def _write(folder: Path, rows: Rows, tokenizer: Tokenizer, sides: _Sides, tell: 
             tell("tokenising, texts", count, total)
 
     tell("tokenising, texts", 0, total)
-    for name, texts, length in parts:
-        _write_ragged(folder, name, tokenizer, texts, length, one)
+    for name, texts, encode in parts:
+        _write_ragged(folder, name, encode(texts), one)
     for side, split in (("training", rows.training), ("validation", rows.validation)):
         if split.negatives is not None:
             np.asarray(split.negatives.ends, "<i8").tofile(folder / f"{side}.negatives.rows")
 
 
-def _texts(rows: Rows, sides: _Sides) -> Iterator[tuple[str, Sequence[str], int]]:
-    """(name, texts, most tokens) of everything that is tokenised."""
+def _texts(rows: Rows, sides: _Sides) -> Iterator[tuple[str, Sequence[str], Encode]]:
+    """(name, texts, how they become ids) of everything that is tokenised."""
     for side, split in (("training", rows.training), ("validation", rows.validation)):
         if sides.query == "text":
-            yield f"{side}.queries", split.queries, sides.query_length
+            yield f"{side}.queries", split.queries, sides.encode_query
         elif sides.query == "both":
-            yield f"{side}.queries", [text_of(x) for x in split.queries], sides.query_length
+            texts = [text_of(item) for item in split.queries]
+            yield f"{side}.queries", texts, sides.encode_query
         if sides.positive == "text":
-            yield f"{side}.positives", split.positives, sides.positive_length
+            yield f"{side}.positives", split.positives, sides.encode_positive
             if split.negatives is not None:
-                yield f"{side}.negatives", split.negatives.texts, sides.positive_length
+                yield f"{side}.negatives", split.negatives.texts, sides.encode_positive
 
 
 def _write_ragged(
-    folder: Path,
-    name: str,
-    tokenizer: Tokenizer,
-    texts: Sequence[str],
-    max_length: int,
-    one: Callable[[], None],
+    folder: Path, name: str, texts: Iterator[np.ndarray], one: Callable[[], None]
 ) -> None:
     ends = [0]
     with (folder / f"{name}.ids").open("wb") as file:
-        for ids in tokenizer.encode_all(texts, max_length):
+        for ids in texts:
             file.write(ids.astype("<i4", copy=False).tobytes())
             ends.append(ends[-1] + len(ids))
             one()

@@ -19,29 +19,37 @@ def attention(
     mask: jax.Array | None,
     *,
     bias: jax.Array | None = None,
+    seen: jax.Array | None = None,
     rate: float = 0.0,
     dropout_key: Keys = None,
 ) -> jax.Array:
     """softmax(Q Kᵀ / √H + bias) V (Vaswani et al. 2017, eq. 1): [B, S, N, H] each, mask bool [B, S] → [B, S, N, H].
 
     A mask [B, S, S] says it of every (query, key); without one every token is seen.
-    ``bias`` f32 [N, S, S] is added to the logits of every row.
+    ``bias`` f32 [N, S, S] is added to the logits of every row. ``seen`` bool [S, S] is True where a query's token
+    (axis 0) may see a key's; None is everywhere. Keys and values may have K heads, each of which N / K heads of the
+    queries share (Ainslie et al. 2023).
 
     Operands and result have the dtype of the arguments; sums and the softmax are in f32.
 
     The implementation is named, so no other is taken in silence; probabilities are dropped on a path of its own,
     because ``jax.nn.dot_product_attention`` has no dropout.
     """
-    seen = None if mask is None else mask[:, None, None] if mask.ndim == 2 else mask[:, None]
+    allowed = None if mask is None else mask[:, None, None] if mask.ndim == 2 else mask[:, None]
+    if seen is not None:
+        allowed = seen if allowed is None else allowed & seen
     if rate == 0.0 or dropout_key is None:
         added = None if bias is None else bias[None]
         return jax.nn.dot_product_attention(
-            query, key, value, bias=added, mask=seen, implementation="xla"
+            query, key, value, bias=added, mask=allowed, implementation="xla"
         )
+    if key.shape[2] != query.shape[2]:
+        shared = query.shape[2] // key.shape[2]
+        key, value = (jnp.repeat(x, shared, axis=2) for x in (key, value))
     scale = query.shape[-1] ** -0.5
     logits = product("BTNH,BSNH->BNTS", query, key) * scale
     logits = logits if bias is None else logits + bias
-    logits = logits if seen is None else jnp.where(seen, logits, _MASKED)
+    logits = logits if allowed is None else jnp.where(allowed, logits, _MASKED)
     probabilities = dropout(jax.nn.softmax(logits, axis=-1), rate, dropout_key)  # [B, N, T, S]
     return product("BNTS,BSNH->BTNH", probabilities.astype(value.dtype), value).astype(value.dtype)
 

@@ -6,7 +6,7 @@ architecture, another pooling, a prompt that is always prepended) is refused by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +19,7 @@ from specrun.runtime.weights.files import digest, find
 from specrun.runtime.weights.head import FILE, ROLE, match_head
 from specrun.runtime.weights.load import match_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import Input
+from specrun.spec.plan.data import Input, Prompts
 from specrun.spec.plan.model import Pooling, PretrainedConfig, TextImageConfig, WeightsPlan
 
 
@@ -30,7 +30,8 @@ class PretrainedDirectory:
 
     ``weights`` is None when the directory holds only a configuration. ``unused`` are the tensors that are known and
     take no part in an embedding, such as a pooler or a masked-language head. ``pooling`` is mean where the directory
-    names none, as in sentence-transformers. ``model_type`` is config.json's, which decides the family.
+    names none, as in sentence-transformers. ``prompts`` are those of queries and documents; ``pools_prompts`` is false
+    where their tokens are left out of the pooling. ``model_type`` is config.json's, which decides the family.
     """
 
     config: PretrainedConfig | TextImageConfig
@@ -42,6 +43,8 @@ class PretrainedDirectory:
     weights: WeightsPlan | None
     unused: tuple[str, ...]
     config_input: Input
+    prompts: Prompts = field(default_factory=Prompts)
+    pools_prompts: bool = True
     image: ImageDirectory | None = None
 
 
@@ -74,6 +77,8 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
         weights=found,
         unused=unused,
         config_input=folder.digest("config"),
+        prompts=sentences.prompts,
+        pools_prompts=sentences.pools_prompts,
     )
 
 
@@ -121,11 +126,14 @@ def _family_config(
         model.fault("config.json", message, hint)
         return None
     before = model.faults_found
+    raw, wrong = family.flat(raw)
+    for message in wrong:
+        model.fault("config.json", message, _VARIANT)
     _refuse_unlike(model, raw, family)
     values = {
-        key: _value(model, raw, key, family.default(key, str(model_type)))
+        key: _value(model, raw, family.keys.get(key, key), family.default(key, str(model_type)))
         for key in family.defaults
-    }
+    } | {key: raw[key] for key in family.derived}
     _check_activation(model, values["hidden_act"], family)
     if model.faults_found > before:
         return None
@@ -142,8 +150,10 @@ def _family_config(
 
 
 _DIRECTORY = (
-    "name a Hugging Face or sentence-transformers directory of the BERT, RoBERTa or MPNet family"
+    "name a Hugging Face or sentence-transformers directory of the BERT, RoBERTa, MPNet, Qwen3 or "
+    "ModernBERT family"
 )
+_VARIANT = "this variant of the architecture is not implemented"
 
 
 def _refuse_unlike(model: Folder, raw: dict[str, object], family: Family) -> None:
@@ -151,9 +161,7 @@ def _refuse_unlike(model: Folder, raw: dict[str, object], family: Family) -> Non
     for key, only in family.fixed.items():
         if key in raw and raw[key] != only and not (raw[key] is None and not only):
             message = f"{key} must be {only!r}, found {_short(raw[key])}"
-            model.fault(
-                "config.json", message, "this variant of the architecture is not implemented"
-            )
+            model.fault("config.json", message, _VARIANT)
     code = raw.get("auto_map")
     if isinstance(code, dict) and any(str(k) not in ("AutoTokenizer", "AutoConfig") for k in code):
         message = "auto_map names code that comes with the model, which is never run"
@@ -163,7 +171,11 @@ def _refuse_unlike(model: Folder, raw: dict[str, object], family: Family) -> Non
 def _value(model: Folder, raw: dict[str, object], key: str, default: object) -> object:
     """The value of ``key`` with its type and range checked; the default where it is absent."""
     value = raw.get(key, default)
-    if isinstance(default, int):
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        model.fault("config.json", f"{key} must be true or false, found {_short(value)}", _TYPE)
+    elif isinstance(default, int):
         least, most = _RANGES.get(key, (1, 2**31 - 1))
         if type(value) is int and least <= value <= most:
             return value
@@ -172,7 +184,7 @@ def _value(model: Folder, raw: dict[str, object], key: str, default: object) -> 
     elif isinstance(default, float):
         if isinstance(value, int | float) and type(value) is not bool and _in_range(key, value):
             return float(value)
-        rule = "a number from 0 to below 1" if key.endswith("_prob") else "a number above 0"
+        rule = "a number from 0 to below 1" if key.endswith(_SHARES) else "a number above 0"
         model.fault("config.json", f"{key} must be {rule}, found {_short(value)}", _TYPE)
     elif isinstance(value, str):
         return value
@@ -193,14 +205,19 @@ def _short(value: object) -> str:
 _TYPE = "config.json must be the model's own, as transformers writes it"
 
 
+_SHARES = ("_prob", "_dropout")
+"""How the names of dropout's shares end."""
+
+
 def _in_range(key: str, value: float) -> bool:
-    return 0 <= value < 1 if key.endswith("_prob") else 0 < value < 1e6
+    return 0 <= value < 1 if key.endswith(_SHARES) else 0 < value < 1e9
 
 
 def _check_activation(model: Folder, activation: object, family: Family) -> None:
     if activation not in family.activations:
         known = ", ".join(family.activations)
-        message = f"hidden_act must be one of: {known}; found {_short(activation)}"
+        key = family.keys.get("hidden_act", "hidden_act")
+        message = f"{key} must be one of: {known}; found {_short(activation)}"
         model.fault("config.json", message, "this activation is not implemented")
 
 

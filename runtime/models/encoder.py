@@ -16,6 +16,7 @@ from specrun.runtime.models.bert import model as bert
 from specrun.runtime.models.clip import model as clip
 from specrun.runtime.models.head import HEAD, Head, unit
 from specrun.runtime.models.initial import initial_arrays
+from specrun.runtime.models.modernbert import model as modernbert
 from specrun.runtime.models.modules import (
     Adapter,
     Keys,
@@ -28,6 +29,7 @@ from specrun.runtime.models.modules import (
     shell,
 )
 from specrun.runtime.models.mpnet import model as mpnet
+from specrun.runtime.models.qwen3 import model as qwen3
 from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.siglip import model as siglip
 from specrun.runtime.models.stacking import parameter_leaves
@@ -41,8 +43,10 @@ from specrun.spec.plan.model import (
     Group,
     LoraPlan,
     ModelPlan,
+    ModernbertConfig,
     MpnetConfig,
     NetworkConfig,
+    Qwen3Config,
     RobertaConfig,
     Side,
     TextConfig,
@@ -58,7 +62,8 @@ from specrun.spec.plan.towers import (
     VitConfig,
 )
 
-Layers = Callable[[dict[str, Adapter]], Any]
+Layers = Callable[[dict[str, Adapter], int], Any]
+"""A layer with these adapters, of a group whose first layer has this index."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +110,12 @@ class Encoder:
         ends = bind(self.ends, {k: v for k, v in params.items() if k not in outside})
         per_layer = fork(keys if _is_random(self.model) else None, config.num_hidden_layers + 1)
         x = ends.embed(self._seen(content), per_layer[0])  # [B, S, D]
-        context = _context(config, ends, mask)
+        context, each = _context(config, ends, mask), _of_each_layer(config)
         for i, (stack, group) in enumerate(zip(self.stacks, self.model.groups, strict=True)):
-            first = group.first + 1
-            own = None if per_layer[0] is None else per_layer[first : first + group.count]
-            x = stack(params["groups"][str(i)], x, *context, keys=own)
+            first, last = group.first, group.first + group.count
+            own = None if per_layer[0] is None else per_layer[first + 1 : last + 1]
+            kind = None if each is None else each[first:last]
+            x = stack(params["groups"][str(i)], x, *context, keys=own, each=kind)
         found = ends.finish(_pool(config, ends, x, content, mask))
         return found if self.head is None else bind(self.head, params[HEAD])(found)
 
@@ -207,7 +213,9 @@ def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> En
     ends, layer = _family(model)
 
     def stack(group: Group) -> Stack:
-        made = shell(lambda: computing_in(layer(_adapters(group, model.lora)), compute))
+        made = shell(
+            lambda: computing_in(layer(_adapters(group, model.lora), group.first), compute)
+        )
         return Stack(made, group.count, remat, unroll)
 
     stacks = tuple(stack(group) for group in model.groups)
@@ -224,19 +232,31 @@ def _family(model: ModelPlan) -> tuple[Shell, Layers]:
         case TextEncoderConfig():
             return (
                 shell(lambda: text_encoder.Ends(config)),
-                lambda adapters: text_encoder.Layer(config, adapters),
+                lambda adapters, _: text_encoder.Layer(config, adapters),
             )
         case BertConfig():
-            return shell(lambda: bert.Ends(config)), lambda adapters: bert.Layer(config, adapters)
+            return shell(lambda: bert.Ends(config)), lambda adapters, _: bert.Layer(
+                config, adapters
+            )
         case RobertaConfig():
             return (
                 shell(lambda: roberta.Ends(config)),
-                lambda adapters: roberta.Layer(config, adapters),
+                lambda adapters, _: roberta.Layer(config, adapters),
             )
         case MpnetConfig():
             return (
                 shell(lambda: mpnet.Ends(config)),
-                lambda adapters: mpnet.Layer(config, adapters),
+                lambda adapters, _: mpnet.Layer(config, adapters),
+            )
+        case Qwen3Config():
+            return (
+                shell(lambda: qwen3.Ends(config)),
+                lambda adapters, _: qwen3.Layer(config, adapters),
+            )
+        case ModernbertConfig():
+            return (
+                shell(lambda: modernbert.Ends(config)),
+                lambda adapters, first: modernbert.Layer(config, adapters, normed=first > 0),
             )
         case ClipTextConfig():
             return shell(lambda: clip.TextEnds(config)), lambda a: clip.TextLayer(config, a)
@@ -266,6 +286,10 @@ def _context(config: NetworkConfig, ends: Any, mask: jax.Array) -> tuple[Any, ..
             return siglip.context(config, mask)
         case VitConfig():
             return vit.context(config, mask)
+        case Qwen3Config():
+            return qwen3.context(config, mask)
+        case ModernbertConfig():
+            return modernbert.context(config, mask)
         case _:
             assert_never(config)
 
@@ -275,10 +299,15 @@ def _pool(
 ) -> jax.Array:
     """One vector of each row, [B, D]."""
     if isinstance(config, TextConfig):
-        return POOLING[config.pooling](x, mask)
+        return POOLING[config.pooling](ends.tokens(x), mask)
     if isinstance(config, TextTower):
         return ends.pool(x, content, mask)
     return ends.pool(x, mask)
+
+
+def _of_each_layer(config: NetworkConfig) -> jax.Array | None:
+    """What a layer is given of its own beside the context, [layers]; None where all are given the same."""
+    return modernbert.kinds(config) if isinstance(config, ModernbertConfig) else None
 
 
 def _adapters(group: Group, lora: LoraPlan | None) -> dict[str, Adapter]:

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from specrun.runtime.models.bert import table as bert
+from specrun.runtime.models.modernbert import table as modernbert
 from specrun.runtime.models.mpnet import table as mpnet
+from specrun.runtime.models.qwen3 import table as qwen3
 from specrun.runtime.models.roberta import table as roberta
-from specrun.spec.plan.model import BertConfig, MpnetConfig, RobertaConfig
+from specrun.spec.plan.model import (
+    BertConfig,
+    ModernbertConfig,
+    MpnetConfig,
+    PretrainedConfig,
+    Qwen3Config,
+    RobertaConfig,
+)
+
+
+def as_it_stands(raw: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+    """A config.json that says the configuration's numbers by their names."""
+    return dict(raw), []
 
 
 @dataclass(frozen=True)
 class Family:
     """How config.json is read: ``model_types`` it may name (with transformers' class), defaults, the only values of
     some keys.
+
+    ``keys`` are config.json's words for numbers that the plan calls otherwise. ``flat`` takes config.json apart where
+    numbers are nested or have several spellings, and says what of it is not implemented; ``derived`` are numbers of
+    the configuration that it works out.
     """
 
-    config: type[BertConfig] | type[RobertaConfig] | type[MpnetConfig]
+    config: type[PretrainedConfig]
     model_types: Mapping[str, str]
     defaults: Mapping[str, int | float | str | bool]
     fixed: Mapping[str, object]
     activations: tuple[str, ...]
     vocab_sizes: Mapping[str, int] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
+    flat: Callable[[Mapping[str, object]], tuple[dict[str, object], list[str]]] = as_it_stands
+    derived: tuple[str, ...] = ()
 
     def default(self, key: str, model_type: str) -> int | float | str | bool:
         """What transformers takes where the config.json of ``model_type`` is silent about ``key``."""
@@ -42,12 +63,31 @@ FAMILIES = (
         roberta.VOCAB_SIZES,
     ),
     Family(MpnetConfig, mpnet.MODEL_TYPES, mpnet.DEFAULTS, mpnet.FIXED, mpnet.ACTIVATIONS),
+    Family(
+        Qwen3Config,
+        qwen3.MODEL_TYPES,
+        qwen3.DEFAULTS,
+        qwen3.FIXED,
+        qwen3.ACTIVATIONS,
+        keys=qwen3.KEYS,
+        flat=qwen3.flat,
+    ),
+    Family(
+        ModernbertConfig,
+        modernbert.MODEL_TYPES,
+        modernbert.DEFAULTS,
+        modernbert.FIXED,
+        modernbert.ACTIVATIONS,
+        keys=modernbert.KEYS,
+        flat=modernbert.flat,
+        derived=modernbert.DERIVED,
+    ),
 )
 
 
 NOT_YET = (
     *("siglip2", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"),
-    *("qwen2", "qwen3", "modernbert"),
+    "qwen2",
 )
 """Values of ``model_type`` that are planned: refused as such, rather than as unknown."""
 

@@ -164,16 +164,30 @@ def computing_in(module: nnx.Module, compute: str) -> nnx.Module:
 class LayerNorm(nnx.Module):
     """x [..., D] → [..., D] in f32: (x − mean) / √(var + eps) · scale + bias (Ba et al. 2016)."""
 
-    def __init__(self, width: int, eps: float):
+    def __init__(self, width: int, eps: float, *, bias: bool = True):
         self.scale = nnx.Param(jnp.ones((width,)))
-        self.bias = nnx.Param(jnp.zeros((width,)))
+        self.bias = nnx.Param(jnp.zeros((width,))) if bias else None
         self.eps = eps
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x.astype(jnp.float32)
         centred = x - jnp.mean(x, axis=-1, keepdims=True)
         variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
-        return centred * jax.lax.rsqrt(variance + self.eps) * self.scale[...] + self.bias[...]
+        x = centred * jax.lax.rsqrt(variance + self.eps) * self.scale[...]
+        return x if self.bias is None else x + self.bias[...]
+
+
+class RMSNorm(nnx.Module):
+    """x [..., D] → [..., D] in f32: x / √(mean(x²) + eps) · scale (Zhang & Sennrich 2019)."""
+
+    def __init__(self, width: int, eps: float):
+        self.scale = nnx.Param(jnp.ones((width,)))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x.astype(jnp.float32)
+        square = jnp.mean(x * x, axis=-1, keepdims=True)
+        return x * jax.lax.rsqrt(square + self.eps) * self.scale[...]
 
 
 class Embedding(nnx.Module):
@@ -323,15 +337,21 @@ class Stack:
             self.layer.abstract,
         )
 
-    def __call__(self, params: Tree, x: jax.Array, *context: Any, keys: Keys = None) -> jax.Array:
-        """x [B, S, D] through every layer; ``keys`` [count, B] or None; ``context`` goes to each layer unchanged."""
+    def __call__(
+        self, params: Tree, x: jax.Array, *context: Any, keys: Keys = None, each: Any = None
+    ) -> jax.Array:
+        """x [B, S, D] through every layer; ``keys`` [count, B] or None; ``context`` goes to each layer unchanged.
 
-        def body(carry: jax.Array, per: tuple[Tree, Keys]) -> tuple[jax.Array, None]:
-            leaves, key = per
-            return bind(self.layer, leaves)(carry, *context, key=key), None
+        Of ``each`` [count, …] a layer is given its own behind the context; None is nothing.
+        """
+
+        def body(carry: jax.Array, per: tuple[Tree, Keys, Any]) -> tuple[jax.Array, None]:
+            leaves, key, own = per
+            more = () if own is None else (own,)
+            return bind(self.layer, leaves)(carry, *context, *more, key=key), None
 
         unroll = max(1, min(self.unroll, self.count))
         if self.remat:
             # Within one iteration XLA would merge what is computed again with what was computed.
             body = jax.checkpoint(body, prevent_cse=unroll > 1)
-        return jax.lax.scan(body, x, (params, keys), length=self.count, unroll=unroll)[0]
+        return jax.lax.scan(body, x, (params, keys, each), length=self.count, unroll=unroll)[0]

@@ -6,10 +6,11 @@ Both spellings are read: that of versions up to 5 (``pooling_mode_mean_tokens: t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from specrun.runtime.models.pieces import Folder
+from specrun.spec.plan.data import Prompts
 from specrun.spec.plan.model import Pooling
 
 _OLD_POOLING = {
@@ -61,13 +62,18 @@ class Dense:
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:
-    """``transformer`` is the folder of the network, "" for the directory itself."""
+    """``transformer`` is the folder of the network, "" for the directory itself.
+
+    ``pools_prompts`` is false where a prompt's tokens are left out of the pooling.
+    """
 
     transformer: str = ""
     pooling: Pooling = "mean"
     normalize: bool = False
     max_length: int | None = None
     head: Dense | None = None
+    prompts: Prompts = field(default_factory=Prompts)
+    pools_prompts: bool = True
 
 
 def read_sentences(folder: Folder) -> Sentences:
@@ -80,7 +86,7 @@ def read_sentences(folder: Folder) -> Sentences:
         named = " → ".join(kinds) or "none"
         folder.fault("modules.json", f"the modules must be {_ONLY}; found {named}", _CHOOSE)
         return Sentences()
-    _check_prompts(folder)
+    prompts = _prompts(folder)
     transformer = folder.below(paths[0])
     return Sentences(
         transformer=paths[0],
@@ -88,6 +94,8 @@ def read_sentences(folder: Folder) -> Sentences:
         normalize="Normalize" in kinds,
         max_length=_length(transformer),
         head=_dense(folder, paths[2]) if "Dense" in kinds else None,
+        prompts=prompts,
+        pools_prompts=_pools_prompts(folder.below(paths[1])),
     )
 
 
@@ -181,8 +189,17 @@ def _lowercases(folder: Folder) -> bool:
     )
 
 
-def _check_prompts(folder: Folder) -> None:
-    """A prompt that is put before every text would change every embedding."""
+def _pools_prompts(folder: Folder) -> bool:
+    return (folder.json("config.json") or {}).get("include_prompt") is not False
+
+
+QUERY_PROMPTS = ("query",)
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""Names under which sentence-transformers looks for a side's prompt, the first that is there."""
+
+
+def _prompts(folder: Folder) -> Prompts:
+    """The prompts of queries and documents. One that is put before every text would change every embedding."""
     name = "config_sentence_transformers.json"
     raw = folder.json(name) or {}
     chosen, prompts = raw.get("default_prompt_name"), raw.get("prompts")
@@ -190,4 +207,14 @@ def _check_prompts(folder: Folder) -> None:
         message = (
             f"default_prompt_name {chosen!r} puts {str(prompts[chosen])[:60]!r} before every text"
         )
-        folder.fault(name, message, "set it to null, and put the prompt into the texts yourself")
+        folder.fault(name, message, "set it to null, and write it into model.prompts")
+    if prompts is None:
+        return Prompts()
+    if not isinstance(prompts, dict) or not all(isinstance(x, str) for x in prompts.values()):
+        folder.fault(name, "prompts must be an object of texts by name", "mend it")
+        return Prompts()
+    query, document = (
+        next((prompts[key] for key in keys if key in prompts), "")
+        for keys in (QUERY_PROMPTS, DOCUMENT_PROMPTS)
+    )
+    return Prompts(query=query, positive=document)

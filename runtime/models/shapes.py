@@ -16,12 +16,12 @@ def dense(path: str, n_in: int, n_out: int, *, bias: bool = True) -> tuple[Table
     return (kernel, TableRow(path=f"{path}.bias", shape=(n_out,), role="bias"))
 
 
-def norm(path: str, width: int) -> tuple[TableRow, ...]:
+def norm(path: str, width: int, *, bias: bool = True) -> tuple[TableRow, ...]:
     """``scale`` and ``bias`` (width)."""
-    return (
-        TableRow(path=f"{path}.scale", shape=(width,), role="scale"),
-        TableRow(path=f"{path}.bias", shape=(width,), role="bias"),
-    )
+    scale = TableRow(path=f"{path}.scale", shape=(width,), role="scale")
+    if not bias:
+        return (scale,)
+    return (scale, TableRow(path=f"{path}.bias", shape=(width,), role="bias"))
 
 
 def embedding(path: str, count: int, width: int) -> tuple[TableRow, ...]:

@@ -7,10 +7,26 @@ have the layers as axis 0 (``groups.0.mlp.up.kernel``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from specrun.runtime.trees import Tree, flatten, unflatten
-from specrun.spec.plan.model import Group, Parameter
+from specrun.spec.plan.model import Group, Parameter, TableRow, inside_layer
+
+
+def groups_of(table: Sequence[TableRow]) -> tuple[Group, ...]:
+    """Runs of layers that are alike in their parameters, without adapters."""
+    layers: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
+    for row in table:
+        if row.layer is not None:
+            layers.setdefault(row.layer, []).append((inside_layer(row.path), row.shape))
+    groups: list[Group] = []
+    for i, made in layers.items():
+        if groups and made == layers[i - 1]:
+            groups[-1] = replace(groups[-1], count=groups[-1].count + 1)
+        else:
+            groups.append(Group(first=i, count=1))
+    return tuple(groups)
 
 
 def group_of(groups: Sequence[Group], layer: int) -> tuple[int, int]:

@@ -6,15 +6,20 @@ from typing import assert_never
 
 from specrun.runtime.models.bert import table as bert
 from specrun.runtime.models.clip import table as clip
+from specrun.runtime.models.modernbert import table as modernbert
 from specrun.runtime.models.mpnet import table as mpnet
+from specrun.runtime.models.qwen3 import table as qwen3
 from specrun.runtime.models.roberta import table as roberta
 from specrun.runtime.models.siglip import table as siglip
 from specrun.runtime.models.text_encoder import table as text_encoder
 from specrun.runtime.models.vit import table as vit
 from specrun.spec.plan.model import (
     BertConfig,
+    ModernbertConfig,
     MpnetConfig,
     NetworkConfig,
+    PretrainedConfig,
+    Qwen3Config,
     RobertaConfig,
     TableRow,
     TextEncoderConfig,
@@ -49,5 +54,20 @@ def rows(config: NetworkConfig) -> tuple[TableRow, ...]:
             return siglip.vision_rows(config)
         case VitConfig():
             return vit.rows(config)
+        case Qwen3Config():
+            return qwen3.rows(config)
+        case ModernbertConfig():
+            return modernbert.rows(config)
+        case _:
+            assert_never(config)
+
+
+def pooler_rows(config: PretrainedConfig) -> tuple[TableRow, ...]:
+    """The parameters of the pooler that transformers' class has, which only writing asks for; none without one."""
+    match config:
+        case BertConfig() | RobertaConfig() | MpnetConfig():
+            return bert.pooler_rows(config)
+        case Qwen3Config() | ModernbertConfig():
+            return ()
         case _:
             assert_never(config)

@@ -8,18 +8,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from specrun.runtime.loop.folder import RunFolder, sync_folder, writing
-from specrun.runtime.models.bert.table import pooler_rows
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.families import family_of
 from specrun.runtime.models.stacking import unstack
-from specrun.runtime.models.tables import rows
+from specrun.runtime.models.tables import pooler_rows, rows
 from specrun.runtime.models.towers import tower
 from specrun.runtime.predict.adapter import open_adapter
 from specrun.runtime.predict.order import FORMS, Order, To, Whole, refuse_two_networks
@@ -47,7 +46,13 @@ from specrun.spec.plan.model import (
 NOTE = "specrun_export.json"
 """What was exported from where, and what was left out."""
 
-_BY_SPEC = ("pooling", "projection_dim", "hidden_dropout_prob", "attention_probs_dropout_prob")
+_DROPOUT = (
+    "hidden_dropout_prob",
+    "embedding_dropout",
+    "mlp_dropout",
+    "attention_probs_dropout_prob",
+)
+_BY_SPEC = ("pooling", "projection_dim", *_DROPOUT)
 """Numbers of a configuration that the spec may set beside config.json."""
 
 
@@ -179,7 +184,7 @@ def _source(model: ModelPlan, order: Order) -> _Source:
         )
     directory = Path(model.weights.directory)
     found, config = inspect(directory, weights=False).config, model.config
-    same = {name: getattr(config, name) for name in _BY_SPEC}
+    same = {x.name: getattr(config, x.name) for x in fields(config) if x.name in _BY_SPEC}
     if replace(found, **same) != config:
         raise InputError(
             f"config.json in {directory} is not the one that the plan was compiled with",
@@ -225,7 +230,8 @@ def _write_beside(new: Path, whole: _Whole) -> dict[str, Any]:
     if whole.to != "hf":
         head = flatten(whole.parameters).get("projection.kernel")
         array = None if head is None else np.asarray(head)
-        write_sentence_files(new, config, array, longest, order.dtype)
+        prompts = _prompts(trained, order.side)
+        write_sentence_files(new, config, array, longest, order.dtype, prompts)
         copied = (*copied, *_settings(new, whole))
     return {
         "max_seq_length": longest,
@@ -235,12 +241,22 @@ def _write_beside(new: Path, whole: _Whole) -> dict[str, Any]:
 
 
 def _settings(new: Path, whole: _Whole) -> tuple[str, ...]:
-    """A directory's prompts come along; a run has none."""
+    """A directory's prompts come along, all of them; a run's are written with the other files."""
     own = whole.order.folder / SETTINGS
     if whole.trained.plan is not None or not own.is_file():
         return ()
     shutil.copyfile(own, new / SETTINGS)
     return (SETTINGS,)
+
+
+def _prompts(trained: Trained, side: Side | None) -> dict[str, str]:
+    """Prompts under sentence-transformers' names; of one tower its own."""
+    found = trained.prompts
+    if not found.any:
+        return {}
+    named = {"query": found.query, "document": found.positive}
+    wanted = {"query": ("query",), "positive": ("document",), None: tuple(named)}[side]
+    return {name: named[name] for name in wanted}
 
 
 def _config(raw: dict[str, Any], config: PretrainedConfig, dtype: Dtype) -> dict[str, Any]:
@@ -249,12 +265,16 @@ def _config(raw: dict[str, Any], config: PretrainedConfig, dtype: Dtype) -> dict
     family = family_of(model_type)
     assert family is not None  # inspect has read it
     kept = {k: v for k, v in raw.items() if k not in ("_name_or_path", "auto_map", "torch_dtype")}
+    rates = {
+        family.keys.get(x.name, x.name): getattr(config, x.name)
+        for x in fields(config)
+        if x.name in _DROPOUT
+    }
     return {
         **kept,
         "architectures": [family.model_types[model_type]],
         "dtype": dtype,
-        "hidden_dropout_prob": config.hidden_dropout_prob,
-        "attention_probs_dropout_prob": config.attention_probs_dropout_prob,
+        **rates,
     }
 
 

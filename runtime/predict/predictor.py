@@ -52,8 +52,8 @@ class Predictor:
 
         ``dimension`` cuts to the first D numbers before normalising: to a trained width, or with a
         UserWarning to any width of a directory. ``side`` says which length limit of a run holds,
-        and which of its separate towers embeds: with these it must be given, else it is
-        ``positive``. InputError for anything else.
+        which of its separate towers embeds, and which prompt is put before the texts: with towers
+        or prompts it must be given, else it is ``positive``. InputError for anything else.
         """
         dimension = self.check_dimension(dimension)
         return normalised(self.embed(texts, batch_size=batch_size, side=side), dimension)
@@ -97,8 +97,7 @@ class Predictor:
                 raise InputError(
                     f"there must be a text for each image: {len(texts)} texts, {len(images)} images"
                 )
-            ids = self.trained.tokenizer.encode(texts, self._longest("query")) if texts else []
-            pixels = Paired(ids, pixels)
+            pixels = Paired(self._ids(texts, "query"), pixels)
         return self._embed(
             pixels, batch_size, "query", Counted("encoding, images", len(images), tell)
         )
@@ -126,8 +125,15 @@ class Predictor:
         """Embeddings float32 [N, whole width] as the encoder gives them, not normalised."""
         side = self._side(side)
         _check_texts(texts)
-        ids = self.trained.tokenizer.encode(texts, self._longest(side)) if len(texts) else []
-        return self._embed(ids, batch_size, side, Counted("encoding, texts", len(texts), tell))
+        count = Counted("encoding, texts", len(texts), tell)
+        return self._embed(self._ids(texts, side), batch_size, side, count)
+
+    def _ids(self, texts: Sequence[str], side: Side) -> Sequence[np.ndarray]:
+        """Ids of texts, the side's prompt before each."""
+        prompts = self.trained.prompts
+        prompt = prompts.query if side == "query" else prompts.positive
+        tokenizer, longest = self.trained.tokenizer, self._longest(side)
+        return tokenizer.encode(texts, longest, prompt) if len(texts) else []
 
     def _embed(
         self, items: Sequence[Any], batch_size: int, side: Side, count: Counted
@@ -157,6 +163,14 @@ class Predictor:
         if side is None and self.trained.model.towers == "separate":
             raise InputError(
                 f"the run in {self.folder} has separate towers, so it must be said which one embeds",
+                code="side",
+                hint="use encode_query or encode_document, or give the side; "
+                "on the command line, --side query or document",
+            )
+        if side is None and self.trained.prompts.any:
+            raise InputError(
+                f"the encoder in {self.folder} puts a prompt before its texts, so it must be said "
+                "whether they are queries or documents",
                 code="side",
                 hint="use encode_query or encode_document, or give the side; "
                 "on the command line, --side query or document",

@@ -41,9 +41,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_sentence_files(
-    folder: Path, config: PretrainedConfig, head: np.ndarray | None, longest: int, dtype: Dtype
+    folder: Path,
+    config: PretrainedConfig,
+    head: np.ndarray | None,
+    longest: int,
+    dtype: Dtype,
+    prompts: dict[str, str],
 ) -> None:
-    """Transformer → Pooling → (Dense, the head (in, out)) → Normalize: embeddings of length 1, as the predictor's."""
+    """Transformer → Pooling → (Dense, the head (in, out)) → Normalize: embeddings of length 1, as the predictor's.
+
+    ``prompts`` are by sentence-transformers' names: ``query``, ``document``.
+    """
     steps = [("Transformer", ""), ("Pooling", "1_Pooling")]
     if head is not None:
         steps.append(("Dense", "2_Dense"))
@@ -58,7 +66,7 @@ def write_sentence_files(
     )
     write_json(
         folder / SETTINGS,
-        {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
+        {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
     chosen = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}[config.pooling]
     modes = {f"pooling_mode_{mode}": mode == chosen for mode in _MODES}

@@ -16,16 +16,16 @@ from specrun.runtime.loop import digests
 from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.loop.parameters import MANIFEST, check_leaves, read_parameters
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
-from specrun.runtime.models.stacking import stack
+from specrun.runtime.models.stacking import group_of, groups_of, stack
 from specrun.runtime.models.tables import rows
 from specrun.runtime.models.towers import network_config
 from specrun.runtime.trees import Tree
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.data import Prompts
 from specrun.spec.plan.file import read_plan
 from specrun.spec.plan.model import (
-    Group,
     ModelPlan,
     MpnetConfig,
     NetworkConfig,
@@ -34,6 +34,7 @@ from specrun.spec.plan.model import (
     Side,
     TextImageConfig,
     Tower,
+    inside_layer,
 )
 from specrun.spec.plan.plan import Plan
 
@@ -47,7 +48,7 @@ ATTEMPTS = 3
 class Trained:
     """An encoder without adapters, its parameters (nested dict of f32 numpy arrays) and its texts' rules.
 
-    ``lengths`` are the tokens kept of a query and of a positive. ``dimensions`` are the widths that
+    ``prompts`` are put before texts by their side.  ``lengths`` are the tokens kept of a query and of a positive. ``dimensions`` are the widths that
     were trained, the whole first; ``plan`` is None for a directory, which may be cut anywhere.
     ``digest`` tells apart any two that embed a text differently.
     """
@@ -55,6 +56,7 @@ class Trained:
     model: ModelPlan
     parameters: Tree
     tokenizer: Tokenizer
+    prompts: Prompts
     lengths: Mapping[Side, int]
     dimensions: tuple[int, ...]
     matmul: str
@@ -105,6 +107,7 @@ def _of_run(folder: RunFolder, which: Which) -> Trained:
         model=model,
         parameters=merged,
         tokenizer=load(plan.tokenizer, text=_text(folder.tokenizer)),
+        prompts=plan.tokenizer.prompts,
         lengths={"query": plan.data.max_query_length, "positive": plan.data.max_positive_length},
         dimensions=(width, *sorted(set(dims) - {width}, reverse=True)),
         matmul=plan.precision.matmul,
@@ -159,11 +162,18 @@ def _of_directory(folder: Path) -> Trained:
             code="tokenizer-missing",
             hint="save the tokenizer with transformers' save_pretrained, which writes it",
         )
+    if found.prompts.any and not found.pools_prompts:
+        raise InputError(
+            f"the pooling of {folder} leaves the prompts of its config_sentence_transformers.json "
+            "out (include_prompt: false), which is not implemented",
+            code="unpooled-prompt",
+            hint="use a model that pools them",
+        )
     config = found.config
     if isinstance(config, TextImageConfig):
         model, parameters = _two_networks(config, found)
     else:
-        model = replace(_one_group(config), weights=found.weights)
+        model = replace(_as_read(config), weights=found.weights)
         leaves = load_weights(found.weights, config, rows(config))
         parameters = stack(leaves, model.groups, np.stack)
     longest = found.max_length or config.longest
@@ -171,6 +181,7 @@ def _of_directory(folder: Path) -> Trained:
         model=model,
         parameters=parameters,
         tokenizer=_tokenizer(found, folder),
+        prompts=found.prompts,
         lengths={"query": longest, "positive": longest},
         dimensions=(model.embedding_dim,),
         matmul="highest",
@@ -183,8 +194,8 @@ def _two_networks(config: TextImageConfig, found: PretrainedDirectory) -> tuple[
     assert found.image is not None
     assert found.weights is not None
     parts: dict[Tower, ModelPlan] = {
-        "text": replace(_one_group(config.text), weights=found.weights),
-        "image": replace(_one_group(config.image), weights=found.image.weights),
+        "text": replace(_as_read(config.text), weights=found.weights),
+        "image": replace(_as_read(config.image), weights=found.image.weights),
     }
     tree = {
         name: stack(
@@ -237,20 +248,22 @@ def _tokenizer(found: PretrainedDirectory, folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def _one_group(config: NetworkConfig) -> ModelPlan:
-    """The plan of a network as it is read: all layers alike, so in one group."""
-    count = config.num_hidden_layers
+def _as_read(config: NetworkConfig) -> ModelPlan:
+    """The plan of a network as it is read: layers that are alike in one group."""
+    table = rows(config)
+    groups = groups_of(table)
     found: dict[str, Parameter] = {}
-    for row in rows(config):
+    for row in table:
         path, shape, stacked = row.path, row.shape, None
         if row.layer is not None:
-            path = f"groups.0.{row.path.split('.', 2)[2]}"
-            shape, stacked = (count, *row.shape), 0
+            number, _ = group_of(groups, row.layer)
+            path = f"groups.{number}.{inside_layer(row.path)}"
+            shape, stacked = (groups[number].count, *row.shape), groups[number].first
         found[path] = Parameter(path=path, shape=shape, role=row.role, stacked=stacked, new=False)
     total = sum(p.size for p in found.values())
     return ModelPlan(
         config=config,  # type: ignore[arg-type]
-        groups=(Group(first=0, count=count),) if count else (),
+        groups=groups,
         parameters=tuple(found.values()),
         modules=(),
         total_parameters=total,
@@ -270,6 +283,8 @@ def _trained(**parts: Any) -> Trained:
         "lengths": dict(parts["lengths"]),
         "matmul": parts["matmul"],
     }
+    if parts["prompts"].any:
+        facts["prompts"] = to_plain(parts["prompts"])
     return Trained(**parts, digest=cache.digest_of(facts))
 
 

@@ -93,10 +93,12 @@ def _maps(model: ModelPlan) -> str:
 
 def _use(plan: Plan, facts: Mapping[str, Any]) -> str:
     folder = json.dumps(plan.output_dir, ensure_ascii=False)
+    told = plan.model.towers == "separate" or plan.tokenizer.prompts.any
+    call = "encode_document" if told else "encode_text"
     code = (
         "```python\n"
         "from specrun import Predictor\n"
-        f'vectors = Predictor({folder}, which="{facts["parameters"]}").encode_text(["a text", "another"])\n'
+        f'vectors = Predictor({folder}, which="{facts["parameters"]}").{call}(["a text", "another"])\n'
         "```"
     )
     return section("Use", code)

@@ -14,7 +14,9 @@ import numpy as np
 
 from specrun.runtime.models.bert import table as bert
 from specrun.runtime.models.clip import table as clip
+from specrun.runtime.models.modernbert import table as modernbert
 from specrun.runtime.models.mpnet import table as mpnet
+from specrun.runtime.models.qwen3 import table as qwen3
 from specrun.runtime.models.roberta import table as roberta
 from specrun.runtime.models.siglip import table as siglip
 from specrun.runtime.models.vit import table as vit
@@ -55,6 +57,8 @@ _FAMILIES: dict[str, Names] = {
         dict(siglip.VISION_NAMES), (), siglip.VISION_UNUSED, dict(siglip.VISION_BARE)
     ),
     "vit": Names(dict(vit.NAMES), vit.PREFIXES, vit.UNUSED, dict(vit.BARE)),
+    "qwen3": Names(dict(qwen3.NAMES), qwen3.PREFIXES, qwen3.UNUSED),
+    "modernbert": Names(dict(modernbert.NAMES), modernbert.PREFIXES, modernbert.UNUSED),
     "text_encoder": Names({}, (), ()),  # our own paths are its names
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
@@ -226,8 +227,24 @@ TokenizerSource = TrainedTokenizer | TokenizerFile
 
 
 @record
+class Prompts:
+    """What is put before every text of a side, and tokenised with it."""
+
+    query: Annotated[str, Fact(doc="Before queries; empty is nothing.")] = ""
+    positive: Annotated[str, Fact(doc="Before positives, and negatives.")] = ""
+
+    @property
+    def any(self) -> bool:
+        """Whether a side has one."""
+        return bool(self.query or self.positive)
+
+
+@record
 class TokenizerPlan:
     source: Annotated[TokenizerSource, Fact(doc="How it came to be.")]
     digest: Annotated[str, Fact(doc="SHA-256 of the tokenizer.json text.")]
     vocab_size: Annotated[int, Fact(doc="Number of ids (largest id + 1).")]
     pad_id: Annotated[int, Fact(doc="Id that pads.")]
+    prompts: Annotated[Prompts, Fact(doc="What is put before the texts.")] = field(
+        default_factory=Prompts
+    )

@@ -88,9 +88,7 @@ class PretrainedShape:
     intermediate_size: Annotated[int, Fact(doc="Feed-forward width.")]
     hidden_act: Annotated[str, Fact(doc="Activation, as in config.json.")]
     max_position_embeddings: Annotated[int, Fact(doc="Rows of the position table.")]
-    hidden_dropout_prob: Annotated[float, Fact(doc="Dropout.")]
     attention_probs_dropout_prob: Annotated[float, Fact(doc="Attention dropout.")]
-    layer_norm_eps: Annotated[float, Fact(doc="LayerNorm epsilon.")]
     initializer_range: Annotated[float, Fact(doc="Standard deviation of new parameters.")]
     pooling: Annotated[Pooling, Fact(doc="Pooling.")]
     projection_dim: Annotated[int | None, Fact(doc="Width of the new head.")]
@@ -102,7 +100,15 @@ class PretrainedShape:
 
 
 @record
-class BertShape(PretrainedShape):
+class PostNormShape(PretrainedShape):
+    """The numbers of BERT, RoBERTa and MPNet."""
+
+    hidden_dropout_prob: Annotated[float, Fact(doc="Dropout.")]
+    layer_norm_eps: Annotated[float, Fact(doc="LayerNorm epsilon.")]
+
+
+@record
+class BertShape(PostNormShape):
     """The numbers of BERT and of RoBERTa."""
 
     type_vocab_size: Annotated[int, Fact(doc="Rows of the token-type table.")]
@@ -125,7 +131,7 @@ class RobertaConfig(BertShape):
 
 
 @record
-class MpnetConfig(PretrainedShape):
+class MpnetConfig(PostNormShape):
     kind: Annotated[Literal["mpnet"], Fact(doc="MPNet family.")] = "mpnet"
     pad_token_id: Annotated[int, Fact(doc="Id that pads, which the positions are counted from.")]
     relative_attention_num_buckets: Annotated[
@@ -138,10 +144,50 @@ class MpnetConfig(PretrainedShape):
         return self.max_position_embeddings - self.pad_token_id - 1
 
 
-PretrainedConfig = BertConfig | RobertaConfig | MpnetConfig
+@record
+class Qwen3Config(PretrainedShape):
+    kind: Annotated[Literal["qwen3"], Fact(doc="Qwen3 decoder, causal.")] = "qwen3"
+    num_key_value_heads: Annotated[int, Fact(doc="Heads of keys and values, shared by queries'.")]
+    head_dim: Annotated[int, Fact(doc="Width of a head.")]
+    rms_norm_eps: Annotated[float, Fact(doc="Epsilon of every RMS norm.")]
+    rope_theta: Annotated[float, Fact(doc="Rotary base.")]
+
+    @property
+    def hidden_dropout_prob(self) -> float:
+        """There is dropout on attention probabilities alone."""
+        return 0.0
+
+
+@record
+class ModernbertConfig(PretrainedShape):
+    kind: Annotated[Literal["modernbert"], Fact(doc="ModernBERT family.")] = "modernbert"
+    embedding_dropout: Annotated[float, Fact(doc="Dropout on embeddings.")]
+    mlp_dropout: Annotated[float, Fact(doc="Dropout within the feed-forward.")]
+    norm_eps: Annotated[float, Fact(doc="Epsilon of every norm.")]
+    norm_bias: Annotated[bool, Fact(doc="Norms have a bias.")]
+    attention_bias: Annotated[bool, Fact(doc="Attention's linear layers have a bias.")]
+    mlp_bias: Annotated[bool, Fact(doc="The feed-forward's linear layers have a bias.")]
+    local_attention: Annotated[
+        int, Fact(doc="Width of the window around a token: half of it on either side.")
+    ]
+    global_layers: Annotated[
+        tuple[int, ...], Fact(doc="Layers whose tokens see all; those of the others a window.")
+    ]
+    global_rope_theta: Annotated[float, Fact(doc="Rotary base of the global layers.")]
+    local_rope_theta: Annotated[float, Fact(doc="Rotary base of the others.")]
+
+    @property
+    def hidden_dropout_prob(self) -> float:
+        """The larger of the shares that are dropped outside of attention."""
+        return max(self.embedding_dropout, self.mlp_dropout)
+
+
+PretrainedConfig = BertConfig | RobertaConfig | MpnetConfig | Qwen3Config | ModernbertConfig
 """The families read from Hugging Face directories."""
 
-TextConfig = TextEncoderConfig | BertConfig | RobertaConfig | MpnetConfig
+TextConfig = (
+    TextEncoderConfig | BertConfig | RobertaConfig | MpnetConfig | Qwen3Config | ModernbertConfig
+)
 """The networks that embed texts alone."""
 
 NetworkConfig = TextConfig | TextTower | ImageTower

@@ -1,5 +1,6 @@
 """The model: from scratch, or a family read from a Hugging Face directory."""
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
@@ -101,15 +102,31 @@ class TextEncoderModel:
 
 
 @record
+class ModelPrompts:
+    """Instructions put before the texts, in training, evaluation, mining and search; cut and pooled with them."""
+
+    query: Annotated[
+        str | None,
+        Fact(
+            doc="Before every query; null takes the directory's `query` prompt, else nothing.",
+            examples=("query: ",),
+        ),
+    ] = None
+    positive: Annotated[
+        str | None,
+        Fact(
+            doc="Before every positive and negative; null takes the directory's `document`, `passage` or `corpus` prompt, else nothing.",
+            examples=("passage: ",),
+        ),
+    ] = None
+
+
+@record
 class PretrainedModel:
     """What the encoders read from a Hugging Face directory have in common."""
 
     kind: Annotated[str, Fact(doc="The family.")]
     name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/all-MiniLM-L6-v2",))]
-    hidden_dropout_prob: Annotated[
-        float | None,
-        Fact(doc="Dropout on embeddings and block outputs; null takes config.json's.", ge=0, lt=1),
-    ] = None
     attention_probs_dropout_prob: Annotated[
         float | None,
         Fact(doc="Dropout on attention probabilities; null takes config.json's.", ge=0, lt=1),
@@ -129,10 +146,23 @@ class PretrainedModel:
         ),
     ] = None
     towers: Annotated[Literal["shared", "separate"], _TOWERS] = "shared"
+    prompts: Annotated[ModelPrompts, Fact(doc="Instructions put before the texts.")] = field(
+        default_factory=ModelPrompts
+    )
 
 
 @record
-class BertModel(PretrainedModel):
+class PostNormModel(PretrainedModel):
+    """What BERT and the families built like it have besides."""
+
+    hidden_dropout_prob: Annotated[
+        float | None,
+        Fact(doc="Dropout on embeddings and block outputs; null takes config.json's.", ge=0, lt=1),
+    ] = None
+
+
+@record
+class BertModel(PostNormModel):
     """A BERT-family encoder (BERT, MiniLM) read from a Hugging Face directory."""
 
     kind: Annotated[
@@ -141,7 +171,7 @@ class BertModel(PretrainedModel):
 
 
 @record
-class RobertaModel(PretrainedModel):
+class RobertaModel(PostNormModel):
     """A RoBERTa-family encoder (RoBERTa, XLM-R, CamemBERT) read from a Hugging Face directory."""
 
     kind: Annotated[
@@ -152,13 +182,40 @@ class RobertaModel(PretrainedModel):
 
 
 @record
-class MpnetModel(PretrainedModel):
+class MpnetModel(PostNormModel):
     """An MPNet encoder (all-mpnet-base-v2) read from a Hugging Face directory."""
 
     kind: Annotated[
         Literal["mpnet"], Fact(doc="An MPNet encoder read from a Hugging Face directory.")
     ] = "mpnet"
     name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/all-mpnet-base-v2",))]
+
+
+@record
+class Qwen3Model(PretrainedModel):
+    """A Qwen3 decoder that embeds (Qwen3-Embedding) read from a Hugging Face directory."""
+
+    kind: Annotated[
+        Literal["qwen3"], Fact(doc="A Qwen3 decoder read from a Hugging Face directory.")
+    ] = "qwen3"
+    name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/Qwen3-Embedding-0.6B",))]
+
+
+@record
+class ModernbertModel(PretrainedModel):
+    """A ModernBERT encoder read from a Hugging Face directory."""
+
+    kind: Annotated[
+        Literal["modernbert"], Fact(doc="A ModernBERT encoder read from a Hugging Face directory.")
+    ] = "modernbert"
+    name_or_path: Annotated[str, Fact(doc=_DIRECTORY, examples=("models/ModernBERT-base",))]
+    embedding_dropout: Annotated[
+        float | None, Fact(doc="Dropout on embeddings; null takes config.json's.", ge=0, lt=1)
+    ] = None
+    mlp_dropout: Annotated[
+        float | None,
+        Fact(doc="Dropout within the feed-forward; null takes config.json's.", ge=0, lt=1),
+    ] = None
 
 
 @record
@@ -169,9 +226,25 @@ class AutoModel(PretrainedModel):
         Literal["auto"],
         Fact(doc="The family that `model_type` in the directory's config.json names."),
     ] = "auto"
+    hidden_dropout_prob: Annotated[
+        float | None,
+        Fact(
+            doc="Dropout on embeddings and block outputs, refused for a family without; null takes config.json's.",
+            ge=0,
+            lt=1,
+        ),
+    ] = None
 
 
-Text = TextEncoderModel | BertModel | RobertaModel | MpnetModel | AutoModel
+Text = (
+    TextEncoderModel
+    | BertModel
+    | RobertaModel
+    | MpnetModel
+    | Qwen3Model
+    | ModernbertModel
+    | AutoModel
+)
 """The networks that embed texts alone."""
 
 

@@ -1,12 +1,14 @@
 """Plans of many shapes for the arithmetic of cost, and XLA's figures for them as recorded in ``costs.json``.
 
 ``python -m tests.compiler.costs`` compiles them all on a CPU and writes the file again; it takes ten minutes.
+Names of cases behind it compile those alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,8 +18,10 @@ from specrun.compiler.compile import compile_loaded
 from specrun.compiler.facts import Pretrained, StageLayout, StageRequest
 from specrun.compiler.front import load
 from specrun.spec.plan.data import Scan, TokenizerPlan, TokenizerSource
+from specrun.spec.plan.model import PretrainedConfig
 from specrun.spec.plan.plan import Plan
-from tests.compiler.fakes import FakeFacts
+from tests.compiler.fakes import TINY_BERT, FakeFacts
+from tests.runtime.models.tiny import modernbert_config, qwen3_config
 
 HERE = Path(__file__)
 FIGURES = HERE.with_suffix(".json")
@@ -32,11 +36,15 @@ train: {{batch_size: 64, max_steps: 3}}
 
 
 class Case(NamedTuple):
-    """Settings over ``SPEC``, the tokenizer's size, and the configuration of the pretrained model."""
+    """Settings over ``SPEC``, the tokenizer's size, and the configuration of the pretrained model.
+
+    ``bert`` changes the numbers of ``family``, a tiny BERT unless another is named.
+    """
 
     settings: tuple[str, ...] = ()
     vocab: int = 1000
     bert: Mapping[str, Any] = MappingProxyType({})
+    family: PretrainedConfig = TINY_BERT
 
 
 PLAIN = Case()
@@ -54,6 +62,24 @@ TINY = {
     "num_attention_heads": 4,
     "intermediate_size": 256,
 }
+
+
+QWEN3 = tuple(text.replace("kind: bert", "kind: qwen3") for text in BERT)
+DECODER = {**TINY, "intermediate_size": 192, "num_key_value_heads": 2, "head_dim": 16}
+
+
+def decoder(*settings: str, **changes: Any) -> Case:
+    """Grouped-query attention and a gated feed-forward; no dropout but on attention."""
+    return Case((*QWEN3, *settings), bert={**DECODER, **changes}, family=qwen3_config())
+
+
+MODERN = tuple(text.replace("kind: bert", "kind: modernbert") for text in BERT)
+
+
+def modern(*settings: str, **changes: Any) -> Case:
+    """Four layers, two of them local, and a gated feed-forward."""
+    own = {**TINY, "num_hidden_layers": 4, "intermediate_size": 96, "global_layers": (0, 3)}
+    return Case((*MODERN, *settings), bert={**own, **changes}, family=modernbert_config())
 
 
 def rows(*counts: int) -> tuple[str, ...]:
@@ -76,6 +102,7 @@ CASES: dict[str, Case] = {
     "l2": Case(),
     "l6": Case(SIX),
     "l6-remat": Case((*SIX, REMAT)),
+    "l6-one-apart-remat": Case((*SIX, REMAT, "optimizer.no_decay=['layers.0.*']")),
     "l2-nod": Case(DRY),
     "l2-ad": Case(("model.attention_probs_dropout_prob=0.1",)),
     "l1": Case(("model.num_hidden_layers=1",)),
@@ -152,6 +179,14 @@ CASES: dict[str, Case] = {
     "relu": Case(BERT, bert=TINY | {"hidden_act": "relu"}),
     "gelu_new": Case(BERT, bert=TINY | {"hidden_act": "gelu_new"}),
     "silu": Case(BERT, bert=TINY | {"hidden_act": "silu"}),
+    "qwen3": decoder(),
+    "qwen3-wide-heads": decoder("model.attention_probs_dropout_prob=0.1", head_dim=32),
+    "qwen3-remat": decoder(REMAT),
+    "qwen3-lora": decoder("lora={rank: 4, target_modules: [q_proj, v_proj]}"),
+    "modernbert": modern(),
+    "modernbert-drop": modern("model.mlp_dropout=0.1", "model.attention_probs_dropout_prob=0.1"),
+    "modernbert-remat": modern(REMAT),
+    "modernbert-lora": modern("lora={rank: 4, target_modules: [Wqkv]}"),
     "bf16-l2": Case(("precision.compute=bfloat16",)),
     "bf16-l6": Case((*SIX, "precision.compute=bfloat16")),
     "towers": Case(("model.towers=separate",)),
@@ -177,7 +212,7 @@ class Facts(FakeFacts):
     def pretrained(self, directory: Path) -> Pretrained:
         found = super().pretrained(directory)
         sizes = {"vocab_size": self.case.vocab, "max_position_embeddings": 128, **self.case.bert}
-        return dataclasses.replace(found, config=dataclasses.replace(found.config, **sizes))
+        return dataclasses.replace(found, config=dataclasses.replace(self.case.family, **sizes))
 
     def layout(
         self, *, stages: tuple[StageRequest, ...], **settings: object
@@ -204,12 +239,15 @@ def recorded() -> dict[str, dict[str, int]]:
     return json.loads(FIGURES.read_text("utf-8"))
 
 
-def main() -> None:
-    """Compile every case, and write what XLA says."""
+def main(names: list[str]) -> None:
+    """Compile every case, or those of ``names``, and write what XLA says."""
     from specrun.runtime.aot import measure
 
-    found: dict[str, dict[str, int]] = {}
+    wanted = names or list(CASES)
+    found: dict[str, dict[str, int]] = recorded() if names else {}
     for name, case in CASES.items():
+        if name not in wanted:
+            continue
         [figures] = measure(plan_of(case)).functions
         found[name] = {"peak_bytes": figures.peak_bytes, "flops": figures.flops}
         print(name, found[name], figures.ratio, flush=True)
@@ -217,4 +255,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -12,6 +12,7 @@ from specrun.spec.plan.data import (
     FieldRange,
     HeldOut,
     Input,
+    Prompts,
     Scan,
     Source,
     TokenizerPlan,
@@ -78,6 +79,8 @@ class FakeFacts:
             tokenizer=directory / "tokenizer.json",
             weights=None,
             config_input=Input(role="config", path=str(directory), digest="sha256:0", bytes=1),
+            prompts=Prompts(),
+            pools_prompts=True,
         )
 
     def start(self, directory: Path) -> Start:

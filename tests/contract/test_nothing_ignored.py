@@ -25,7 +25,6 @@ import specrun
 from specrun.spec.annotations import fields_of
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.plan import Plan
-from specrun.spec.words.model import Text
 
 SPEC = """\
 version: 1
@@ -977,7 +976,6 @@ MINING_KEYS = (
     "{mined}.backend",
 )
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
-TEXTS = {words.__dataclass_fields__["kind"].default: words for words in get_args(Text)}
 ELSEWHERE = {
     **{
         f"data{{{kind}}}.negatives{key}": "the same class as data{jsonl}.negatives"
@@ -988,11 +986,6 @@ ELSEWHERE = {
         f"data{{{kind}}}.{key}": "the same class as data{jsonl}"
         for kind in ("csv", "tsv", "parquet", "huggingface")
         for key in ("retrieval_mode", "image_root", "max_image_pixels", "columns.query_image")
-    },
-    **{
-        f"model{{composed}}.text{{{kind}}}.{field.name}": f"the same class as model{{{kind}}}"
-        for kind, words in TEXTS.items()
-        for field in fields_of(words)
     },
     **{
         f"model{{composed}}.image{{vit}}.{key}": "tests/front/test_text_image.py"
@@ -1011,6 +1004,8 @@ ELSEWHERE = {
     "model{bert}.pooling": "test_bert_keys",
     "model{bert}.projection_dim": "test_bert_keys",
     "model{bert}.towers": "test_bert_keys",
+    "model{bert}.prompts.query": "test_bert_keys",
+    "model{bert}.prompts.positive": "test_bert_keys",
     "model{roberta}.kind": "tests/parity and tests/front/test_pretrained.py",
     "model{roberta}.name_or_path": "test_another_directory_gives_other_weights",
     "model{roberta}.hidden_dropout_prob": "test_roberta_keys",
@@ -1018,6 +1013,8 @@ ELSEWHERE = {
     "model{roberta}.pooling": "test_roberta_keys",
     "model{roberta}.projection_dim": "test_roberta_keys",
     "model{roberta}.towers": "test_roberta_keys",
+    "model{roberta}.prompts.query": "test_roberta_keys",
+    "model{roberta}.prompts.positive": "test_roberta_keys",
     "model{mpnet}.kind": "tests/parity and tests/front/test_pretrained.py",
     "model{mpnet}.name_or_path": "test_another_directory_gives_other_weights",
     "model{mpnet}.hidden_dropout_prob": "test_mpnet_keys",
@@ -1025,6 +1022,26 @@ ELSEWHERE = {
     "model{mpnet}.pooling": "test_mpnet_keys",
     "model{mpnet}.projection_dim": "test_mpnet_keys",
     "model{mpnet}.towers": "test_mpnet_keys",
+    "model{mpnet}.prompts.query": "test_mpnet_keys",
+    "model{mpnet}.prompts.positive": "test_mpnet_keys",
+    "model{qwen3}.kind": "tests/parity and tests/front/test_pretrained.py",
+    "model{qwen3}.name_or_path": "test_another_directory_gives_other_weights",
+    "model{qwen3}.attention_probs_dropout_prob": "test_qwen3_keys",
+    "model{qwen3}.pooling": "test_qwen3_keys",
+    "model{qwen3}.projection_dim": "test_qwen3_keys",
+    "model{qwen3}.towers": "test_qwen3_keys",
+    "model{qwen3}.prompts.query": "test_qwen3_keys",
+    "model{qwen3}.prompts.positive": "test_qwen3_keys",
+    "model{modernbert}.kind": "tests/parity and tests/front/test_pretrained.py",
+    "model{modernbert}.name_or_path": "test_another_directory_gives_other_weights",
+    "model{modernbert}.embedding_dropout": "test_modernbert_keys",
+    "model{modernbert}.mlp_dropout": "test_modernbert_keys",
+    "model{modernbert}.attention_probs_dropout_prob": "test_modernbert_keys",
+    "model{modernbert}.pooling": "test_modernbert_keys",
+    "model{modernbert}.projection_dim": "test_modernbert_keys",
+    "model{modernbert}.towers": "test_modernbert_keys",
+    "model{modernbert}.prompts.query": "test_modernbert_keys",
+    "model{modernbert}.prompts.positive": "test_modernbert_keys",
     "model{auto}.kind": "tests/front/test_pretrained.py",
     "model{auto}.name_or_path": "test_another_directory_gives_other_weights",
     "model{auto}.hidden_dropout_prob": "test_mpnet_keys",
@@ -1032,6 +1049,8 @@ ELSEWHERE = {
     "model{auto}.pooling": "test_mpnet_keys",
     "model{auto}.projection_dim": "test_mpnet_keys",
     "model{auto}.towers": "test_mpnet_keys",
+    "model{auto}.prompts.query": "test_mpnet_keys",
+    "model{auto}.prompts.positive": "test_mpnet_keys",
     "tokenizer{file}.kind": "test_tokenizer_file",
     "tokenizer{file}.path": "test_tokenizer_file",
     "evaluation.batch_size": "test_evaluation_batch",
@@ -1081,7 +1100,7 @@ def pretrained(
     if not ids.exists():
         from tokenizers import Tokenizer, models, pre_tokenizers
 
-        pad = {"bert": 0, "roberta": 1, "mpnet": 1, "auto": 1}[kind]
+        pad = {"bert": 0, "roberta": 1, "mpnet": 1, "qwen3": 0, "modernbert": 0, "auto": 1}[kind]
         words = {"[PAD]": pad, "[UNK]": 1 - pad}
         words |= {word: i for i, word in enumerate(("open", "a", "file", "x", "return"), 2)}
         made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
@@ -1100,6 +1119,8 @@ FAMILY_KEYS: tuple[tuple[str, Artefact], ...] = (
     ("model.pooling=cls", embeddings),
     ("model.projection_dim=4", start),
     ("model.towers=separate", start),
+    ("model.prompts.query='open '", batches),
+    ("model.prompts.positive='file '", batches),
 )
 
 
@@ -1130,12 +1151,42 @@ def test_mpnet_keys(kind: str, setting: str, artefact: Artefact, folder: Path) -
     assert artefact(before) != artefact(after)
 
 
+@pytest.mark.parametrize(("setting", "artefact"), FAMILY_KEYS[1:])
+def test_qwen3_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+    """The base pools by the mean, as the fixture names no pooling."""
+    own: dict[str, Any] = {"kind": "qwen3", "directory": GOLDEN.parent / "qwen3_torch"}
+    before, after = (
+        compiled(pretrained(folder, **own)),
+        compiled(pretrained(folder, setting, **own)),
+    )
+    assert artefact(before) != artefact(after)
+
+
+@pytest.mark.parametrize(
+    ("setting", "artefact"),
+    [
+        ("model.embedding_dropout=0.5", after_a_step),
+        ("model.mlp_dropout=0.5", after_a_step),
+        *FAMILY_KEYS[1:],
+    ],
+)
+def test_modernbert_keys(setting: str, artefact: Artefact, folder: Path) -> None:
+    own: dict[str, Any] = {"kind": "modernbert", "directory": GOLDEN.parent / "modernbert_torch"}
+    before, after = (
+        compiled(pretrained(folder, **own)),
+        compiled(pretrained(folder, setting, **own)),
+    )
+    assert artefact(before) != artefact(after)
+
+
 @pytest.mark.parametrize(
     ("kind", "one", "other"),
     [
         ("bert", "torch_safetensors", "flax_msgpack"),
         ("roberta", "roberta_torch", "xlmr_torch"),
         ("mpnet", "mpnet_torch", "mpnet_torch_head"),
+        ("qwen3", "qwen3_torch", "qwen3_torch_head"),
+        ("modernbert", "modernbert_torch", "modernbert_torch_head"),
         ("auto", "mpnet_torch", "roberta_torch"),
     ],
 )
@@ -1212,7 +1263,8 @@ def _tagged(section: Any) -> bool:
 
 
 def test_every_key_has_its_effect_named() -> None:
-    known = set(keys_of(Experiment))
+    # the networks of texts within a composed model are those that are models by themselves
+    known = {k.replace("model{composed}.text{", "model{") for k in keys_of(Experiment)}
     named = {case.key for case in TABLE} | set(ELSEWHERE)
     assert known - named == set(), "keys whose effect no test names"
     assert named - known == set(), "rows for keys that the spec no longer has"

@@ -75,6 +75,24 @@ def unigram(baked: bool) -> str:
     return _finished(made, baked)
 
 
+def appending(padding_side: str = "left") -> str:
+    """Qwen3-Embedding's kind: byte-level BPE, and behind every text the token that also pads."""
+    letters = ["\u0120", *"abcdefghijklmnopqrstuvwxyz", "re", "th", "the"]
+    ids = {token: i for i, token in enumerate(("<|im_start|>", *letters, "<|endoftext|>"))}
+    made = Tokenizer(models.BPE(ids, [("r", "e"), ("t", "h"), ("th", "e")]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    made.add_special_tokens(["<|im_start|>", "<|endoftext|>"])
+    end = processors.TemplateProcessing(
+        single="$A <|endoftext|>", special_tokens=[("<|endoftext|>", ids["<|endoftext|>"])]
+    )
+    made.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), end])
+    if padding_side == "left":
+        made.enable_padding(
+            direction="left", pad_id=ids["<|endoftext|>"], pad_token="<|endoftext|>"
+        )
+    return made.to_str()
+
+
 def _finished(made: Tokenizer, baked: bool) -> str:
     made.add_special_tokens(SPECIAL)
     made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
@@ -117,6 +135,9 @@ def found(spec: Path, **options: Any) -> list[tuple[str, str, str, str]]:
         ("roberta", "torch_safetensors", "bert"),
         ("roberta", "mpnet_torch", "mpnet"),
         ("mpnet", "roberta_torch", "roberta"),
+        ("qwen3", "mpnet_torch", "mpnet"),
+        ("bert", "qwen3_torch", "qwen3"),
+        ("bert", "modernbert_torch", "modernbert"),
     ],
 )
 def test_a_directory_of_another_family_is_refused_by_the_right_kind(
@@ -141,6 +162,21 @@ def test_a_tokenizer_that_pads_with_another_id_is_refused(tmp_path: Path, kind: 
         Predictor(directory)
 
 
+@pytest.mark.parametrize("kind", ["qwen3", "auto"])
+def test_dropout_that_a_family_lacks_is_refused(tmp_path: Path, kind: str):
+    """By the family's own words where it is named, and by the plan where config.json decides."""
+    directory = write_model(tmp_path / "model", "qwen3_torch", tokenizer_text())
+    spec = write_spec(tmp_path, kind, directory)
+    [(code, path, message, hint)] = found(spec, overrides=["model.hidden_dropout_prob=0.1"])
+    assert path == "model.hidden_dropout_prob"
+    if kind == "auto":
+        assert (code, message) == (
+            "no-effect",
+            "qwen3 has no dropout on embeddings and block outputs",
+        )
+        assert hint == "remove the line; model.attention_probs_dropout_prob has an effect"
+
+
 def test_lengths_are_held_against_the_positions_that_tokens_have(tmp_path: Path):
     directory = write_model(tmp_path / "model", "roberta_torch", tokenizer_text())
     spec = write_spec(tmp_path, "roberta", directory)
@@ -149,9 +185,17 @@ def test_lengths_are_held_against_the_positions_that_tokens_have(tmp_path: Path)
     assert "13 tokens, but the model has 12 positions" in message
 
 
+GROUPS = {"modernbert": [(0, 1), (1, 3)]}
+"""The stacks of a family whose layers are not all alike: ModernBERT's first lacks a norm."""
+
+
 @pytest.mark.parametrize(
     ("kind", "flavour"),
-    [("roberta", "roberta_torch"), ("roberta", "xlmr_flax"), ("mpnet", "mpnet_torch")],
+    [
+        *(("roberta", "roberta_torch"), ("roberta", "xlmr_flax"), ("mpnet", "mpnet_torch")),
+        ("qwen3", "qwen3_torch"),
+        ("modernbert", "modernbert_torch"),
+    ],
 )
 def test_a_family_trains_and_embeds(
     tmp_path: Path, kind: str, flavour: str, monkeypatch: pytest.MonkeyPatch
@@ -159,7 +203,8 @@ def test_a_family_trains_and_embeds(
     monkeypatch.chdir(tmp_path)
     directory = write_model(tmp_path / "model", flavour, tokenizer_text())
     plan = specrun.compile(write_spec(tmp_path, kind, directory), environ={})
-    assert plan.tokenizer.pad_id == plan.model.config.pad_token_id == 1
+    assert plan.tokenizer.pad_id == getattr(plan.model.config, "pad_token_id", 1) == 1
+    assert [(g.first, g.count) for g in plan.model.groups] == GROUPS.get(kind, [(0, 2)])
     result = specrun.run(plan)
     assert np.isfinite(result.metrics["loss"])
     before, after = Predictor(directory), Predictor(tmp_path / "runs" / "tiny")
@@ -173,6 +218,8 @@ def test_a_family_trains_and_embeds(
         ("roberta_torch", "roberta", "roberta"),
         ("xlmr_flax", "roberta", "xlm-roberta"),
         ("mpnet_torch", "mpnet", "mpnet"),
+        ("qwen3_torch", "qwen3", "qwen3"),
+        ("modernbert_torch", "modernbert", "modernbert"),
     ],
 )
 def test_auto_decides_by_the_configuration_and_says_so(
@@ -207,7 +254,9 @@ def test_auto_refuses_what_it_does_not_know(tmp_path: Path, model_type: str, hin
     (directory / "config.json").write_text(json.dumps({"model_type": model_type}))
     [(_, path, message, mend)] = found(write_spec(tmp_path, "auto", directory))
     assert path == "model.name_or_path"
-    assert "must be one of: bert, roberta, xlm-roberta, camembert, mpnet" in message
+    assert (
+        "must be one of: bert, roberta, xlm-roberta, camembert, mpnet, qwen3, modernbert" in message
+    )
     assert f"found {model_type!r} (" in message
     assert mend.startswith(hint)
 
@@ -250,6 +299,23 @@ def test_robertas_tokenizers_bring_their_padding_and_special_tokens(
     assert [x[-1] for x in ids] == [2] * 4
     assert [len(x) for x in ids][1:] == [len(ids[1]), 2, 12]
     assert not any(1 in x for x in ids)
+    together = predictor.encode_text(texts)
+    alone = np.concatenate([predictor.encode_text([text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", ["left", "none"])
+def test_qwen3s_tokenizer_ends_a_text_that_is_cut(tmp_path: Path, side: str):
+    """The last token is what is pooled, so it must be there; it pads too, which the mask tells apart."""
+    directory = write_model(tmp_path / "model", "qwen3_torch", appending(side))
+    predictor = Predictor(directory)
+    tokenizer = predictor.trained.tokenizer
+    end = tokenizer.pad_id
+    assert tokenizer.token_of(end)[0] == "<|endoftext|>"
+    texts = ["read the tree", "x", "", "open a file the list the tree the file a x a x a x"]
+    ids = tokenizer.encode(texts, predictor.trained.lengths["positive"])
+    assert [(int(x[-1]), int((x == end).sum())) for x in ids] == [(end, 1)] * 4
+    assert [len(x) for x in ids][1:] == [3, 1, 12]
     together = predictor.encode_text(texts)
     alone = np.concatenate([predictor.encode_text([text]) for text in texts])
     np.testing.assert_allclose(together, alone, atol=1e-6)

@@ -1,7 +1,8 @@
 """Make the checked-in weights of tests/golden/models with the libraries that define the formats.
 
 Needs an environment of its own: ``pip install "transformers==4.57.6" "flax==0.12.8" "jax==0.10.2" torch``, since
-transformers 5 no longer has Flax classes. Run ``python tests/golden/make_models.py [bert] [roberta] [xlmr] [mpnet]`` from the
+transformers 5 no longer has Flax classes. Run ``python tests/golden/make_models.py [bert] [roberta] [xlmr] [mpnet]
+[qwen3] [modernbert]`` from the
 repository's root; without names all are made.
 
 The folders of a family hold the same tiny random network in other flavours; ``expected*.npz`` hold torch's own hidden
@@ -37,7 +38,14 @@ PAD_ID = 1
 
 
 def main(names: list[str]) -> None:
-    makers = {"bert": bert, "roberta": roberta, "xlmr": xlmr, "mpnet": mpnet}
+    makers = {
+        "bert": bert,
+        "roberta": roberta,
+        "xlmr": xlmr,
+        "mpnet": mpnet,
+        "qwen3": qwen3,
+        "modernbert": modernbert,
+    }
     for name in names or makers:
         torch.manual_seed(0)
         makers[name]()
@@ -104,6 +112,29 @@ def mpnet() -> None:
     expected(theirs, "expected_mpnet.npz", PAD_ID)
 
 
+def qwen3() -> None:
+    """transformers never had it in Flax. Two heads of eight on one of keys."""
+    own = {"num_key_value_heads": 1, "head_dim": 8, "rope_theta": 1e6, "pad_token_id": 0}
+    writer = moved(transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**CONFIG, **own)))
+    theirs = body(writer.model, transformers.Qwen3Model)
+    write("qwen3_torch", lambda d: theirs.save_pretrained(d))
+    write("qwen3_torch_head", lambda d: writer.save_pretrained(d))
+    expected(theirs, "expected_qwen3.npz", 0)
+
+
+def modernbert() -> None:
+    """transformers never had it in Flax. Of four layers the first and the last are global."""
+    names = ("pad", "bos", "eos", "cls", "sep")
+    ids = {f"{name}_token_id": i for i, name in enumerate(names)}
+    own = {"num_hidden_layers": 4, "local_attention": 4, "attn_implementation": "eager"}
+    config = transformers.ModernBertConfig(**{**CONFIG, **ids, **own, "reference_compile": False})
+    masked = moved(transformers.ModernBertForMaskedLM(config))
+    theirs = body(masked.model, transformers.ModernBertModel)
+    write("modernbert_torch", lambda d: theirs.save_pretrained(d))
+    write("modernbert_torch_head", lambda d: masked.save_pretrained(d))
+    expected(theirs, "expected_modernbert.npz", 0)
+
+
 def roberta_config() -> dict[str, Any]:
     """Twelve positions behind the padding id, one token type, ids as the real models have them."""
     ids = {"bos_token_id": 0, "pad_token_id": PAD_ID, "eos_token_id": 2}
@@ -135,7 +166,7 @@ def write(name: str, save) -> None:
 
 
 def expected(model: Any, name: str, pad_id: int) -> None:
-    """Mean and first token of four padded rows; RoBERTa's hold a padding id among the tokens, too."""
+    """Mean, first and last token of four padded rows; RoBERTa's hold a padding id among the tokens, too."""
     ids = np.random.default_rng(0).integers(1, 40, (4, 9)).astype(np.int32)
     mask = np.arange(9)[None] < np.array([9, 1, 5, 8])[:, None]
     if pad_id:
@@ -146,7 +177,9 @@ def expected(model: Any, name: str, pad_id: int) -> None:
         hidden = model(torch.tensor(ids).long(), torch.tensor(mask).long()).last_hidden_state
     weight = torch.tensor(mask)[..., None].float()
     mean = (hidden * weight).sum(1) / weight.sum(1)
-    np.savez(ROOT / name, ids=ids, mask=mask, mean=mean.numpy(), cls=hidden[:, 0].numpy())
+    last = hidden[torch.arange(4), torch.tensor(mask).sum(1) - 1]
+    pooled = {"mean": mean.numpy(), "cls": hidden[:, 0].numpy(), "last": last.numpy()}
+    np.savez(ROOT / name, ids=ids, mask=mask, **pooled)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""BERT, RoBERTa and MPNet on tiny random weights against transformers: hidden states, embeddings, gradients."""
+"""BERT, RoBERTa, MPNet, Qwen3 and ModernBERT on tiny random weights against transformers: hidden states, embeddings, gradients."""
 
 from __future__ import annotations
 
@@ -54,6 +54,12 @@ def make(tmp_path: Path, model_type: str = "bert", **changes: Any) -> Any:
         "max_position_embeddings": 20,
         "initializer_range": 0.2,
     }
+    if model_type == "qwen3":
+        values |= {"num_key_value_heads": 2, "head_dim": 8}
+    if model_type == "modernbert":
+        ids = ("pad", "bos", "eos", "cls", "sep")
+        values |= {f"{name}_token_id": i for i, name in enumerate(ids)}
+        values |= {"num_hidden_layers": 4, "local_attention": 4}
     torch.manual_seed(0)
     changes = {**values, **changes, "attn_implementation": "eager"}
     config = transformers.AutoConfig.for_model(model_type, **changes)
@@ -127,6 +133,66 @@ def test_mpnets_outputs_and_gradients_equal_torch(tmp_path: Path, variant: str, 
     compare(tmp_path, theirs, (ids, mask), pooling)
 
 
+QWEN3_VARIANTS: dict[str, dict[str, Any]] = {
+    "two queries to a key": {},
+    "heads wider than the blocks, eps": {
+        **{"num_key_value_heads": 4, "head_dim": 12},
+        **{"rms_norm_eps": 1e-3, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
+    },
+    "one key, one layer": {"num_key_value_heads": 1, "num_hidden_layers": 1},
+    "no layers": {"num_hidden_layers": 0},
+}
+
+
+@pytest.mark.parametrize("variant", QWEN3_VARIANTS)
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_qwen3s_outputs_and_gradients_equal_torch(tmp_path: Path, variant: str, pooling: str):
+    compare(tmp_path, make(tmp_path, "qwen3", **QWEN3_VARIANTS[variant]), batch(), pooling)
+
+
+MODERN_VARIANTS: dict[str, dict[str, Any]] = {
+    "one global layer of three": {},
+    "all biases, tanh gelu": {
+        **{"norm_bias": True, "attention_bias": True, "mlp_bias": True},
+        **{"hidden_activation": "gelu_new", "norm_eps": 1e-3},
+    },
+    "every second, other bases": {
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "default", "rope_theta": 500.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 70.0},
+        },
+        "local_attention": 7,
+    },
+    "one layer": {"num_hidden_layers": 1},
+}
+
+
+@pytest.mark.parametrize("variant", MODERN_VARIANTS)
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_modernberts_outputs_and_gradients_equal_torch(tmp_path: Path, variant: str, pooling: str):
+    compare(tmp_path, make(tmp_path, "modernbert", **MODERN_VARIANTS[variant]), batch(), pooling)
+
+
+def test_qwen3_gives_what_torch_gives_padded_on_the_left(tmp_path: Path):
+    """Qwen3-Embedding's own tokenizer pads there; rotary positions are relative, so nothing moves."""
+    theirs = make(tmp_path, "qwen3")
+    found = inspect(tmp_path)
+    model = model_plan(replace(found.config, pooling="last"), weights=found.weights)
+    ids, mask = batch()
+    left, left_mask = (
+        np.stack([np.roll(row, len(row) - n) for row, n in zip(x, mask.sum(1), strict=True)])
+        for x in (ids, mask)
+    )
+    assert left_mask[:, -1].all()
+    with torch.no_grad():
+        hidden = theirs(
+            torch.tensor(left).long(), attention_mask=torch.tensor(left_mask).long()
+        ).last_hidden_state[:, -1]
+    out = build_encoder(model).encode(initial_parameters(model, 0), ids, mask)
+    np.testing.assert_allclose(out, hidden.numpy(), atol=OUTPUT, rtol=0)
+
+
 def test_mpnets_buckets_are_torchs():
     from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
@@ -176,7 +242,7 @@ def compare(
         np.testing.assert_allclose(leaf / scale, other / scale, atol=GRADIENT, err_msg=name)
 
 
-@pytest.mark.parametrize("model_type", ["bert", *ROBERTAS, "mpnet"])
+@pytest.mark.parametrize("model_type", ["bert", *ROBERTAS, "mpnet", "qwen3", "modernbert"])
 def test_every_tensor_of_the_file_comes_back_under_its_name(tmp_path: Path, model_type: str):
     theirs = make(tmp_path, model_type)
     found = inspect(tmp_path)
@@ -190,7 +256,15 @@ def test_every_tensor_of_the_file_comes_back_under_its_name(tmp_path: Path, mode
         np.testing.assert_array_equal(written[name], tensor)
 
 
-@pytest.mark.parametrize("model_type", ["bert", *ROBERTAS, "mpnet"])
+THETAS = {
+    "rope_theta": "",
+    "global_rope_theta": "full_attention",
+    "local_rope_theta": "sliding_attention",
+}
+"""Where transformers 5 keeps the bases."""
+
+
+@pytest.mark.parametrize("model_type", ["bert", *ROBERTAS, "mpnet", "qwen3", "modernbert"])
 def test_the_defaults_are_those_of_transformers(tmp_path: Path, model_type: str):
     (tmp_path / "config.json").write_text(f'{{"model_type": "{model_type}"}}')
     theirs = transformers.AutoConfig.from_pretrained(tmp_path)
@@ -198,5 +272,12 @@ def test_the_defaults_are_those_of_transformers(tmp_path: Path, model_type: str)
     family = family_of(model_type)
     assert family is not None
     for key in family.defaults:
-        assert getattr(found.config, key) == getattr(theirs, key), key
+        expected = getattr(theirs, family.keys.get(key, key), None)
+        if key in THETAS:
+            part, rope = THETAS[key], theirs.rope_parameters
+            expected = (rope[part] if part else rope)["rope_theta"]
+        assert getattr(found.config, key) == expected, key
+    if model_type == "modernbert":
+        kinds = enumerate(theirs.layer_types)
+        assert found.config.global_layers == tuple(i for i, k in kinds if k == "full_attention")
     assert found.weights is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ from specrun.runtime.models.encoder import initial_parameters
 from specrun.runtime.predict.export import export
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.trees import flatten, unflatten
-from tests.front.test_pretrained import byte_level, unigram, write_model
+from tests.front.test_pretrained import appending, byte_level, unigram, write_model
 from tests.parity.test_minilm import TEXTS
 from tests.runtime.test_export import frozen, make_pretrained_run, moved
 
@@ -44,6 +45,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "mpnet": {"flavour": "mpnet_torch_head"},
     "mpnet under LoRA": {"flavour": "mpnet_torch", "lora": True},
+    "qwen3": {"flavour": "qwen3_torch_head", "pooling": "last"},
+    "qwen3 under LoRA": {"flavour": "qwen3_torch", "lora": True, "pooling": "last"},
+    "modernbert": {"flavour": "modernbert_torch_head"},
+    "modernbert under LoRA": {"flavour": "modernbert_torch", "lora": True, "pooling": "cls"},
+    "modernbert with a head": {"flavour": "modernbert_torch", "projection_dim": 6},
+    "qwen3 with a head": {"flavour": "qwen3_torch", "projection_dim": 6},
     "mpnet with a head": {"flavour": "mpnet_torch", "projection_dim": 6},
 }
 CLASSES = {
@@ -51,6 +58,8 @@ CLASSES = {
     "roberta": "RobertaModel",
     "xlm-r": "XLMRobertaModel",
     "mpnet": "MPNetModel",
+    "qwen3": "Qwen3Model",
+    "modernbert": "ModernBertModel",
 }
 
 
@@ -168,6 +177,62 @@ def test_robertas_tokenizers_are_kept(tmp_path: Path, made: Any):
     texts = ["read the tree", "x", "open a file the list the tree the file a x a x a x"]
     expected = Predictor(directory).encode_text(texts)
     np.testing.assert_allclose(model.encode(texts), expected, atol=EMBEDDING, rtol=0)
+
+
+def with_pooling(directory: Path, side: str) -> None:
+    """The files of sentence-transformers that pool by the last token, with padding on ``side``."""
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": "<|endoftext|>",
+        "eos_token": "<|endoftext|>",
+        "padding_side": side,
+        "model_max_length": 12,
+    }
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    (directory / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 16, "pooling_mode_lasttoken": True}
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (kind, path) in enumerate(
+            [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+        )
+    ]
+    (directory / "modules.json").write_text(json.dumps(modules))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_qwen3_pads_on_either_side(tmp_path: Path, side: str):
+    """As sentence-transformers embeds with the directory's own tokenizer, texts cut at the length among them."""
+    directory = write_model(tmp_path / "model", "qwen3_torch", appending())
+    with_pooling(directory, side)
+    model = sentence_transformers.SentenceTransformer(str(directory), device="cpu")
+    assert model.tokenizer.padding_side == side
+    texts = ["read the tree", "x", "open a file the list the tree the file a x a x a x"]
+    expected = Predictor(directory).encode_text(texts)
+    np.testing.assert_allclose(model.encode(texts), expected, atol=EMBEDDING, rtol=0)
+    export(directory, tmp_path / "out")
+    again = sentence_transformers.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    np.testing.assert_allclose(again.encode(texts), expected, atol=EMBEDDING, rtol=0)
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_prompts_are_sentence_transformers(tmp_path: Path, padding: str):
+    """As encode_query and encode_document put them, over a directory and over what is exported of it."""
+    directory = write_model(tmp_path / "model", "qwen3_torch", appending())
+    with_pooling(directory, padding)
+    prompts = {"query": "read the: ", "document": "", "other": "x"}
+    settings = {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}
+    (directory / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    export(directory, tmp_path / "out")
+    texts = ["the tree", "x", "open a file the list the tree the file a x a x a x"]
+    for folder in (directory, tmp_path / "out"):
+        model = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+        ours = Predictor(folder)
+        queries, documents = model.encode_query(texts), model.encode_document(texts)
+        assert np.abs(queries - documents).max() > 1e-2
+        np.testing.assert_allclose(ours.encode_query(texts), queries, atol=EMBEDDING, rtol=0)
+        np.testing.assert_allclose(ours.encode_document(texts), documents, atol=EMBEDDING, rtol=0)
 
 
 def test_the_real_minilm_comes_back(tmp_path: Path):

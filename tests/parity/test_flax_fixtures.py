@@ -38,7 +38,8 @@ def test_the_stored_output_is_that_of_todays_torch(flavour: str):
     "flavour",
     [
         *("roberta_torch", "roberta_torch_head", "xlmr_torch", "xlmr_torch_head"),
-        *("mpnet_torch", "mpnet_torch_head"),
+        *("mpnet_torch", "mpnet_torch_head", "qwen3_torch", "qwen3_torch_head"),
+        *("modernbert_torch", "modernbert_torch_head"),
     ],
 )
 def test_the_stored_output_of_another_family_is_that_of_todays_torch(flavour: str):

@@ -44,14 +44,25 @@ SOURCES = {
     "roberta": "roberta_torch",
     "xlmr": "xlmr_flax",
     "mpnet": "mpnet_torch",
+    "qwen3": "qwen3_torch",
+    "modernbert": "modernbert_torch",
 }
+
+
+_OF_BERT = ("attention.self.query", "output.dense")
+ADAPTED = {
+    **{"bert": _OF_BERT, "roberta": _OF_BERT, "mpnet": ("attention.attn.q", "output.dense")},
+    "qwen3": ("self_attn.k_proj", "mlp.down_proj"),
+    "modernbert": ("attn.Wqkv", "mlp.Wo"),
+}
+"""Linear layers of each family that adapters are put on."""
 
 
 def source_directory(folder: Path, flavour: str) -> Path:
     """A fixture with a tokenizer that pads with its id."""
     shutil.copytree(GOLDEN.parent / flavour, folder)
     text = tokenizer_text()
-    if flavour != "torch_safetensors":
+    if flavour.startswith(("roberta", "xlmr", "mpnet")):
         text = text.replace('"[PAD]":0', '"[PAD]":1').replace('"[CLS]":1', '"[CLS]":0')
         text = text.replace('"ids":[1]', '"ids":[0]')
     (folder / "tokenizer.json").write_text(text, encoding="utf-8")
@@ -69,8 +80,7 @@ def make_pretrained_run(
     found = inspect(directory)
     lora = changes.pop("lora", False)
     config = dataclasses.replace(found.config, **changes)
-    query = "attention.attn.q" if config.kind == "mpnet" else "attention.self.query"
-    adapters = lora_plan(config, [query, "output.dense"]) if lora else None
+    adapters = lora_plan(config, ADAPTED[config.kind]) if lora else None
     model = model_plan(config, lora=adapters, weights=found.weights)
     model = separate(model) if towers else model
     text = (directory / "tokenizer.json").read_text("utf-8")
@@ -125,7 +135,8 @@ def test_an_export_embeds_as_the_run(tmp_path: Path, form: Any, name: str, lora:
     expected = Predictor(run).encode_document(TEXTS)
     np.testing.assert_allclose(Predictor(target).encode_text(TEXTS), expected, atol=SAME)
     assert done.files == tuple(sorted(str(p.relative_to(target)) for p in target.rglob("*.*")))
-    merged = "adapters of rank 2 on 4 linear layers, times 3"
+    count = 8 if name == "modernbert" else 4  # two in each of its layers
+    merged = f"adapters of rank 2 on {count} linear layers, times 3"
     assert note(target)["merged"] == (merged if lora else None)
     assert note(target)["parameters"] == "best"
     assert note(target)["max_seq_length"] == 8
@@ -248,7 +259,9 @@ def test_a_model_from_scratch_is_refused(tmp_path: Path):
     refused(tmp_path / "run", tmp_path / "out", "no Hugging Face class", "run/best")
 
 
-@pytest.mark.parametrize("flavour", ["roberta_torch", "mpnet_torch"])
+@pytest.mark.parametrize(
+    "flavour", ["roberta_torch", "mpnet_torch", "qwen3_torch", "modernbert_torch"]
+)
 def test_a_family_comes_back_byte_by_byte(tmp_path: Path, flavour: str):
     source = source_directory(tmp_path / "source", flavour)
     done = export(source, tmp_path / "out")

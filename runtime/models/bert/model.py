@@ -146,6 +146,10 @@ class Ends(nnx.Module):
     def embed(self, ids: jax.Array, key: Keys) -> jax.Array:
         return self.embeddings(ids, key)
 
+    def tokens(self, x: jax.Array) -> jax.Array:
+        """The last block's output as it is pooled."""
+        return x
+
     def finish(self, pooled: jax.Array) -> jax.Array:
         return pooled if self.projection is None else self.projection(pooled)
 

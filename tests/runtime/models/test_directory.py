@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 from specrun.runtime.models.bert.table import DEFAULTS, FIXED
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
 from specrun.spec.diagnostics import InputError
-from tests.runtime.models.tiny import bert_config, mpnet_config, roberta_config
+from tests.runtime.models.tiny import (
+    bert_config,
+    modernbert_config,
+    mpnet_config,
+    qwen3_config,
+    roberta_config,
+)
 from tests.runtime.weights.files import safetensors_bytes, tensors, write_config
 
 CONFIG = bert_config(num_hidden_layers=1)
@@ -96,6 +102,28 @@ def test_the_last_token_in_both_spellings(tmp_path: Path, spelling: dict[str, An
     assert (found.pooling, found.config.pooling) == ("last", "last")
 
 
+@pytest.mark.parametrize(
+    ("prompts", "expected"),
+    [
+        ({}, ("", "")),
+        ({"query": "q: ", "document": ""}, ("q: ", "")),
+        ({"corpus": "c", "passage": "p: ", "task": "t"}, ("", "p: ")),
+        ({"query": "q: ", "document": "d: ", "passage": "p: "}, ("q: ", "d: ")),
+    ],
+)
+def test_prompts_are_found_where_sentence_transformers_looks(
+    tmp_path: Path, prompts: dict[str, str], expected: tuple[str, str]
+):
+    write_config(tmp_path, CONFIG)
+    sentence_directory(tmp_path, new=True)
+    write(tmp_path, "config_sentence_transformers.json", {"prompts": prompts})
+    found = inspect(tmp_path)
+    assert (found.prompts.query, found.prompts.positive) == expected
+    assert found.pools_prompts
+    write(tmp_path, "1_Pooling/config.json", {"pooling_mode": "cls", "include_prompt": False})
+    assert not inspect(tmp_path).pools_prompts
+
+
 def test_the_digest_covers_every_file_that_was_read(tmp_path: Path):
     write_config(tmp_path, CONFIG)
     sentence_directory(tmp_path, new=False)
@@ -110,7 +138,8 @@ def test_the_digest_covers_every_file_that_was_read(tmp_path: Path):
     [
         (
             {"model_type": "electra"},
-            "model_type must be one of: bert, roberta, xlm-roberta, camembert, mpnet; "
+            "model_type must be one of: bert, roberta, xlm-roberta, camembert, mpnet, qwen3, "
+            "modernbert; "
             "found 'electra'",
         ),
         ({"model_type": ["bert"]}, "found ['bert']"),
@@ -189,6 +218,135 @@ def test_mpnet_loses_the_positions_up_to_the_padding_id(tmp_path: Path):
     faults(tmp_path, "2 positions leave none for a token")
 
 
+def write_qwen3(folder: Path, **changes: Any) -> None:
+    """config.json in config.json's words."""
+    values = {k: v for k, v in vars(qwen3_config()).items() if k not in ("pooling", "kind")}
+    own = {"model_type": "qwen3", "attention_dropout": values.pop("attention_probs_dropout_prob")}
+    write(folder, "config.json", {**values, **own, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "theta"),
+    [
+        ({"rope_theta": 5e6}, 5e6),
+        ({"rope_theta": 5e6, "rope_scaling": None}, 5e6),
+        ({"rope_theta": 7, "rope_parameters": {"rope_type": "default", "rope_theta": 5e6}}, 5e6),
+        ({"rope_theta": 5e6, "rope_scaling": {"type": "default"}}, 5e6),
+        ({"layer_types": ["full_attention"] * 3, "sliding_window": 8}, 1e6),
+    ],
+)
+def test_qwen3_in_both_spellings_of_the_rotation(
+    tmp_path: Path, changes: dict[str, Any], theta: float
+):
+    write_qwen3(tmp_path, **changes)
+    assert inspect(tmp_path).config == qwen3_config(pooling="mean", rope_theta=theta)
+    write_qwen3(tmp_path, num_key_value_heads=None, attention_dropout=0.25)
+    found = inspect(tmp_path).config
+    assert found == qwen3_config(
+        pooling="mean", num_key_value_heads=4, attention_probs_dropout_prob=0.25
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope_scaling.rope_type must be 'def"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_parameters.rope_type must be 'default'"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor must be 1.0"),
+        ({"rope_parameters": [1]}, "rope_parameters must be an object, found [1]"),
+        ({"rope_theta": None}, "rope_theta must be a number above 0, found None"),
+        ({"rope_theta": "1e6"}, "rope_theta must be a number above 0, found '1e6'"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "all be 'full_attention'"),
+        ({"layer_types": 3}, "layer_types must all be 'full_attention', found 3"),
+        ({"use_sliding_window": True}, "use_sliding_window must be False, found True"),
+        ({"attention_bias": True}, "attention_bias must be False, found True"),
+        ({"is_causal": False}, "is_causal must be True, found False"),
+        ({"hidden_act": "gelu"}, "hidden_act must be one of: silu, swish"),
+        ({"attention_dropout": 1}, "attention_dropout must be a number from 0 to below 1"),
+        ({"num_key_value_heads": 3}, "4 / 3 is not whole"),
+        ({"num_key_value_heads": 0}, "num_key_value_heads must be a whole number from 1"),
+        ({"head_dim": 5}, "head_dim must be even, found 5"),
+    ],
+)
+def test_a_faulty_qwen3(tmp_path: Path, changes: dict[str, Any], found: str):
+    write_qwen3(tmp_path, **changes)
+    faults(tmp_path, found)
+
+
+def write_modernbert(folder: Path, **changes: Any) -> None:
+    """config.json in config.json's words, as version 4 writes it."""
+    unlike = ("pooling", "kind", "global_layers")
+    values = {k: v for k, v in vars(modernbert_config()).items() if k not in unlike}
+    own = {
+        "model_type": "modernbert",
+        "attention_dropout": values.pop("attention_probs_dropout_prob"),
+        "hidden_activation": values.pop("hidden_act"),
+        "global_attn_every_n_layers": 3,
+    }
+    values = {**values, **own, **changes}
+    write(folder, "config.json", {k: v for k, v in values.items() if v != "absent"})
+
+
+def turned(full: float, sliding: float, **more: Any) -> dict[str, Any]:
+    return {
+        "full_attention": {"rope_type": "default", "rope_theta": full, **more},
+        "sliding_attention": {"rope_type": "default", "rope_theta": sliding},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {}),
+        ({"global_attn_every_n_layers": 2}, {"global_layers": (0, 2)}),
+        ({"global_attn_every_n_layers": "absent"}, {}),
+        (
+            {"layer_types": ["sliding_attention", "full_attention", "full_attention"]},
+            {"global_layers": (1, 2)},
+        ),
+        (
+            {"rope_parameters": turned(7.0, 5.0)},
+            {"global_rope_theta": 7.0, "local_rope_theta": 5.0},
+        ),
+        ({"local_rope_theta": None}, {"local_rope_theta": 160000.0}),
+        ({"local_rope_theta": "absent", "norm_bias": True}, {"norm_bias": True}),
+        ({"attention_dropout": 0.5}, {"attention_probs_dropout_prob": 0.5}),
+    ],
+)
+def test_modernbert_in_both_spellings(
+    tmp_path: Path, changes: dict[str, Any], expected: dict[str, Any]
+):
+    write_modernbert(tmp_path, **changes)
+    assert inspect(tmp_path).config == modernbert_config(**expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"global_attn_every_n_layers": 0}, "must be a whole number from 1, found 0"),
+        ({"global_attn_every_n_layers": "3"}, "must be a whole number from 1, found '3'"),
+        ({"layer_types": ["full_attention"]}, "layer_types must name 3 layers, found 1"),
+        ({"layer_types": ["full_attention", "x", 3]}, "layer_types must be 'full_attention' or"),
+        ({"local_attention": 0}, "local_attention must be a whole number from 1"),
+        ({"norm_bias": 1}, "norm_bias must be true or false, found 1"),
+        ({"mlp_dropout": 1.0}, "mlp_dropout must be a number from 0 to below 1"),
+        ({"hidden_activation": "mish"}, "hidden_activation must be one of: gelu"),
+        ({"num_attention_heads": 16}, "16 / 16 = 1 is odd"),
+        ({"rope_parameters": 3}, "rope_parameters must be an object, found 3"),
+        (
+            {"rope_parameters": turned(7.0, 5.0, rope_type="yarn")},
+            "rope_parameters.full_attention.rope_type must be 'default', found 'yarn'",
+        ),
+        ({"rope_scaling": {"type": "linear"}}, "rope_scaling.rope_type must be 'default'"),
+        ({"global_rope_theta": None}, "global_rope_theta must be a number above 0, found None"),
+        ({"head_dim": 8}, "head_dim must be None, found 8"),
+    ],
+)
+def test_a_faulty_modernbert(tmp_path: Path, changes: dict[str, Any], found: str):
+    write_modernbert(tmp_path, **changes)
+    faults(tmp_path, found)
+
+
 def test_all_faults_at_once(tmp_path: Path):
     write_config(tmp_path, CONFIG, hidden_size=0, hidden_act="mish", is_decoder=True)
     sentence_directory(tmp_path, new=False)
@@ -242,6 +400,8 @@ def test_all_faults_at_once(tmp_path: Path):
             {"default_prompt_name": "q", "prompts": {"q": "query: "}},
             "puts 'query: ' before every text",
         ),
+        ("config_sentence_transformers.json", {"prompts": ["q"]}, "an object of texts by name"),
+        ("config_sentence_transformers.json", {"prompts": {"query": 1}}, "an object of texts by"),
         ("config.json", "", "not JSON"),
         ("config.json", "null", "nothing but null"),
         ("modules.json", "null", "nothing but null"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import product
 from typing import Any
 
 import jax
@@ -21,7 +22,9 @@ from tests.runtime.models.tiny import (
     bert_config,
     lora_plan,
     model_plan,
+    modernbert_config,
     mpnet_config,
+    qwen3_config,
     roberta_config,
     text_config,
 )
@@ -43,9 +46,33 @@ CONFIGS = {
     "mpnet": mpnet_config(),
     "mpnet with head": mpnet_config(projection_dim=6, num_hidden_layers=2, pooling="last"),
     "text, last": text_config(pooling="last"),
+    "qwen3": qwen3_config(),
+    "qwen3 with head": qwen3_config(projection_dim=6, num_key_value_heads=1, pooling="mean"),
+    "qwen3 without layers": qwen3_config(num_hidden_layers=0),
+    "modernbert": modernbert_config(),
+    "modernbert with biases and a head": modernbert_config(
+        norm_bias=True, attention_bias=True, mlp_bias=True, projection_dim=6, pooling="cls"
+    ),
+    "modernbert without layers": modernbert_config(num_hidden_layers=0),
 }
-QUERY = {"text_encoder": "mlp.up", "mpnet": "attention.attn.q"}
+QUERY = {
+    "text_encoder": "mlp.up",
+    "mpnet": "attention.attn.q",
+    "qwen3": "self_attn.k_proj",
+    "modernbert": "attn.Wqkv",
+}
 """A linear layer of the families that are not named as BERT's."""
+
+
+RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+
+
+def dropping(name: str, rate: float) -> Any:
+    """A configuration with dropout: in the blocks, or on attention where that is all there is."""
+    config = CONFIGS[name]
+    has = {x.name for x in dataclasses.fields(config)}
+    own = next(key for key in (RATES[0], "mlp_dropout", RATES[1]) if key in has)
+    return dataclasses.replace(config, **{own: rate})
 
 
 def batch(rows_: int = 4, length: int = 7, vocab: int = 50) -> tuple[Any, Any]:
@@ -107,6 +134,67 @@ def test_all_mpnet_base_counts_exactly():
     assert sum(int(np.prod(row.shape)) for row in rows(config)) == 109_486_464 - pooler
 
 
+def test_qwen3_embedding_counts_exactly():
+    """Qwen3-Embedding-0.6B: 595,776,512 parameters, of 28 blocks of 15,730,944."""
+    config = qwen3_config(
+        vocab_size=151669,
+        hidden_size=1024,
+        num_hidden_layers=28,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        head_dim=128,
+        intermediate_size=3072,
+    )
+    block = 1024 * (2048 + 2 * 1024) + 2048 * 1024 + 3 * 1024 * 3072 + 2 * 128 + 2 * 1024
+    assert block == 15_730_944
+    total = sum(int(np.prod(row.shape)) for row in rows(config))
+    assert total == 28 * block + 151669 * 1024 + 1024 == 595_776_512
+
+
+def test_a_token_of_qwen3_sees_nothing_behind_it():
+    ids, whole = batch()[0], np.ones((4, 7), bool)
+    other = np.concatenate([ids[:, :1], (ids[:, 1:] + 1) % 50], axis=1)
+    last, first = (
+        model_plan(qwen3_config(pooling=pooling), new=True) for pooling in ("last", "cls")
+    )
+    params = initial_parameters(last, 0)
+    encode = jax.jit(build_encoder(first).encode)
+    np.testing.assert_allclose(encode(params, ids, whole), encode(params, other, whole), atol=CLOSE)
+    encode = jax.jit(build_encoder(last).encode)
+    assert np.abs(encode(params, ids, whole) - encode(params, other, whole)).max() > 1e-2
+
+
+def test_modernbert_base_counts_exactly():
+    """ModernBERT-base: 149,014,272 parameters, those of its norms without biases among them."""
+    config = modernbert_config(
+        vocab_size=50368,
+        hidden_size=768,
+        num_hidden_layers=22,
+        num_attention_heads=12,
+        intermediate_size=1152,
+    )
+    block = 4 * 768 * 768 + 3 * 768 * 1152 + 2 * 768
+    total = sum(int(np.prod(row.shape)) for row in rows(config))
+    assert total == 22 * block - 768 + 50368 * 768 + 2 * 768 == 149_014_272
+
+
+def test_a_local_layer_of_modernbert_sees_its_window_alone():
+    """With one local layer the first token's embedding moves with the third token and not with the fourth."""
+    ids, whole = batch()[0], np.ones((4, 7), bool)
+    near, far = ids.copy(), ids.copy()
+    near[:, 2], far[:, 3] = (ids[:, 2] + 1) % 50, (ids[:, 3] + 1) % 50
+
+    def moved(global_layers: tuple[int, ...], other: np.ndarray) -> float:
+        config = modernbert_config(num_hidden_layers=1, pooling="cls", global_layers=global_layers)
+        model = model_plan(config, new=True)
+        encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
+        return float(np.abs(encode(params, ids, whole) - encode(params, other, whole)).max())
+
+    assert moved((), far) < CLOSE
+    assert moved((), near) > 1e-3
+    assert moved((0,), far) > 1e-3
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_embeddings_are_finite_even_for_a_row_without_tokens(name: str):
     model = model_plan(CONFIGS[name], new=True)
@@ -120,9 +208,11 @@ def test_embeddings_are_finite_even_for_a_row_without_tokens(name: str):
     assert np.isfinite(out).all()
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta", "mpnet"])
+@pytest.mark.parametrize(
+    "name", ["text", "text rotary", "bert", "roberta", "mpnet", "qwen3", "modernbert"]
+)
 def test_grouping_remat_and_unroll_do_not_change_the_result(name: str):
-    config = dataclasses.replace(CONFIGS[name], hidden_dropout_prob=0.2)
+    config = dropping(name, 0.2)
     ids, mask = batch()
     keys = jax.random.split(jax.random.key(3), 4)
     whole = model_plan(config, new=True)
@@ -136,9 +226,11 @@ def test_grouping_remat_and_unroll_do_not_change_the_result(name: str):
     np.testing.assert_allclose(out, base, atol=CLOSE)
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta", "mpnet"])
+@pytest.mark.parametrize(
+    "name", ["text", "text rotary", "bert", "roberta", "mpnet", "qwen3", "modernbert"]
+)
 def test_remat_does_not_change_the_gradient(name: str):
-    config = dataclasses.replace(CONFIGS[name], hidden_dropout_prob=0.2)
+    config = dropping(name, 0.2)
     model = model_plan(config, new=True)
     params = initial_parameters(model, 0)
     ids, mask = batch()
@@ -154,7 +246,9 @@ def test_remat_does_not_change_the_gradient(name: str):
         np.testing.assert_allclose(remat[path], leaf, rtol=1e-5, atol=1e-5, err_msg=path)
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "text, last", "bert", "roberta", "mpnet"])
+@pytest.mark.parametrize(
+    "name", ["text", "text rotary", "text, last", "bert", "roberta", "mpnet", "qwen3"]
+)
 def test_padding_never_touches_an_embedding(name: str):
     model = model_plan(CONFIGS[name], new=True)
     encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
@@ -167,8 +261,14 @@ def test_padding_never_touches_an_embedding(name: str):
     np.testing.assert_allclose(encode(params, wide, wide_mask), base, atol=CLOSE)
 
 
-@pytest.mark.parametrize("name", ["text", "text rotary", "bert", "roberta", "mpnet"])
-@pytest.mark.parametrize("rate", ["hidden_dropout_prob", "attention_probs_dropout_prob"])
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [
+        *product(["text", "text rotary", "bert", "roberta", "mpnet"], RATES),
+        ("qwen3", "attention_probs_dropout_prob"),
+        *product(["modernbert"], ["embedding_dropout", "mlp_dropout", RATES[1]]),
+    ],
+)
 def test_dropout_belongs_to_the_row(name: str, rate: str):
     config = dataclasses.replace(CONFIGS[name], **{rate: 0.3})
     model = model_plan(config, new=True)
@@ -259,6 +359,18 @@ def test_impossible_heads_are_refused(changes: dict[str, Any], found: str):
     with pytest.raises(InputError, match=found):
         rows(text_config(**changes))
     rows(text_config(num_hidden_layers=0, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"num_key_value_heads": 3}, "4 / 3 is not whole"),
+        ({"head_dim": 5}, "head_dim must be even, found 5"),
+    ],
+)
+def test_impossible_heads_of_qwen3_are_refused(changes: dict[str, Any], found: str):
+    with pytest.raises(InputError, match=found):
+        rows(qwen3_config(**changes))
 
 
 def test_the_start_depends_on_the_seed_and_the_path_only():

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from specrun.runtime.models.stacking import groups_of
 from specrun.runtime.models.tables import rows
 from specrun.spec.plan.model import (
     AdapterMatch,
@@ -15,8 +16,10 @@ from specrun.spec.plan.model import (
     Group,
     LoraPlan,
     ModelPlan,
+    ModernbertConfig,
     MpnetConfig,
     Parameter,
+    Qwen3Config,
     RobertaConfig,
     TableRow,
     TextEncoderConfig,
@@ -80,6 +83,56 @@ def mpnet_config(**changes: Any) -> MpnetConfig:
         k: v for k, v in vars(roberta_config()).items() if k not in ("kind", "type_vocab_size")
     }
     base = MpnetConfig(**shared, relative_attention_num_buckets=32)
+    return dataclasses.replace(base, **changes)
+
+
+def qwen3_config(**changes: Any) -> Qwen3Config:
+    """Four heads of six on two of keys: wider than the blocks."""
+    base = Qwen3Config(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+        intermediate_size=24,
+        hidden_act="silu",
+        max_position_embeddings=12,
+        attention_probs_dropout_prob=0.0,
+        rms_norm_eps=1e-6,
+        rope_theta=1e6,
+        initializer_range=0.3,
+        pooling="last",
+        projection_dim=None,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def modernbert_config(**changes: Any) -> ModernbertConfig:
+    """The first of three layers is global; the others see two tokens on either side."""
+    base = ModernbertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=24,
+        hidden_act="gelu",
+        max_position_embeddings=12,
+        attention_probs_dropout_prob=0.0,
+        embedding_dropout=0.0,
+        mlp_dropout=0.0,
+        norm_eps=1e-5,
+        norm_bias=False,
+        attention_bias=False,
+        mlp_bias=False,
+        local_attention=4,
+        global_layers=(0,),
+        global_rope_theta=160000.0,
+        local_rope_theta=10000.0,
+        initializer_range=0.3,
+        pooling="mean",
+        projection_dim=None,
+    )
     return dataclasses.replace(base, **changes)
 
 
@@ -150,13 +203,14 @@ def _adapter_rows(lora: LoraPlan | None) -> list[TableRow]:
 
 def _groups(config: EncoderConfig, cuts: Sequence[int], lora: LoraPlan | None) -> tuple[Group, ...]:
     groups: list[Group] = []
+    begins = {group.first for group in groups_of(rows(config))}
     for i in range(config.num_hidden_layers):
         prefix = f"layers.{i}."
         matches = lora.matches if lora else ()
         adapted = tuple(
             m.module.removeprefix(prefix) for m in matches if m.module.startswith(prefix)
         )
-        if groups and i not in cuts and groups[-1].adapted == adapted:
+        if groups and i not in cuts and i not in begins and groups[-1].adapted == adapted:
             groups[-1] = dataclasses.replace(groups[-1], count=groups[-1].count + 1)
         else:
             groups.append(Group(first=i, count=1, adapted=adapted))

@@ -62,8 +62,12 @@ FAMILY = {
     "xlmr_flax": ("flax", FLAX_POOLER),
     "mpnet_torch": ("torch", POOLER),
     "mpnet_torch_head": ("torch", ("lm_head.bias", *LM_HEAD)),
+    "qwen3_torch": ("torch", ()),
+    "qwen3_torch_head": ("torch", ("lm_head.weight",)),
+    "modernbert_torch": ("torch", ()),
+    "modernbert_torch_head": ("torch", ("decoder.bias", "head.dense.weight", "head.norm.weight")),
 }
-"""RoBERTa, XLM-R and MPNet: layout and the tensors that take no part."""
+"""The other families: layout and the tensors that take no part."""
 OUTPUT = 5e-6
 """Largest difference from torch in f32."""
 BFLOAT16 = 0.05
@@ -88,20 +92,22 @@ def test_a_genuine_file_loads_equal_to_torch(flavour: str, pooling: str):
 
 
 @pytest.mark.parametrize("flavour", FAMILY)
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 def test_a_genuine_file_of_another_family_loads_equal_to_torch(flavour: str, pooling: str):
     found = inspect(GOLDEN / flavour)
     layout, unused = FAMILY[flavour]
     assert found.weights
-    kind = "mpnet" if flavour.startswith("mpnet") else "roberta"
+    name = flavour.partition("_")[0]
+    kind = "roberta" if name == "xlmr" else name
     assert (found.config.kind, found.weights.layout, found.unused) == (kind, layout, unused)
     assert found.config.longest == 12
     model = model_plan(dataclasses.replace(found.config, pooling=pooling), weights=found.weights)
-    name = flavour.partition("_")[0]
     with np.load(GOLDEN / f"expected_{name}.npz") as golden:
         out = jax.jit(build_encoder(model).encode)(
             initial_parameters(model, 0), golden["ids"], golden["mask"]
         )
+        if pooling not in golden:
+            pytest.skip("the fixtures up to MPNet's were made without it")
         np.testing.assert_allclose(out, golden[pooling], atol=OUTPUT, rtol=0)
 
 

@@ -11,9 +11,8 @@ import pytest
 from flax.serialization import msgpack_restore
 from safetensors.numpy import load_file
 
-from specrun.runtime.models.bert.table import pooler_rows
 from specrun.runtime.models.directory import inspect
-from specrun.runtime.models.tables import rows
+from specrun.runtime.models.tables import pooler_rows, rows
 from specrun.runtime.trees import flatten
 from specrun.runtime.weights import write
 from specrun.runtime.weights.files import find, read
@@ -50,6 +49,10 @@ def raw(folder: Path, config: Any) -> dict[str, tuple[str, tuple[int, ...], byte
     }
 
 
+NOT_OURS = ("cls.", "lm_head", "classif", "decoder.", "head.")
+"""How the names of heads begin."""
+
+
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_every_tensor_is_written_as_it_was_read(flavour: str, tmp_path: Path):
     config, table, leaves = loaded(flavour)
@@ -58,13 +61,21 @@ def test_every_tensor_is_written_as_it_was_read(flavour: str, tmp_path: Path):
     tensors = write_names(leaves, table, config, LAYOUTS[form])
     write_weights(tmp_path / FILES[form], tensors, form, dtype)
     before, after = raw(GOLDEN / flavour, config), raw(tmp_path, config)
-    assert after.keys() == {n for n in before if not n.startswith(("cls.", "lm_head", "classif"))}
+    assert after.keys() == {n for n in before if not n.startswith(NOT_OURS)}
     for name, found in after.items():
         assert found == before[name], name
 
 
 @pytest.mark.parametrize(
-    "flavour", ["torch_safetensors", "roberta_torch", "xlmr_torch", "mpnet_torch"]
+    "flavour",
+    [
+        "torch_safetensors",
+        "roberta_torch",
+        "xlmr_torch",
+        "mpnet_torch",
+        "qwen3_torch",
+        "modernbert_torch",
+    ],
 )
 def test_a_torch_file_is_the_same_file(flavour: str, tmp_path: Path):
     """Header and all, as the library of the format writes it."""
@@ -74,7 +85,10 @@ def test_a_torch_file_is_the_same_file(flavour: str, tmp_path: Path):
     assert target.read_bytes() == (GOLDEN / flavour / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("flavour", ["torch_safetensors", "roberta_torch", "mpnet_torch"])
+@pytest.mark.parametrize(
+    "flavour",
+    ["torch_safetensors", "roberta_torch", "mpnet_torch", "qwen3_torch", "modernbert_torch"],
+)
 def test_one_layout_after_the_other_changes_nothing(flavour: str, tmp_path: Path):
     config, table, leaves = loaded(flavour)
     tensors = write_names(leaves, table, config, "flax")

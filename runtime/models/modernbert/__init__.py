@@ -1,0 +1,1 @@
+"""The ModernBERT family: ``table`` (defaults, parameters, names; no jax) and ``model`` (NNX)."""
