@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from specrun.compiler.foreign.foreign import COSINE, NO_DISTILLATION, Foreign, none, to
 
-_AS_THEY_STAND = "texts are encoded as they stand; put a prefix into the data"
+_AS_THEY_STAND = "`model.prompts` has a prompt for each side"
 _ONE_SET = "there is one set of rows"
 _HARDNESS = "all negatives count alike"
 _NO_MARGIN = "negatives are masked by label alone"
@@ -17,7 +17,6 @@ _FROM_FILES = "a directory's config.json and files say it"
 
 SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     # training arguments
-    "prompts": none(_AS_THEY_STAND, "data"),
     "default_prompt_name": none(_AS_THEY_STAND, "data"),
     "batch_sampler": none(
         "rows that repeat another are dropped when read; a batch is a shuffle of rows", "train"

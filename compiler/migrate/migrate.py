@@ -25,7 +25,7 @@ from specrun.spec.experiment import Experiment
 CHANGES = frozenset(
     {
         "guide",
-        *("prompts", "default_prompt_name", "prompt", "label_smoothing", "label_smoothing_factor"),
+        *("default_prompt_name", "prompt", "label_smoothing", "label_smoothing_factor"),
         *("neftune_noise_alpha", "load_in_8bit", "load_in_4bit", "quantization"),
         *("quantization_config", "masking_rate_range", "mask_token_id", "hardness_mode"),
         *("hardness_strength", "margin_strategy", "size_average", "similarity_fct"),

@@ -386,6 +386,9 @@ def test_training_arguments(place: Path):
     assert plan.evaluation is not None
     assert (plan.evaluation.select_best, plan.evaluation.after[0]) == ("ndcg@5", 3)
     assert (schedule(plan).kind, plan.seed, plan.checkpoint.keep) == ("linear", 42, 2)
+    prompted = migrated(place, json.dumps({**ARGUMENTS, "prompts": {"query": "q: "}})).text
+    spec = load(prompted, environ={}, local={}).tree
+    assert spec["model"]["prompts"]["query"] == "q: "
     text = migrated(place, json.dumps(ARGUMENTS)).text
     assert "5 for each device, times 4" in text
     assert "devices: 4" in text
@@ -401,11 +404,16 @@ def test_training_arguments_name_no_model_and_no_rows(place: Path):
 
 
 def test_what_arguments_ask_that_is_not_there(place: Path):
-    more = {**ARGUMENTS, "prompts": {"query": "q: "}, "optim": "adafactor", "num_train_epochs": 1.5}
+    more = {
+        **ARGUMENTS,
+        "prompts": {"passage": "p: "},
+        "optim": "adafactor",
+        "num_train_epochs": 1.5,
+    }
     more |= {"eval_steps": 0.1, "label_smoothing_factor": 0.1, "wharble": 1, "learning_rte": 1}
     told = unmet(place, json.dumps(more))
     assert set(told) == {
-        *("prompts", "optim", "num_train_epochs", "eval_steps"),
+        *("passage", "optim", "num_train_epochs", "eval_steps"),
         *("label_smoothing_factor", "wharble", "learning_rte"),
     }
     assert "did you mean `learning_rate`?" in told["learning_rte"]
