@@ -227,49 +227,37 @@ def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> En
 
 
 def _family(model: ModelPlan) -> tuple[Shell, Layers]:
+    """What lies outside of the layers, and a layer from its adapters and the index of its group's first."""
     config = network_config(model)
+    ends: Any
+    layer: Any
     match config:
         case TextEncoderConfig():
-            return (
-                shell(lambda: text_encoder.Ends(config)),
-                lambda adapters, _: text_encoder.Layer(config, adapters),
-            )
+            ends, layer = text_encoder.Ends, text_encoder.Layer
         case BertConfig():
-            return shell(lambda: bert.Ends(config)), lambda adapters, _: bert.Layer(
-                config, adapters
-            )
+            ends, layer = bert.Ends, bert.Layer
         case RobertaConfig():
-            return (
-                shell(lambda: roberta.Ends(config)),
-                lambda adapters, _: roberta.Layer(config, adapters),
-            )
+            ends, layer = roberta.Ends, roberta.Layer
         case MpnetConfig():
-            return (
-                shell(lambda: mpnet.Ends(config)),
-                lambda adapters, _: mpnet.Layer(config, adapters),
-            )
+            ends, layer = mpnet.Ends, mpnet.Layer
         case Qwen3Config():
-            return (
-                shell(lambda: qwen3.Ends(config)),
-                lambda adapters, _: qwen3.Layer(config, adapters),
-            )
+            ends, layer = qwen3.Ends, qwen3.Layer
         case ModernbertConfig():
-            return (
-                shell(lambda: modernbert.Ends(config)),
-                lambda adapters, first: modernbert.Layer(config, adapters, normed=first > 0),
-            )
+            made = shell(lambda: modernbert.Ends(config))
+            return made, lambda a, first: modernbert.Layer(config, a, normed=first > 0)
         case ClipTextConfig():
-            return shell(lambda: clip.TextEnds(config)), lambda a: clip.TextLayer(config, a)
+            ends, layer = clip.TextEnds, clip.TextLayer
         case ClipVisionConfig():
-            return shell(lambda: clip.VisionEnds(config)), lambda a: clip.VisionLayer(config, a)
+            ends, layer = clip.VisionEnds, clip.VisionLayer
         case SiglipTextConfig():
-            return shell(lambda: siglip.TextEnds(config)), lambda a: siglip.TextLayer(config, a)
+            ends, layer = siglip.TextEnds, siglip.TextLayer
         case SiglipVisionConfig():
-            return shell(lambda: siglip.VisionEnds(config)), lambda a: siglip.VisionLayer(config, a)
+            ends, layer = siglip.VisionEnds, siglip.VisionLayer
         case VitConfig():
-            return shell(lambda: vit.VisionEnds(config)), lambda a: vit.VisionLayer(config, a)
+            ends, layer = vit.VisionEnds, vit.VisionLayer
         case _:
             assert_never(config)
+    return shell(lambda: ends(config)), lambda adapters, _: layer(config, adapters)
 
 
 def _context(config: NetworkConfig, ends: Any, mask: jax.Array) -> tuple[Any, ...]:
