@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from specrun.spec.plan.plan import Plan
 
 
-CONFIRMED = ("retrieval_mode", "encoder_mode")
-"""Keywords that may say what holds anyway, such as ``retrieval_mode="t2t"``; anything else is refused."""
+CONFIRMED = ("encoder_mode",)
+"""Keywords that may say what holds anyway, such as ``encoder_mode="auto"``; anything else is refused."""
 
 
 class Trainer:

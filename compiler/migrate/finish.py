@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from specrun.compiler.migrate.dialects import VEMBED
 from specrun.compiler.migrate.draft import Draft, Left, Setting
 from specrun.compiler.migrate.losses import finish_teacher
 from specrun.compiler.migrate.rules import format_of
@@ -82,6 +83,11 @@ def _data(draft: Draft) -> None:
             )
         return
     draft.assume("data.kind", format_of(str(path)), "from the path's ending")
+    mode = draft.get("data.retrieval_mode")
+    if mode in (None, "t2t"):
+        _unless(draft, "data.image_root", "the rows are texts")
+    if draft.dialect is VEMBED and isinstance(mode, str) and mode[:1] in ("i", "m"):
+        draft.assume("data.columns.query_image", "query_image", f"as {VEMBED.title}'s rows have it")
 
 
 def _model(draft: Draft) -> None:

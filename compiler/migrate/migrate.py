@@ -25,7 +25,7 @@ from specrun.spec.experiment import Experiment
 CHANGES = frozenset(
     {
         "guide",
-        *("prompts", "default_prompt_name", "prompt", "label_smoothing", "label_smoothing_factor"),
+        *("default_prompt_name", "prompt", "label_smoothing", "label_smoothing_factor"),
         *("neftune_noise_alpha", "load_in_8bit", "load_in_4bit", "quantization"),
         *("quantization_config", "masking_rate_range", "mask_token_id", "hardness_mode"),
         *("hardness_strength", "margin_strategy", "size_average", "similarity_fct"),
@@ -41,8 +41,8 @@ CHANGES = frozenset(
 )
 """Names without a place here whose values, when set, would change what is trained."""
 
-MODES = ("t2t",)
-ENCODERS = ("auto", "text")
+ENCODERS = ("auto", "clip_like", "text")
+"""Encoder modes that ``kind: auto`` finds in a directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +97,7 @@ def take(key: Key, draft: Draft) -> None:
     """Put a key where it stands in the spec, or say why it does not."""
     name = key.name.replace("-", "_")
     old = Old(name, key.value, key.line, draft.dialect.title)
-    if name == "retrieval_mode":
-        _mode(old, draft)
-    elif name == "encoder_mode":
+    if name == "encoder_mode":
         _encoder(old, draft)
     elif name in TEACHERS:
         teacher(old, draft)
@@ -115,18 +113,13 @@ def take(key: Key, draft: Draft) -> None:
         draft.drop(old, key.known.note)
 
 
-def _mode(old: Old, draft: Draft) -> None:
-    if old.value in (None, *MODES):
-        draft.drop(old, "queries and positives are text")
-    else:
-        draft.miss(old, f"not supported yet: rows are texts (t2t), found {old.value!r}")
-
-
 def _encoder(old: Old, draft: Draft) -> None:
     if old.value in (None, *ENCODERS):
         draft.drop(old, "`model.kind: auto` reads the family from config.json")
     else:
-        draft.miss(old, f"not supported yet: encoders are of text, found {old.value!r}")
+        known = "encoders are those that `model.kind` names"
+        hint = "; `composed` needs a network of images too" if old.value == "composed" else ""
+        draft.miss(old, f"not supported yet: {known}, found {old.value!r}{hint}")
 
 
 def _settle(old: Old, known: Foreign, draft: Draft) -> None:

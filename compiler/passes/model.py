@@ -90,6 +90,27 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     )
 
 
+def _with_own_head(
+    table: tuple[TableRow, ...], draft: Draft, context: Context
+) -> tuple[TableRow, ...]:
+    """A network of texts' rows, the head read from the directory where that has one of its own."""
+    weights = draft.pretrained.weights if draft.pretrained else None
+    if weights is None or weights.head is None:
+        return table
+    composed = isinstance(draft.spec.model, ComposedModel)
+    text = (
+        draft.spec.model.text if isinstance(draft.spec.model, ComposedModel) else draft.spec.model
+    )
+    if getattr(text, "projection_dim", None) is not None:
+        context.report.error(
+            "model.text.projection_dim" if composed else "model.projection_dim",
+            "own-head",
+            f"{weights.directory} has a head of its own, and a new one would take its place",
+            hint="remove `projection_dim` to train on with that head",
+        )
+    return tuple(replace(r, new=False) if r.path == "projection.kernel" else r for r in table)
+
+
 def towers_of(model: Model, config: EncoderConfig) -> Towers:
     """Which networks a model has; ``auto`` has those of what it was read from."""
     if isinstance(config, TextImageConfig):
@@ -248,23 +269,6 @@ def _head_rows(width: int, head_dim: int | None) -> tuple[TableRow, ...]:
         )
         rows.append(TableRow(path=f"projector.{name}.bias", shape=(head_dim,), role="bias"))
     return tuple(rows)
-
-
-def _with_own_head(
-    table: tuple[TableRow, ...], draft: Draft, context: Context
-) -> tuple[TableRow, ...]:
-    """The rows, the head read from the directory where that has one of its own."""
-    weights = draft.pretrained.weights if draft.pretrained else None
-    if weights is None or weights.head is None:
-        return table
-    if getattr(draft.spec.model, "projection_dim", None) is not None:
-        context.report.error(
-            "model.projection_dim",
-            "own-head",
-            f"{weights.directory} has a head of its own, and a new one would take its place",
-            hint="remove `projection_dim` to train on with that head",
-        )
-    return tuple(replace(r, new=False) if r.path == "projection.kernel" else r for r in table)
 
 
 def _at(draft: Draft) -> str:

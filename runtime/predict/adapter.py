@@ -11,7 +11,7 @@ from specrun.runtime.adapters.lora import is_adapter
 from specrun.runtime.data.tokenizer import Tokenizer, load
 from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.models.towers import tower
-from specrun.runtime.predict.order import Order
+from specrun.runtime.predict.order import Order, refuse_two_networks
 from specrun.runtime.predict.saved import CARD, read_saved
 from specrun.runtime.predict.sentence_files import write_tokenizer
 from specrun.runtime.predict.trained import read_run
@@ -97,6 +97,7 @@ def open_adapter(order: Order) -> Adapter:
 
 def _network(plan: Plan, parameters: Tree, order: Order) -> tuple[ModelPlan, Tree]:
     """The one network whose adapters are written."""
+    refuse_two_networks(plan.model, order)
     if plan.model.towers == "shared":
         if order.side is not None:
             raise InputError(

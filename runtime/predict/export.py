@@ -21,7 +21,7 @@ from specrun.runtime.models.stacking import unstack
 from specrun.runtime.models.tables import pooler_rows, rows
 from specrun.runtime.models.towers import tower
 from specrun.runtime.predict.adapter import open_adapter
-from specrun.runtime.predict.order import FORMS, Order, To, Whole
+from specrun.runtime.predict.order import FORMS, Order, To, Whole, refuse_two_networks
 from specrun.runtime.predict.saved import CARD, longest_of, read_saved
 from specrun.runtime.predict.sentence_files import (
     SETTINGS,
@@ -148,6 +148,7 @@ def _network(trained: Trained, order: Order) -> tuple[ModelPlan, Mapping[str, An
             hint=f"its weights are in {kept.best} and {kept.final} as safetensors; "
             "Predictor and `specrun encode` embed with them",
         )
+    refuse_two_networks(trained.model, order)
     if trained.model.towers == "shared":
         if side is not None:
             raise InputError(

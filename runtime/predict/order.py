@@ -8,7 +8,8 @@ from typing import Literal
 
 from specrun.runtime.predict.trained import Which
 from specrun.runtime.weights.write import Dtype, Form
-from specrun.spec.plan.model import Side
+from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.model import ModelPlan, Side
 
 To = Literal["sentence-transformers", "hf", "flax", "peft"]
 """The library that loads the directory: SentenceTransformer, AutoModel, Flax classes, PeftModel."""
@@ -32,3 +33,13 @@ class Order:
     dtype: Dtype
     which: Which
     side: Side | None
+
+
+def refuse_two_networks(model: ModelPlan, order: Order) -> None:
+    """A model of texts and images has no export yet. InputError says where its parameters are."""
+    if model.towers == "text_image":
+        raise InputError(
+            f"{order.folder} has a network of texts and one of images, whose export is not there yet",
+            code="two-networks",
+            hint="its parameters are safetensors in best/ and final/; Predictor embeds with them",
+        )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import specrun
 from specrun.cli import COMMANDS, main
@@ -26,6 +28,7 @@ from specrun.spec.plan.model import TextEncoderConfig
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.schedule import Schedule
 from tests.front.test_pretrained import tokenizer_text, write_model
+from tests.front.test_text_image import TOWERS, processor, vocabulary
 
 QUICK_START = """\
 model_name_or_path: "openai/clip-vit-base-patch32"
@@ -39,8 +42,8 @@ loss_type: "infonce"
 scheduler_type: "cosine"
 warmup_ratio: 0.1
 """
-BASE = QUICK_START.replace("t2i", "t2t")
-"""The quick start with texts on both sides: image modes are not there yet. Other blocks are laid over it."""
+BASE = QUICK_START.replace("t2i", "t2t").replace("openai/clip-vit-base-patch32", "some/text-model")
+"""The quick start with a text model and texts on both sides, over which the other blocks are laid."""
 
 MODEL = """\
 model_name_or_path: "openai/clip-vit-base-patch32"  # HuggingFace model or local path
@@ -116,6 +119,14 @@ logging_dir: "logs/"
 """
 
 
+PICTURES = (
+    "data.max_length={query: 8}",
+    "data.image_root=images",
+    "data.columns={positive: image}",
+)
+"""What the rows of the fixture need for t2i."""
+
+
 def over(base: str, block: str) -> str:
     """``block`` with the keys of ``base`` that it does not hold."""
     own = set(re.findall(r"^(\w+):", block, re.MULTILINE))
@@ -128,11 +139,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the guides name: rows, and a text model under the names of their models."""
     folder = tmp_path_factory.mktemp("migrate")
     model = write_model(folder / "model", "torch_safetensors", tokenizer_text())
-    names = ("openai/clip-vit-base-patch32", "Qwen/Qwen3-VL-Embedding-2B", "models/mpnet")
+    clip = shutil.copytree(TOWERS / "clip_torch", folder / "clip")
+    (clip / "preprocessor_config.json").write_text(processor("clip"))
+    (clip / "tokenizer.json").write_text(vocabulary())
+    names = ("some/text-model", "Qwen/Qwen3-VL-Embedding-2B", "models/mpnet")
     mapped = "".join(f"{name}: {json.dumps(str(model))}\n" for name in names)
+    mapped += f"openai/clip-vit-base-patch32: {json.dumps(str(clip))}\n"
     (folder / "specrun.local.yaml").write_text(mapped)
+    (folder / "images").mkdir()
+    for i in range(70):
+        Image.new("RGB", (11, 11), (i, 2 * i, 100)).save(folder / "images" / f"{i}.png")
     rows = [
-        {"query": f"open a {i}", "positive": f"the file {i}", "code": f"x {i}"} for i in range(70)
+        {"query": f"open a {i}", "positive": f"the file {i}", "code": f"x {i}", "image": f"{i}.png"}
+        for i in range(70)
     ]
     for name, part in (("train", rows[:60]), ("val", rows[60:])):
         for path in (f"data/{name}.jsonl", f"data/code_pairs/{name}.jsonl"):
@@ -152,7 +171,8 @@ def planned(place: Path, text: str, *overrides: str, tool: str | None = None) ->
     assert found.unmet == ()
     spec = place / "spec.yaml"
     spec.write_text(found.text)
-    more = ("data.max_length={query: 8, positive: 12}", *overrides)
+    lengths = "data.max_length={query: 8, positive: 12}"
+    more = (*(() if PICTURES[0] in overrides else (lengths,)), *overrides)
     assert not [d for d in specrun.check(spec, overrides=more, environ={}) if d.severity == "error"]
     return specrun.compile(spec, overrides=more, environ={})
 
@@ -169,9 +189,10 @@ def schedule(plan: Plan) -> Schedule:
 
 
 def test_quick_start(place: Path):
-    assert unmet(place, QUICK_START) == {
-        "retrieval_mode": "not supported yet: rows are texts (t2t), found 't2i'"
-    }
+    """As it stands, upon a CLIP and pictures; and with texts on both sides, as the base of the other blocks."""
+    images = planned(place, QUICK_START, *PICTURES)
+    assert images.model.decided_by == "clip"
+    assert getattr(images.data.source, "retrieval_mode", None) == "t2i"
     plan = planned(place, BASE)
     assert plan.optimizer.learning_rate == 1e-5
     assert type(plan.optimizer.learning_rate) is float
@@ -183,24 +204,18 @@ def test_quick_start(place: Path):
 
 
 def test_model_arguments(place: Path):
-    plan = planned(place, over(BASE, MODEL))
-    assert plan.model.decided_by == "bert"
-    assert plan.model.config.projection_dim is None
-    assert plan.model.lora is None
-    idle = {left.name for left in migrated(place, over(BASE, MODEL)).idle}
+    plan = planned(place, over(QUICK_START, MODEL), *PICTURES)
+    assert (plan.model.decided_by, plan.model.lora) == ("clip", None)
+    idle = {left.name for left in migrated(place, over(QUICK_START, MODEL)).idle}
     assert {"encoder_mode", "use_lora", "teacher_model_name", "projection_dim"} <= idle
-    for mode in ("clip_like", "composed", "vlm_generic", "qwen3_vl"):
-        text = over(BASE, MODEL.replace('"auto"', f'"{mode}"'))
-        assert (
-            f"not supported yet: encoders are of text, found {mode!r}"
-            in unmet(place, text)["encoder_mode"]
-        )
-    assert (
-        planned(
-            place, over(BASE, MODEL.replace("projection_dim: null", "projection_dim: 6"))
-        ).model.embedding_dim
-        == 6
-    )
+    clip = over(QUICK_START, MODEL.replace('"auto"', '"clip_like"'))
+    assert planned(place, clip, *PICTURES).model.decided_by == "clip"
+    for mode in ("composed", "vlm_generic", "qwen3_vl"):
+        told = unmet(place, over(BASE, MODEL.replace('"auto"', f'"{mode}"')))["encoder_mode"]
+        assert told.startswith("not supported yet")
+        assert repr(mode) in told
+    text = over(BASE, "projection_dim: 6\n")
+    assert planned(place, text).model.embedding_dim == 6
 
 
 def test_data_arguments(place: Path):
@@ -223,10 +238,15 @@ def test_core_hyperparameters(place: Path):
     assert "on N devices write N × 32" in text
 
 
-@pytest.mark.parametrize("mode", ["t2i", "i2i", "i2t", "m2i", "m2t"])
-def test_retrieval_modes_with_images_are_refused_by_name(place: Path, mode: str):
-    assert repr(mode) in unmet(place, over(BASE, MODE.replace("t2i", mode)))["retrieval_mode"]
-    assert "retrieval_mode" not in unmet(place, over(BASE, MODE.replace("t2i", "t2t")))
+@pytest.mark.parametrize("mode", ["t2i", "i2i", "i2t", "t2t", "m2i", "m2t"])
+def test_retrieval_mode(place: Path, mode: str):
+    found = migrated(place, over(QUICK_START, MODE.replace("t2i", mode)))
+    assert found.unmet == ()
+    assert load(found.text, environ={}, local={}).tree["data"]["retrieval_mode"] == mode
+    assert (
+        "retrieval_mode"
+        in unmet(place, over(BASE, MODE.replace("t2i", "x2y")))["data.retrieval_mode"]
+    )
 
 
 def test_loss_function(place: Path):
@@ -280,13 +300,14 @@ def test_qwen3_preset(place: Path):
 
 
 def test_lora(place: Path):
-    """q_proj, v_proj and o_proj are names of decoders and of CLIP; the stand-in is a BERT, which has others."""
+    """o_proj is a name of decoders; CLIP has q_proj and v_proj, and a BERT query and value."""
     text = over(BASE, LORA)
-    found = migrated(place, text)
-    assert found.unmet == ()
-    (place / "lora.yaml").write_text(found.text)
-    told = specrun.check(place / "lora.yaml", environ={})
-    assert [d.code for d in told if d.path.startswith("lora")] == ["no-match"] * 3
+    for base, missing in ((BASE, 3), (QUICK_START, 1)):
+        found = migrated(place, over(base, LORA))
+        assert found.unmet == ()
+        (place / "lora.yaml").write_text(found.text)
+        told = specrun.check(place / "lora.yaml", environ={})
+        assert [d.code for d in told if d.path.startswith("lora")] == ["no-match"] * missing
     own = text.replace('"q_proj", "v_proj", "o_proj"', '"query", "value"')
     lora = planned(place, own).model.lora
     assert lora is not None
@@ -365,6 +386,9 @@ def test_training_arguments(place: Path):
     assert plan.evaluation is not None
     assert (plan.evaluation.select_best, plan.evaluation.after[0]) == ("ndcg@5", 3)
     assert (schedule(plan).kind, plan.seed, plan.checkpoint.keep) == ("linear", 42, 2)
+    prompted = migrated(place, json.dumps({**ARGUMENTS, "prompts": {"query": "q: "}})).text
+    spec = load(prompted, environ={}, local={}).tree
+    assert spec["model"]["prompts"]["query"] == "q: "
     text = migrated(place, json.dumps(ARGUMENTS)).text
     assert "5 for each device, times 4" in text
     assert "devices: 4" in text
@@ -380,11 +404,16 @@ def test_training_arguments_name_no_model_and_no_rows(place: Path):
 
 
 def test_what_arguments_ask_that_is_not_there(place: Path):
-    more = {**ARGUMENTS, "prompts": {"query": "q: "}, "optim": "adafactor", "num_train_epochs": 1.5}
+    more = {
+        **ARGUMENTS,
+        "prompts": {"passage": "p: "},
+        "optim": "adafactor",
+        "num_train_epochs": 1.5,
+    }
     more |= {"eval_steps": 0.1, "label_smoothing_factor": 0.1, "wharble": 1, "learning_rte": 1}
     told = unmet(place, json.dumps(more))
     assert set(told) == {
-        *("prompts", "optim", "num_train_epochs", "eval_steps"),
+        *("passage", "optim", "num_train_epochs", "eval_steps"),
         *("label_smoothing_factor", "wharble", "learning_rte"),
     }
     assert "did you mean `learning_rate`?" in told["learning_rte"]
@@ -466,10 +495,10 @@ def test_the_command(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["migrate", str(old), "-o", str(new)]) == 2
     assert "already there" in capsys.readouterr().err
     assert main(["migrate", str(old), "-o", str(tmp_path / "no" / "x.yaml")]) == 2
-    old.write_text(QUICK_START)
+    old.write_text(QUICK_START + "encoder_mode: vlm_generic\n")
     assert main(["migrate", str(old)]) == 2
     err = capsys.readouterr().err
-    assert "not in the spec: retrieval_mode, line 7: not supported yet" in err
+    assert "not in the spec: encoder_mode, line 11: not supported yet" in err
 
 
 @pytest.mark.parametrize(
