@@ -128,7 +128,7 @@ def test_an_error_that_is_no_fault_of_a_picture_comes_through() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP"])
 def test_other_threads_go_on_while_a_picture_is_decoded(kind: str) -> None:
     """Pillow gives Python's lock away; the best of three, for the machine may be busy."""
-    data = saved(noise(1500, 2000), kind)
+    data = saved(noise(1100, 1400), kind)
     shares: list[float] = []
     for _ in range(3):
         begun = last = time.perf_counter()
