@@ -5,7 +5,7 @@ from __future__ import annotations
 from specrun.compiler.effects import no_effect
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.words.data import TableData
+from specrun.spec.words.data import EmojiData, TableData
 from specrun.spec.words.model import ComposedModel, ImageEncoderModel
 
 
@@ -28,15 +28,21 @@ def image_columns(spec: Experiment, report: Reporter) -> None:
         no_effect(report, ("data", "columns", "query"), switch, message)
 
 
+def mode_of(spec: Experiment) -> str:
+    """What finds what; emoji are pictures found by their names."""
+    if isinstance(spec.data, EmojiData):
+        return "t2i"
+    return spec.data.retrieval_mode if isinstance(spec.data, TableData) else "t2t"
+
+
 def lengths_of_texts(spec: Experiment, report: Reporter) -> None:
     """An image has no tokens to keep."""
-    if not isinstance(spec.data, TableData):
-        return
-    mode = spec.data.retrieval_mode
+    mode = mode_of(spec)
     for side, letter in (("query", mode[0]), ("positive", mode[-1])):
         if letter == "i":
             message = f"`data.max_length.{side}` has no effect: in `{mode}` a {side} is an image"
-            no_effect(report, ("data", "max_length", side), ("data", "retrieval_mode"), message)
+            switch = "retrieval_mode" if isinstance(spec.data, TableData) else "kind"
+            no_effect(report, ("data", "max_length", side), ("data", switch), message)
 
 
 def patches_fit(spec: Experiment, report: Reporter) -> None:
@@ -65,7 +71,7 @@ def networks_for_both(spec: Experiment, report: Reporter) -> None:
     """Two networks composed for rows of texts alone would leave one of them out."""
     if not isinstance(spec.model, ComposedModel):
         return
-    mode = spec.data.retrieval_mode if isinstance(spec.data, TableData) else "t2t"
+    mode = mode_of(spec)
     if mode in ("t2t", "i2i"):
         idle = "image" if mode == "t2t" else "text"
         message = f"`model.{idle}` has no effect: the rows are of the mode `{mode}`"

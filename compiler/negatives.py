@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, assert_never, overload
 
-from specrun.spec.words.data import Data, PythonSourceData
+from specrun.spec.words.data import Data, TableData
 from specrun.spec.words.losses import (
     ColBERTLoss,
     CoSENTLoss,
@@ -35,7 +35,7 @@ SCORED: frozenset[Negatives] = frozenset(("in_batch", "all", "own_else_in_batch"
 
 def has_column(data: Data) -> bool:
     """Whether the data names a column of negatives."""
-    return not isinstance(data, PythonSourceData) and data.columns.negatives is not None
+    return isinstance(data, TableData) and data.columns.negatives is not None
 
 
 def has_explicit(data: Data) -> bool:

@@ -10,6 +10,7 @@ from specrun.compiler.effects import keys_without_effect, level_of, no_effect
 from specrun.compiler.modalities import (
     image_columns,
     lengths_of_texts,
+    mode_of,
     networks_for_both,
     patches_fit,
 )
@@ -107,7 +108,7 @@ def positions_suffice(spec: Experiment, report: Reporter) -> None:
         return
     rows = model.max_position_embeddings
     lengths = spec.data.max_length
-    mode = spec.data.retrieval_mode if isinstance(spec.data, TableData) else "t2t"
+    mode = mode_of(spec)
     for name, letter, length in (
         ("query", mode[0], lengths.query),
         ("positive", mode[-1], lengths.positive),

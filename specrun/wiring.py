@@ -59,6 +59,11 @@ class RuntimeFacts:
 
         return _image(inspect_image(directory))
 
+    def font(self, name: str) -> Path:
+        from specrun.runtime.data.emoji_font import find_font
+
+        return find_font(name)
+
     def start(self, directory: Path) -> Start:
         from specrun.runtime.models.start import inspect_run
 

@@ -9,9 +9,11 @@ from typing import assert_never
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Pretrained
 from specrun.compiler.locate import locate, locate_model, locate_root
+from specrun.compiler.passes.lengths import bad_rows
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import (
     CsvSource,
+    EmojiSource,
     HeldOut,
     HeldOutFile,
     HeldOutFraction,
@@ -34,6 +36,7 @@ from specrun.spec.plan.model import TextImageConfig
 from specrun.spec.words.data import (
     IMAGE_MODES,
     CsvData,
+    EmojiData,
     FileValidation,
     FractionValidation,
     HuggingFaceData,
@@ -169,7 +172,7 @@ def scan_data(draft: Draft, context: Context) -> Draft:
     """Read all rows: counts, faults, split, digest."""
     data = draft.spec.data
     try:
-        scan = context.facts.scan(draft.need("source"), draft.held_out, data.bad_rows)
+        scan = context.facts.scan(draft.need("source"), draft.held_out, bad_rows(data))
     except InputError as error:
         _report_all(error, "data", context)
         return draft
@@ -213,6 +216,8 @@ def _source(draft: Draft, context: Context) -> Source | None:
             for i, (name, root) in enumerate(zip(data.roots, roots, strict=True)):
                 _require(root.exists(), f"data.roots[{i}]", name, root, "folder or file", context)
             return PythonSource(roots=tuple(map(str, roots)), exclude=data.exclude)
+        case EmojiData():
+            return _emoji(data, context)
         case JsonlData() | CsvData() | TsvData() | ParquetData() | HuggingFaceData():
             split = data.split if isinstance(data, HuggingFaceData) else None
             table = _place_table(data, data.path, "data.path", split, context)
@@ -224,6 +229,22 @@ def _source(draft: Draft, context: Context) -> Source | None:
             assert_never(data)
 
 
+def _emoji(data: EmojiData, context: Context) -> EmojiSource:
+    """The font, which is either known by name or a file beside the spec."""
+    font = locate(data.font, context.folder, context.local)
+    try:
+        font = context.facts.font(str(font) if font.is_file() else data.font)
+    except InputError as error:
+        _report_all(error, "data.font", context)
+    return EmojiSource(
+        path=str(font),
+        size=data.size,
+        sequences=data.sequences,
+        retrieval_mode="t2i",
+        images=ImageSource(root=str(font.parent), max_pixels=data.size**2),
+    )
+
+
 def _held_out(draft: Draft, context: Context) -> HeldOut | None:
     data = draft.spec.data
     held = data.validation
@@ -233,6 +254,7 @@ def _held_out(draft: Draft, context: Context) -> HeldOut | None:
         case FractionValidation():
             return HeldOutFraction(fraction=held.fraction)
         case FileValidation():
+            assert not isinstance(data, EmojiData)  # its validation has no file
             own = JsonlData(path="") if isinstance(data, PythonSourceData) else data
             table = _place_table(own, held.path, "data.validation.path", None, context)
             return HeldOutFile(source=table)
@@ -277,7 +299,7 @@ def _is_there(source: Source) -> bool:
     match source:
         case PythonSource():
             return all(Path(root).exists() for root in source.roots)
-        case JsonlSource() | CsvSource() | TsvSource():
+        case JsonlSource() | CsvSource() | TsvSource() | EmojiSource():
             return Path(source.path).is_file()
         case ParquetSource():
             return Path(source.path).exists()

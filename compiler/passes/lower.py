@@ -8,7 +8,7 @@ from specrun.compiler.chunks import chunk_rows
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
 from specrun.compiler.passes.adapters import lora_plan
-from specrun.compiler.passes.lengths import most_tokens
+from specrun.compiler.passes.lengths import bad_rows, most_tokens
 from specrun.compiler.passes.losses import loss_plan
 from specrun.compiler.passes.model import counts, embedding_dim, multi_vector, towers_of
 from specrun.compiler.passes.steps import document_tile_rows, score_tile_rows, unroll
@@ -137,7 +137,7 @@ def _data(draft: Draft) -> DataPlan:
     return DataPlan(
         source=draft.need("source"),
         validation=draft.held_out,
-        bad_rows=data.bad_rows,
+        bad_rows=bad_rows(data),
         scan=draft.need("scan"),
         max_query_length=query,
         max_positive_length=positive,

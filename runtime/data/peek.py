@@ -9,12 +9,13 @@ from itertools import islice
 from pathlib import Path
 
 from specrun.runtime.data.columns import nearest, rows_of_records
+from specrun.runtime.data.emoji_font import read_font
 from specrun.runtime.data.pictures import Existing
 from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, FileError, Record, Row
 from specrun.runtime.data.sources import Place, compile_patterns, places, unreadable, walk
 from specrun.runtime.data.tables import open_table, table_files
 from specrun.spec.diagnostics import Diagnostic, InputError
-from specrun.spec.plan.data import HeldOut, PythonSource, Source, Table
+from specrun.spec.plan.data import EmojiSource, HeldOut, PythonSource, Source, Table
 
 ROWS, BYTES = 2000, 8 << 20
 """Rows and bytes looked at. A numeric column that occurs only later is not among the fields."""
@@ -37,12 +38,23 @@ def peek(source: Source, held_out: HeldOut | None) -> Found:
     problems: list[Problem] = []
     if isinstance(source, PythonSource):
         problems += _peek_trees(source)
+    if isinstance(
+        source, EmojiSource
+    ):  # drawn when compiled; here it is enough that the font can be read
+        return Found(tuple(fields), tuple(_peek_font(source)))
     for place in places(source, held_out):
         if not isinstance(place.source, PythonSource):
             numbers, wrong = _peek_table(place, place.source)
             problems += wrong
             fields += sorted(numbers - set(fields)) if place.role == "data" else []
     return Found(tuple(fields), tuple(problems))
+
+
+def _peek_font(source: EmojiSource) -> Iterator[Problem]:
+    try:
+        read_font(Path(source.path))
+    except InputError as error:
+        yield from ((d.code, "data.font", d.message, d.hint) for d in error.diagnostics)
 
 
 def _peek_trees(source: PythonSource) -> Iterator[Problem]:

@@ -20,7 +20,7 @@ from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, FileError, Row, by_
 from specrun.runtime.data.rows import Rows, Split, load_rows, store_rows
 from specrun.runtime.data.sources import Listing, Place, list_inputs, places, unreadable
 from specrun.runtime.data.split import divide
-from specrun.runtime.data.tables import open_table
+from specrun.runtime.data.tables import as_table, open_table
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.diagnostics import Diagnostic, InputError, RunError
@@ -65,6 +65,7 @@ def scan(source: Source, held_out: HeldOut | None, bad_rows: str, tell: Tell = s
     rows; RunError when the cache cannot be written or an input changes while it is read.
     """
     listings = list_inputs(source, held_out)
+    source = as_table(source)
     key = _key(source, held_out, listings)
     tree = _known(key) or _read_and_keep(key, source, held_out, listings, tell)
     found = replace(from_plain(Scan, tree["scan"]), inputs=tuple(x.input for x in listings))

@@ -6,16 +6,17 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
 from specrun.runtime.cache import file_digest
 from specrun.runtime.data.pictures import look_all, named_images
 from specrun.runtime.data.raw import FileError
-from specrun.runtime.data.tables import need_regular, table_files, table_root
+from specrun.runtime.data.tables import as_table, need_regular, table_files, table_root
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.data import (
+    EmojiSource,
     HeldOut,
     HeldOutFile,
     HeldOutFraction,
@@ -62,6 +63,7 @@ def list_inputs(source: Source, held_out: HeldOut | None) -> tuple[Listing, ...]
     cannot match.
     """
     problems: list[Diagnostic] = []
+    font, source = source, as_table(source)
     at = list(places(source, held_out))
     found = [_attempt(place, problems) for place in at]
     if problems:
@@ -69,7 +71,10 @@ def list_inputs(source: Source, held_out: HeldOut | None) -> tuple[Listing, ...]
     listings = [listing for listing in found if listing is not None]
     if isinstance(source, PythonSource) or source.images is None:
         return tuple(listings)
-    return (*listings, _list_images(source.images, list(zip(at, listings, strict=True))))
+    listings.append(_list_images(source.images, list(zip(at, listings, strict=True))))
+    if isinstance(font, EmojiSource):  # wherever they are drawn, the font is what they come from
+        listings = [replace(x, input=replace(x.input, path=font.path)) for x in listings]
+    return tuple(listings)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import errno
 import math
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
@@ -16,12 +17,30 @@ from specrun.runtime.data.jsonl import JsonlReader
 from specrun.runtime.data.raw import FileError, Reader, printable
 from specrun.spec.plan.data import (
     CsvSource,
+    EmojiSource,
     HuggingFaceSource,
     JsonlSource,
     ParquetSource,
+    PythonSource,
+    Source,
     Table,
     TsvSource,
 )
+
+
+def as_table(source: Source) -> PythonSource | Table:
+    """The rows of a source that makes them itself: a font's emoji are drawn into the cache."""
+    if not isinstance(source, EmojiSource):
+        return source
+    from specrun.runtime.data.emoji_source import ROWS, emoji_folder  # Pillow, which few rows need
+
+    assert source.images is not None
+    folder = emoji_folder(Path(source.path), source.size, sequences=source.sequences)
+    return JsonlSource(
+        path=str(folder / ROWS),
+        retrieval_mode=source.retrieval_mode,
+        images=replace(source.images, root=str(folder)),
+    )
 
 
 def table_root(source: Table) -> Path:

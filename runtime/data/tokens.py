@@ -17,6 +17,7 @@ from specrun.runtime.data.items import image_of, text_of
 from specrun.runtime.data.pixel_cache import Pixels, pixels_of
 from specrun.runtime.data.rows import Rows, Split, map_array
 from specrun.runtime.data.scan import ensure_rows, rows_of
+from specrun.runtime.data.tables import as_table
 from specrun.runtime.data.tokenizer import load
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.plan.data import (
@@ -131,10 +132,11 @@ def ensure_tokens(
     rows = ensure_rows(data, tell)
     mode: RetrievalMode = "t2t"
     pixels = None
-    if not isinstance(data.source, PythonSource) and data.source.images is not None:
+    source = as_table(data.source)
+    if not isinstance(source, PythonSource) and source.images is not None:
         assert processor is not None  # the compiler sees to it
-        mode = data.source.retrieval_mode
-        pixels = pixels_of(rows, data.source.images, processor, tell)
+        mode = source.retrieval_mode
+        pixels = pixels_of(rows, source.images, processor, tell)
     lengths = (data.max_query_length, data.max_positive_length)
     return tokens_of(rows.digest, tokenizer, *lengths, tell, mode=mode, pixels=pixels)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from specrun.runtime.data.tables import as_table
 from specrun.runtime.predict.corpus import Corpus, folder_of_images, read_corpus
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.telling import Tell
@@ -33,7 +34,9 @@ def images_of(predictor: Predictor) -> ImageSource | None:
             code="query",
             hint="embed images with Predictor.encode_image",
         )
-    return plan.data.source.images
+    source = as_table(plan.data.source)
+    assert not isinstance(source, PythonSource)
+    return source.images
 
 
 def embed_corpus(predictor: Predictor, corpus: Corpus, tell: Tell) -> np.ndarray:

@@ -96,8 +96,26 @@ class HuggingFaceSource(TableSource):
     split: Annotated[str | None, Fact(doc="Split of a DatasetDict; null for a Dataset.")] = None
 
 
+@record
+class EmojiSource(TableSource):
+    """The pictures of a font, which are drawn into the cache when they are needed."""
+
+    kind: Annotated[Literal["emoji"], Fact(doc="A font's emoji.")] = "emoji"
+    path: Annotated[str, Fact(doc="Absolute path of the font.", klass="cosmetic")]
+    size: Annotated[int, Fact(doc="Height and width of a picture.", unit="pixels")]
+    sequences: Annotated[bool, Fact(doc="Those of several characters too.")]
+
+
 Table = JsonlSource | CsvSource | TsvSource | ParquetSource | HuggingFaceSource
-Source = PythonSource | JsonlSource | CsvSource | TsvSource | ParquetSource | HuggingFaceSource
+Source = (
+    PythonSource
+    | JsonlSource
+    | CsvSource
+    | TsvSource
+    | ParquetSource
+    | HuggingFaceSource
+    | EmojiSource
+)
 
 
 def modality(source: Source | TableSource, side: Literal["query", "positive"]) -> Modality:

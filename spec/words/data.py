@@ -347,4 +347,36 @@ class HuggingFaceData(TableData):
     ] = None
 
 
-Data = PythonSourceData | JsonlData | CsvData | TsvData | ParquetData | HuggingFaceData
+@record
+class EmojiData:
+    """The emoji of a colour font, each found by its Unicode name: pictures that every machine can have."""
+
+    kind: Annotated[
+        Literal["emoji"], Fact(doc="Unicode names → the pictures of a colour font's emoji.")
+    ] = "emoji"
+    font: Annotated[
+        str,
+        Fact(
+            doc="Font file with bitmaps (CBDT), or `noto-color-emoji`, which Debian's package fonts-noto-color-emoji installs.",
+            examples=("noto-color-emoji",),
+        ),
+    ] = "noto-color-emoji"
+    size: Annotated[
+        int, Fact(doc="Height and width of a picture.", ge=8, le=2048, unit="pixels")
+    ] = 64
+    sequences: Annotated[
+        bool, Fact(doc="Skin tones, professions and families too, which are several characters.")
+    ] = True
+    negatives: Annotated[
+        MinedNegatives | None,
+        Fact(doc="Negatives that are mined while training; null is none."),
+    ] = None
+    max_length: Annotated[MaxLength, Fact(doc="Longest token sequences.")] = field(
+        default_factory=MaxLength
+    )
+    validation: Annotated[
+        FractionValidation | None, Fact(doc="Rows held out for evaluation; null is none.")
+    ] = None
+
+
+Data = PythonSourceData | JsonlData | CsvData | TsvData | ParquetData | HuggingFaceData | EmojiData

@@ -25,6 +25,7 @@ import specrun
 from specrun.spec.annotations import fields_of
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.plan import Plan
+from tests.runtime.data.fonts import PICTURED, FontMaker
 from tests.runtime.folders import make_directory, make_run
 from tests.runtime.plans import make_lora
 
@@ -135,6 +136,8 @@ def write_images(folder: Path) -> None:
         | {"wrong": [f"{(i + 5) % 24}.png"], "last": f"{(i - 1) % 24}.png"}
         for i in range(24)
     ]
+    for name, pictured in (("few", PICTURED[:8]), ("many", PICTURED)):
+        (folder / f"{name}.ttf").write_bytes(FontMaker(rows=pictured).build())
     (folder / "pictures.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -511,6 +514,12 @@ IMAGES = (
     "data={kind: jsonl, path: pictures.jsonl, retrieval_mode: t2i, image_root: pics, "
     "columns: {positive: image}, validation: {kind: fraction, fraction: 0.3}}",
 )
+EMOJI = (
+    IMAGES[0],
+    "data={kind: emoji, font: few.ttf, size: 9}",
+    "evaluation=null",
+    "train.batch_size=2",
+)
 BOTH = (*IMAGES, "data.retrieval_mode=m2i", "data.columns.query_image=next")
 TENSORBOARD = "tracking=[{kind: tensorboard}]"
 WANDB = "tracking=[{kind: wandb, project: one}]"
@@ -753,6 +762,23 @@ TABLE: tuple[Case, ...] = (
     Case("data{jsonl}.image_root", (*IMAGES, "data.image_root=others"), rows, IMAGES),
     Case("data{jsonl}.max_image_pixels", (*IMAGES, "data.max_image_pixels=9"), rows, IMAGES),
     Case("data{jsonl}.columns.query_image", (*BOTH, "data.columns.query_image=last"), rows, BOTH),
+    Case("data{emoji}.kind", EMOJI, rows, IMAGES),
+    *(
+        Case(f"data{{emoji}}.{key}", (*EMOJI, f"data.{key}={value}"), artefact, EMOJI)
+        for key, value, artefact in (
+            ("font", "many.ttf", rows),
+            ("size", "12", rows),
+            ("max_length.query", "2", batches),
+            ("max_length.positive", "9", refused),
+            ("validation", "{kind: fraction, fraction: 0.5}", rows),
+        )
+    ),
+    Case(
+        "data{emoji}.sequences",
+        (*EMOJI, "data.font=many.ttf", "data.sequences=false"),
+        rows,
+        (*EMOJI, "data.font=many.ttf"),
+    ),
     *table_cases("csv", "csv"),
     Case(
         "data{csv}.delimiter",
@@ -1102,7 +1128,7 @@ DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 ELSEWHERE = {
     **{
         f"data{{{kind}}}.negatives{key}": "the same class as data{jsonl}.negatives"
-        for kind in ("python_source", "csv", "tsv", "parquet", "huggingface")
+        for kind in ("python_source", "csv", "tsv", "parquet", "huggingface", "emoji")
         for key in MINING_KEYS
     },
     **{
@@ -1119,6 +1145,8 @@ ELSEWHERE = {
         for kind in ("clip", "siglip")
         for key in ("kind", "name_or_path")
     },
+    "data{emoji}.validation{fraction}.kind": "the same class as data{jsonl}.validation",
+    "data{emoji}.validation{fraction}.fraction": "the same class as data{jsonl}.validation",
     "init_from": "test_init_from",
     "model{bert}.kind": "tests/parity and test_bert_keys",
     "model{bert}.name_or_path": "test_another_directory_gives_other_weights",

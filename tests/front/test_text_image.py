@@ -16,6 +16,7 @@ import specrun
 from specrun.cli import main
 from specrun.compiler.summary import summary
 from specrun.runtime.predict.search import search
+from tests.runtime.data.fonts import PICTURED, FontMaker
 
 TOWERS = Path(__file__).parents[1] / "golden" / "towers"
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
@@ -312,3 +313,38 @@ def test_a_network_of_texts_embeds_no_images() -> None:
 def test_what_is_no_image_is_refused(images: Any, message: str) -> None:
     with pytest.raises(specrun.InputError, match=message):
         specrun.Predictor("clip").encode_image(images)
+
+
+EMOJI = """\
+version: 1
+name: emoji
+model: {kind: composed, head_dim: 8, text: {kind: text_encoder, num_hidden_layers: 0,
+  position_embedding: none, hidden_size: 8},
+  image: {kind: image_encoder, image_size: 8, patch_size: 4, hidden_size: 8, num_hidden_layers: 1}}
+tokenizer: {kind: train, vocab_size: 300}
+data: {kind: emoji, font: small.ttf, size: 16}
+losses: [{kind: infonce}]
+train: {batch_size: 4, max_steps: 3}
+"""
+
+
+def test_the_emoji_of_a_font_are_rows_that_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("small.ttf").write_bytes(FontMaker().build())
+    plan = specrun.compile(write(EMOJI))
+    assert plan.data.source.kind == "emoji"
+    assert plan.data.scan.training_rows == 10
+    monkeypatch.setenv("SPECRUN_CACHE", str(Path("another").absolute()))
+    assert np.isfinite(specrun.run(plan).metrics["loss"])
+    other = specrun.compile(write(EMOJI), overrides=["name=other"])
+    Path("small.ttf").write_bytes(FontMaker(rows=PICTURED[:5]).build())
+    with pytest.raises(specrun.InputError, match="changed since the plan was compiled"):
+        specrun.run(other)
+
+
+@pytest.mark.parametrize(("content", "code"), [(None, "no-font"), (b"no font at all", "font")])
+def test_a_font_that_cannot_be_read_is_told(content: bytes | None, code: str) -> None:
+    Path("small.ttf").unlink(missing_ok=True)
+    if content is not None:
+        Path("small.ttf").write_bytes(content)
+    found = specrun.check(write(EMOJI))
+    assert (code, "data.font") in {(d.code, d.path) for d in found}
