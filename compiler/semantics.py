@@ -55,7 +55,7 @@ from specrun.spec.words.optimizer import CosineSchedule, CosineWithRestartsSched
 
 FEW_NEGATIVES = 8
 
-TAKING = InfoNCELoss | SigLIPLoss | DistillationLoss
+TAKING = InfoNCELoss | SigLIPLoss | DistillationLoss | ColBERTLoss | DenseLateKLLoss
 """Losses that say which negatives they take."""
 
 Check = Callable[[Experiment, Reporter], None]
@@ -358,10 +358,6 @@ def tile_fits(spec: Experiment, report: Reporter) -> None:
 
 def _multiple(number: int, of: int) -> int:
     return -(-number // of) * of
-
-
-_NAMING = InfoNCELoss | SigLIPLoss | ColBERTLoss | DenseLateKLLoss
-"""Losses that say what a query is told from."""
 
 
 def explicit_negatives_exist(spec: Experiment, report: Reporter) -> None:

@@ -16,7 +16,7 @@ _FROM_FILES = "a directory's config.json and files say it"
 
 SENTENCE_TRANSFORMERS: Mapping[str, Foreign] = {
     # training arguments
-    "default_prompt_name": to("model.prompts", "of each side: `query`, `positive`"),
+    "default_prompt_name": none("`model.prompts` has a prompt for each side", "model"),
     "batch_sampler": none(
         "rows that repeat another are dropped when read; a batch is a shuffle of rows", "train"
     ),

@@ -9,8 +9,6 @@ from specrun.spec.plan.model import (
     LoraPlan,
     ModelPlan,
     NetworkConfig,
-    Side,
-    TextConfig,
     TextImageConfig,
     Tower,
 )
@@ -36,18 +34,6 @@ def tower(model: ModelPlan, name: Tower) -> ModelPlan:
         lora=None if model.lora is None else _lora(model.lora, begin),
         weights=model.image_weights if name == "image" else model.weights,
     )
-
-
-def of_side(model: ModelPlan, side: Side) -> ModelPlan:
-    """The network that embeds ``side``: the model itself where one network embeds both."""
-    return tower(model, side) if model.towers == "separate" else model
-
-
-def text_config(model: ModelPlan) -> TextConfig:
-    """The configuration of a model that embeds texts alone. ValueError (an internal error) for another."""
-    if isinstance(model.config, TextImageConfig):
-        raise ValueError("internal error: a model of texts is asked for, and this one has images")
-    return model.config
 
 
 def network_config(model: ModelPlan) -> NetworkConfig:

@@ -121,7 +121,7 @@ def _write(
 
         found = embed(
             trained.tokenizer.encode(list(first), trained.lengths[side]),
-            lambda ids, mask, side=side: encode(ids, mask, side),
+            lambda ids, mask, side=side: np.asarray(encode(ids, mask, side).dense),
             batch_size=BATCH_SIZE,
             longest=trained.lengths[side],
             pad_id=trained.tokenizer.pad_id,

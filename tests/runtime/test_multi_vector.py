@@ -146,7 +146,7 @@ def test_chunks_have_the_gradient_of_the_whole_without_a_pooled_vector() -> None
     losses = (make_colbert(negatives="all", symmetric=True),)
     model = make_model(make_config(pooling="none", num_hidden_layers=1), losses=losses)
     plan = make_plan(model=model, losses=losses)
-    scan = SimpleNamespace(negatives=2, labels=0, scores=0)
+    scan = SimpleNamespace(negatives=2, labels=0, scores=0, negative_scores=0)
     batch = make_batch(SimpleNamespace(**{**vars(plan), "data": SimpleNamespace(scan=scan)}))  # type: ignore[arg-type]
     encoder = build_encoder(model)
 

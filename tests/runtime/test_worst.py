@@ -27,6 +27,7 @@ def measured(queries: np.ndarray, candidates: np.ndarray, relevant) -> Measured:
 
 def split(count: int):
     return SimpleNamespace(
+        images={},
         queries=[f"query {i}" for i in range(count)],
         positives=[f"text {i}" + "x" * (700 * (i == 0)) for i in range(count)],
         places=[f"f.py:{i}" for i in range(count)],

@@ -199,7 +199,7 @@ def test_own_negatives_are_compared_with_nothing_of_other_rows():
     alone = [
         term.sum(
             {},
-            Outputs(*(x[i : i + 1] for x in outputs)),
+            Outputs(*(None if x is None else x[i : i + 1] for x in outputs)),
             SimpleNamespace(weight=jnp.ones(1), negative_weight=there[i : i + 1], label=None),
         )
         for i in range(6)
