@@ -39,8 +39,8 @@ class Batch(NamedTuple):
 
     query_ids: Any  # int32 [A, B, Sq]
     query_mask: np.ndarray  # bool [A, B, Sq]
-    positive_ids: Any  # int32 [A, B, Sp]
-    positive_mask: np.ndarray  # bool [A, B, Sp]
+    positive_ids: Any  # int32 [A, B, Sp]; None where rows are texts
+    positive_mask: np.ndarray | None  # bool [A, B, Sp]
     weight: np.ndarray  # float32 [A, B]
     row: np.ndarray  # uint32 [A, B], index of the training row
     negative_ids: Any = None  # int32 [A, B, N, Sp]
@@ -55,6 +55,9 @@ class Batch(NamedTuple):
     query_text: np.ndarray | None = None  # int32 [A, B], equal where texts normalise alike
     positive_text: np.ndarray | None = None  # int32 [A, B]
     negative_text: np.ndarray | None = None  # int32 [A, B, N], numbered as positives are
+    target_ids: Any = None  # int32 [A, B, Sq], what stood there before tokens were hidden
+    hidden: Any = None  # bool [A, B, Sq]
+    rate: Any = None  # float32 [A, B], the share of hidden tokens that was meant
 
 
 _Negatives = tuple[Any, np.ndarray | None, np.ndarray | None]

@@ -67,6 +67,12 @@ class Outputs(NamedTuple):
         return Outputs(*(_prefix(x, dim) for x in self))
 
 
+class TextOutputs(NamedTuple):
+    """The states of a text's tokens, where rows are texts and not pairs."""
+
+    states: jax.Array  # [B, S, D]
+
+
 def _prefix(x: jax.Array | Tokens | None, dim: int) -> Any:
     if isinstance(x, Tokens):
         return x._replace(vectors=x.vectors[..., :dim])
@@ -85,7 +91,7 @@ class Term(NamedTuple):
     name: str
     scope: Scope
     weight: Callable[[Any], jax.Array]  # Rows -> []
-    sum: Callable[[Mapping[str, Any], Outputs, Any], jax.Array]  # -> []
+    sum: Callable[[Mapping[str, Any], Any, Any], jax.Array]  # of Outputs or TextOutputs -> []
 
 
 def given(x: Given | None) -> Given:

@@ -35,10 +35,11 @@ from specrun.runtime.models.qwen3 import model as qwen3
 from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.siglip import model as siglip
 from specrun.runtime.models.stacking import parameter_leaves
-from specrun.runtime.models.tables import TOKEN_HEAD
+from specrun.runtime.models.tables import TOKEN_HEAD, VOCABULARY
 from specrun.runtime.models.text_encoder import model as text_encoder
 from specrun.runtime.models.towers import network_config, tower
 from specrun.runtime.models.vit import model as vit
+from specrun.runtime.models.vocabulary import head_of
 from specrun.runtime.trees import Tree, flatten
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import (
@@ -83,6 +84,7 @@ class Encoder:
     stacks: tuple[Stack, ...]
     head: Shell | None = None
     tokens: Shell | None = None
+    vocabulary: Shell | None = None
 
     @property
     def abstract(self) -> Tree:
@@ -90,7 +92,9 @@ class Encoder:
         groups = {str(i): stack.abstract for i, stack in enumerate(self.stacks)}
         head = {} if self.head is None else {HEAD: self.head.abstract}
         tokens = {} if self.tokens is None else {TOKEN_HEAD: self.tokens.abstract}
-        return {**self.ends.abstract, **({"groups": groups} if groups else {}), **head, **tokens}
+        scores = {} if self.vocabulary is None else {VOCABULARY: self.vocabulary.abstract}
+        layers = {"groups": groups} if groups else {}
+        return {**self.ends.abstract, **layers, **head, **tokens, **scores}
 
     def encode(
         self,
@@ -123,7 +127,7 @@ class Encoder:
         _check_length(config, content)
         if isinstance(config, SiglipTextConfig):  # it sees padding, so padding must be its own
             content = jnp.where(mask, content, config.pad_token_id)
-        outside = ("groups", HEAD, TOKEN_HEAD)
+        outside = ("groups", HEAD, TOKEN_HEAD, VOCABULARY)
         ends = bind(self.ends, {k: v for k, v in params.items() if k not in outside})
         per_layer = fork(keys if _is_random(self.model) else None, config.num_hidden_layers + 1)
         x = ends.embed(self._seen(content), per_layer[0])  # [B, S, D]
@@ -274,7 +278,9 @@ def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> En
     stacks = tuple(stack(group) for group in model.groups)
     heads = [p for p in model.parameters if p.path.startswith(f"{HEAD}.") and p.role == "kernel"]
     head = shell(lambda: Head(*(p.shape for p in heads))) if heads else None
-    encoder = Encoder(model, ends, stacks, head, _token_head(network_config(model)))
+    config = network_config(model)
+    scores = head_of(config) if isinstance(config, TextEncoderConfig) else None
+    encoder = Encoder(model, ends, stacks, head, _token_head(config), scores)
     _check_table(encoder)
     return encoder
 

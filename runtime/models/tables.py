@@ -37,14 +37,19 @@ from specrun.spec.plan.towers import (
 TOKEN_HEAD = "multi_vector"
 """The head that gives token vectors beside the pooled one; of every family the same."""
 
+VOCABULARY = "vocabulary"
+"""The head that scores every id of the vocabulary, where it has a matrix of its own."""
+
 
 def rows(config: NetworkConfig) -> tuple[TableRow, ...]:
     """Parameters before layers are stacked, in the order of the forward pass. Raises InputError for impossible shapes."""
     table = _family(config)
     width = token_dim(config)
-    if width is None:
-        return table
-    return *table, *dense(TOKEN_HEAD, config.hidden_size, width, bias=False)
+    if width is not None:
+        table += dense(TOKEN_HEAD, config.hidden_size, width, bias=False)
+    if isinstance(config, TextEncoderConfig) and config.vocabulary_head == "own":
+        table += dense(VOCABULARY, config.hidden_size, config.vocab_size, bias=config.bias)
+    return table
 
 
 def _family(config: NetworkConfig) -> tuple[TableRow, ...]:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from specrun.runtime import trees
 from specrun.runtime.chunks import joined, strided
 from specrun.runtime.embedded import Embedded, embedded
-from specrun.runtime.losses.algebra import Outputs, Term, combine, divisors
+from specrun.runtime.losses.algebra import Outputs, Term, TextOutputs, combine, divisors, given
 from specrun.runtime.trees import Tree
 from specrun.spec.plan.model import Side
 
@@ -31,11 +31,15 @@ _NEGATIVE = 2
 
 
 class Objective(NamedTuple):
-    """What is minimised: the encoder, the losses that count, and how many chunks encode a pass."""
+    """What is minimised: the encoder, the losses that count, and how many chunks encode a pass.
+
+    ``hide`` hides tokens of a whole batch [A, B, ...] of texts, where the losses ask for what is hidden.
+    """
 
     encode: Encode
     terms: Mapping[str, Term]
     chunks: int
+    hide: Callable[[Any], Any] | None = None
 
 
 class Value(NamedTuple):
@@ -65,8 +69,7 @@ def loss_and_gradient(
     divisor of all, so that passes add up. In-batch losses see their whole pass, whose rows are
     encoded in chunks; when every loss is separable, the chunks are passes of their own.
     """
-    over = divisors(objective.terms, batch)
-    batch, chunks = _passes(objective, batch)
+    batch, over, chunks = _prepared(objective, batch)
 
     def one(params: Tree, rows: Any) -> tuple[jax.Array, Value]:
         value = _value(objective, chunks, trees.merge(params, frozen), rows, weights, over, key)
@@ -84,13 +87,20 @@ def loss_only(
     objective: Objective, parameters: Tree, batch: Any, weights: Mapping[str, jax.Array]
 ) -> Value:
     """The value without dropout and without a gradient."""
-    over = divisors(objective.terms, batch)
-    batch, chunks = _passes(objective, batch)
+    batch, over, chunks = _prepared(objective, batch)
     return _add_passes(
         lambda rows: _value(objective, chunks, parameters, rows, weights, over, None),
         _zero(objective),
         batch,
     )
+
+
+def _prepared(objective: Objective, batch: Any) -> tuple[Any, dict[str, jax.Array], int]:
+    """The batch as it is encoded, by forward passes; what its sums are divided by; the chunks of a pass."""
+    batch = batch if objective.hide is None else objective.hide(batch)
+    over = divisors(objective.terms, batch)
+    batch, chunks = _passes(objective, batch)
+    return batch, over, chunks
 
 
 def _value(
@@ -109,11 +119,15 @@ def _value(
         encode = partial(objective.encode, side=side)
         return _encode_chunks(encode, chunks, parameters, (ids, mask, keys))
 
-    outputs = _outputs(
-        embed(rows.query_ids, rows.query_mask, "query"),
-        embed(rows.positive_ids, rows.positive_mask, "positive"),
-        _negatives(partial(objective.encode, side="positive"), chunks, parameters, rows, key),
-    )
+    query = embed(rows.query_ids, rows.query_mask, "query")
+    if rows.positive_ids is None:
+        outputs = TextOutputs(given(query.tokens).vectors)
+    else:
+        outputs = _outputs(
+            query,
+            embed(rows.positive_ids, rows.positive_mask, "positive"),
+            _negatives(partial(objective.encode, side="positive"), chunks, parameters, rows, key),
+        )
     parts = {
         name: term.sum(parameters, outputs, rows) / over[name]
         for name, term in objective.terms.items()

@@ -77,6 +77,12 @@ class TextEncoderConfig:
     multi_vector_dim: Annotated[
         int | None, Fact(doc="Width of the token vectors beside the pooled one; null is none.")
     ] = None
+    vocabulary_head: Annotated[
+        Literal["own", "tied"] | None,
+        Fact(
+            doc="Scores of every id for every token, by a matrix of its own or the token table; null is none."
+        ),
+    ] = None
 
     @property
     def longest(self) -> int | None:

@@ -152,6 +152,26 @@ class Distillation:
     ]
 
 
+@record
+class MaskedDiffusion:
+    """Hidden tokens of a text against what stood there."""
+
+    kind: Annotated[Literal["masked_diffusion"], Fact(doc="Cross-entropy at hidden tokens.")] = (
+        "masked_diffusion"
+    )
+    name: Annotated[str, Fact(doc="Unique name.")]
+    mask_id: Annotated[int, Fact(doc="Id shown where a token is hidden.")]
+    sampling: Annotated[
+        Literal["exact", "bernoulli"],
+        Fact(doc="So many tokens of each row, or each token by a rate that each row draws."),
+    ]
+    weighting: Annotated[
+        Literal["none", "inverse_rate"],
+        Fact(doc="Mean over hidden tokens, or sum over them by 1 / rate, over all tokens."),
+    ]
+    label_smoothing: Annotated[float, Fact(doc="Share of the target spread over all ids.")]
+
+
 LossPlan = InfoNCE | Triplet | SigLIP | CoSENT | ColBERT | DenseLateKL | Distillation
 
 Late = ColBERT | DenseLateKL
