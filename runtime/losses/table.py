@@ -20,10 +20,12 @@ from specrun.runtime.losses import (
     triplet,
 )
 from specrun.runtime.losses.algebra import Term, given
+from specrun.runtime.losses.masked import masked_diffusion
 from specrun.runtime.losses.matryoshka import matryoshka
+from specrun.runtime.models.vocabulary import Logits
 from specrun.runtime.trees import Tree
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import InfoNCE, Late, LossPlan, SigLIP
+from specrun.spec.plan.training import InfoNCE, Late, LossPlan, MaskedDiffusion, SigLIP
 
 _TERMS: Mapping[str, Callable[[Any, int], Term]] = {
     "infonce": infonce.infonce,
@@ -42,12 +44,22 @@ _INITIAL: Mapping[str, Callable[[Any], dict[str, np.ndarray]]] = {
 """Kinds that have parameters of their own."""
 
 
-def terms(plan: Plan) -> dict[str, Term]:
-    """Every loss of the plan by name, under the Matryoshka combinator where the plan has one."""
-    made = {loss.name: _TERMS[loss.kind](loss, _tile(plan, loss)) for loss in plan.losses}
+def terms(plan: Plan, logits: Logits | None = None) -> dict[str, Term]:
+    """Every loss of the plan by name, under the Matryoshka combinator where the plan has one.
+
+    ``logits`` is the head of a language model, where the plan has one.
+    """
+    made = {loss.name: _term(plan, loss, logits) for loss in plan.losses}
     if plan.matryoshka is None:
         return made
     return {name: matryoshka(term, plan.matryoshka) for name, term in made.items()}
+
+
+def _term(plan: Plan, loss: LossPlan, logits: Logits | None) -> Term:
+    tile = _tile(plan, loss)
+    if isinstance(loss, MaskedDiffusion):
+        return masked_diffusion(loss, given(logits), tile)
+    return _TERMS[loss.kind](loss, tile)
 
 
 def _tile(plan: Plan, loss: LossPlan) -> int:

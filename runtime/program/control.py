@@ -6,14 +6,17 @@ from typing import TypedDict
 
 import numpy as np
 
+from specrun.runtime.program.masking import counts
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.schedule import learning_rate
-from specrun.spec.plan.training import Segment
+from specrun.spec.plan.training import Segment, hiding
 
 
 class Control(TypedDict):
     """Arguments of a step. ``loss_weights`` holds exactly the losses that the step computes.
+
+    ``masking`` says how many tokens are hidden, as ``masking.hide`` asks; it is empty where none are.
 
     numpy scalars, because Python numbers are weakly typed and would cause a second trace.
     """
@@ -21,6 +24,7 @@ class Control(TypedDict):
     learning_rate: np.float32
     loss_weights: dict[str, np.float32]
     segment: np.uint32
+    masking: dict[str, np.ndarray]
 
 
 def segment_at(plan: Plan, step: int) -> int:
@@ -39,7 +43,25 @@ def control_at(plan: Plan, step: int) -> Control:
         learning_rate=_rate(plan, segment, step),
         loss_weights={n: np.float32(segment.loss_weights[n]) for n in active_losses(segment)},
         segment=np.uint32(index),
+        masking=_masking(plan, segment, step),
     )
+
+
+def _masking(plan: Plan, segment: Segment, step: int) -> dict[str, np.ndarray]:
+    loss, span = hiding(plan.losses), segment.masking
+    if loss is None or span is None:
+        return {}
+    if loss.sampling == "bernoulli":
+        return {"mask_rates": np.array([span.minimum, span.maximum], np.float32)}
+    epoch = (step - segment.first_step) // segment.steps_per_epoch
+    return {"mask_counts": counts(masking_rate(segment, epoch), plan.data.max_query_length)}
+
+
+def masking_rate(segment: Segment, epoch: int) -> float:
+    """Share of tokens hidden in the 0-based epoch of a segment that hides some."""
+    span = segment.masking
+    assert span is not None
+    return span.maximum - epoch / segment.epochs * (span.maximum - span.minimum)
 
 
 def active_losses(segment: Segment) -> tuple[str, ...]:

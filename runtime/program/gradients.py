@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from specrun.runtime import trees
 from specrun.runtime.chunks import joined, strided
@@ -53,6 +54,11 @@ def step_key(seed: int, segment: jax.Array, step: jax.Array) -> jax.Array:
     """The key of a step's dropout. Threefry by name, whatever jax's default may be."""
     key = jax.random.key(seed, impl="threefry2x32")
     return jax.random.fold_in(jax.random.fold_in(key, segment), step)
+
+
+def evaluation_key(seed: int) -> jax.Array:
+    """The key of what is hidden of held-out rows: always the same, so that evaluations can be compared."""
+    return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), np.uint32(0xFFFFFFFF))
 
 
 def loss_and_gradient(

@@ -13,23 +13,26 @@ from specrun.runtime import trees
 from specrun.runtime.losses import table as losses
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.models.initial import initial_arrays
+from specrun.runtime.models.vocabulary import Logits, logits_of
 from specrun.runtime.program import mesh as meshes
 from specrun.runtime.program import optimizer, state
 from specrun.runtime.program.control import Control
 from specrun.runtime.program.gradients import (
     Encode,
     Objective,
+    evaluation_key,
     loss_and_gradient,
     loss_only,
     step_key,
 )
+from specrun.runtime.program.masking import hide_batch
 from specrun.runtime.program.settings import executable_settings
 from specrun.runtime.program.state import State
 from specrun.runtime.program.traces import TraceCounter
 from specrun.runtime.trees import Tree
-from specrun.spec.plan.model import Side
+from specrun.spec.plan.model import Side, TextEncoderConfig
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import teacher_of
+from specrun.spec.plan.training import hiding, teacher_of
 
 Metrics = dict[str, jax.Array]
 
@@ -71,14 +74,21 @@ def build_program(plan: Plan) -> Program:
         unroll=train.unroll,
     )
     encode = encoder.embed if plan.model.multi_vector else encoder.encode
-    return assemble(plan, encode, lambda seed: initial_arrays(plan.model, seed))
+    config = plan.model.config
+    logits = logits_of(config) if isinstance(config, TextEncoderConfig) else None
+    return assemble(plan, encode, lambda seed: initial_arrays(plan.model, seed), logits)
 
 
-def assemble(plan: Plan, encode: Encode, initial: Callable[[int], Tree]) -> Program:
-    """The program around any encoder; ``initial(seed)`` gives the encoder's parameters."""
+def assemble(
+    plan: Plan, encode: Encode, initial: Callable[[int], Tree], logits: Logits | None = None
+) -> Program:
+    """The program around any encoder; ``initial(seed)`` gives the encoder's parameters.
+
+    ``logits`` is the head of a language model, where the encoder is one.
+    """
     mesh = meshes.data_mesh(plan)
     counter = TraceCounter(plan)
-    parts = _Parts(plan, encode, losses.terms(plan), counter)
+    parts = _Parts(plan, encode, losses.terms(plan, logits), counter)
     return Program(
         init=lambda seed: state.init(plan, mesh, initial(seed)),
         step=_step(parts, mesh),
@@ -95,15 +105,26 @@ class _Parts(NamedTuple):
     terms: dict[str, Any]
     counter: TraceCounter
 
-    def objective(self, names: Any) -> Objective:
-        """The losses named, under the encoder without the parameters of losses."""
+    def objective(self, names: Any, key: jax.Array, masking: Any) -> Objective:
+        """The losses named, under the encoder without the parameters of losses.
+
+        Where a loss hides tokens, ``key`` and ``masking`` (see ``Control``) say which and how many.
+        """
 
         def encode(parameters: Tree, ids: Any, mask: Any, keys: Any, side: Side) -> Any:
             return self.encode(_without_losses(parameters), ids, mask, keys, side)
 
         train = self.plan.train
         chunks = train.batch_size // train.micro_batch_size
-        return Objective(encode, {name: self.terms[name] for name in sorted(names)}, chunks)
+        terms = {name: self.terms[name] for name in sorted(names)}
+        loss = hiding(self.plan.losses)
+        if loss is None:
+            return Objective(encode, terms, chunks)
+
+        def hide(batch: Any) -> Any:
+            return hide_batch(loss.sampling, batch, key, loss.mask_id, masking)
+
+        return Objective(encode, terms, chunks, hide)
 
 
 @dataclass(frozen=True)
@@ -180,13 +201,18 @@ def _train(
     _check_batch(plan, batch)
     parts.counter.train(
         batch.query_mask.shape[2],
-        batch.positive_mask.shape[2],
+        0 if batch.positive_mask is None else batch.positive_mask.shape[2],
         weights,
         trees.flatten(carried["params"]),
     )
     key = step_key(plan.seed, control["segment"], carried["step"])
     value, gradients = loss_and_gradient(
-        parts.objective(weights), carried["params"], frozen, batch, weights, key
+        parts.objective(weights, key, control["masking"]),
+        carried["params"],
+        frozen,
+        batch,
+        weights,
+        key,
     )
     norm = optimizer.global_norm(gradients)
     params, moments = optimizer.update(
@@ -211,22 +237,24 @@ def _train(
 def _evaluate(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., Metrics]:
     everywhere, rows = meshes.replicated(mesh), meshes.over_rows(mesh)
 
-    def trace(parameters: Tree, batch: Any, weights: Any) -> Metrics:
+    def trace(parameters: Tree, batch: Any, weights: Any, masking: Any) -> Metrics:
         parts.counter.evaluation += 1
-        value = loss_only(parts.objective(weights), parameters, batch, weights)
+        objective = parts.objective(weights, evaluation_key(parts.plan.seed), masking)
+        value = loss_only(objective, parameters, batch, weights)
         return _loss_metrics(parts.plan, value)
 
     compiled = _jit(
         parts.plan,
         trace,
-        in_shardings=(everywhere, rows, everywhere),
+        in_shardings=(everywhere, rows, everywhere, everywhere),
         out_shardings=everywhere,
     )
 
     def evaluate(old: State, batch: Any, control: Control) -> Metrics:
-        weights = control["loss_weights"]
-        batch, weights = jax.device_put((batch, weights), (rows, everywhere))
-        return compiled(state.parameters_of(old), batch, weights)
+        own = (batch, control["loss_weights"], control["masking"])
+        return compiled(
+            state.parameters_of(old), *jax.device_put(own, (rows, everywhere, everywhere))
+        )
 
     return evaluate
 

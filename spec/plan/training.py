@@ -172,10 +172,17 @@ class MaskedDiffusion:
     label_smoothing: Annotated[float, Fact(doc="Share of the target spread over all ids.")]
 
 
-LossPlan = InfoNCE | Triplet | SigLIP | CoSENT | ColBERT | DenseLateKL | Distillation
+LossPlan = (
+    InfoNCE | Triplet | SigLIP | CoSENT | ColBERT | DenseLateKL | Distillation | MaskedDiffusion
+)
 
 Late = ColBERT | DenseLateKL
 """The losses that take token vectors."""
+
+
+def hiding(losses: tuple[LossPlan, ...]) -> MaskedDiffusion | None:
+    """The loss that hides tokens; None where none does. A plan has one at most."""
+    return next((loss for loss in losses if isinstance(loss, MaskedDiffusion)), None)
 
 
 def by_text(losses: tuple[LossPlan, ...]) -> bool:
@@ -219,6 +226,14 @@ class Selection:
 
 
 @record
+class MaskingRange:
+    """Share of tokens hidden: in epoch e of E it is ``maximum − (e / E) · (maximum − minimum)``."""
+
+    minimum: Annotated[float, Fact(doc="Share that the last epochs come near.")]
+    maximum: Annotated[float, Fact(doc="Share in the first epoch.")]
+
+
+@record
 class Segment:
     """A range of optimizer steps with one set of traces. Steps are global, 0-based, half open."""
 
@@ -234,6 +249,9 @@ class Segment:
     loss_weights: Annotated[
         Mapping[str, float], Fact(doc="Weight by loss; losses of weight 0 are left out.")
     ]
+    masking: Annotated[
+        MaskingRange | None, Fact(doc="Share of tokens hidden; null where no loss hides any.")
+    ] = None
     learning_rate_scale: Annotated[float, Fact(doc="Multiplies the rate.")]
     schedule: Annotated[Schedule, Fact(doc="The rate; its step counts from schedule_start.")]
     schedule_start: Annotated[

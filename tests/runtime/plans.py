@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -50,6 +50,8 @@ from specrun.spec.plan.training import (
     InfoNCE,
     Late,
     LossPlan,
+    MaskedDiffusion,
+    MaskingRange,
     PrecisionPlan,
     Segment,
     SigLIP,
@@ -234,6 +236,36 @@ def make_dense_late(**changes: Any) -> DenseLateKL:
     return dataclasses.replace(base, **changes)
 
 
+def make_masked(**changes: Any) -> MaskedDiffusion:
+    base = MaskedDiffusion(
+        name="masked", mask_id=1, sampling="exact", weighting="none", label_smoothing=0.0
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def make_language_model(head: Literal["own", "tied"] = "own", **changes: Any) -> ModelPlan:
+    """Two blocks with a score of every id for every token."""
+    return make_model(make_config(pooling="none", vocabulary_head=head, **changes))
+
+
+def make_text_plan(*, masking: MaskingRange | None = None, **changes: Any) -> Plan:
+    """A plan whose rows are texts of which tokens are hidden."""
+    losses = changes.pop("losses", (make_masked(),))
+    model = changes.pop("model", None) or make_language_model()
+    segment = make_segment(
+        model,
+        loss_weights={loss.name: 1.0 for loss in losses},
+        masking=masking or MaskingRange(minimum=0.2, maximum=0.6),
+        epochs=2,
+        steps_per_epoch=2,
+    )
+    train = {"buckets": ((12, 0),), **changes.pop("train", {})}
+    data = {"max_query_length": 12, **changes.pop("data", {})}
+    return make_plan(
+        losses=losses, model=model, segments=(segment,), train=train, data=data, **changes
+    )
+
+
 def make_distillation(**changes: Any) -> Distillation:
     base = Distillation(
         name="distillation",
@@ -298,7 +330,8 @@ def make_batch(plan: Plan, seed: int = 0, bucket: int = -1) -> Batch:
 
     query, positive = plan.train.buckets[bucket]
     rows = np.arange(shape[0] * shape[1], dtype=np.uint32).reshape(shape)
-    batch = Batch(*side(query), *side(positive), np.ones(shape, np.float32), rows)
+    second = side(positive) if positive else (None, None)
+    batch = Batch(*side(query), *second, np.ones(shape, np.float32), rows)
     return _with_extras(plan, batch, positive, draw)
 
 
@@ -483,6 +516,9 @@ def _encoder_parameters(
         rows += [_leaf(f"final_norm.{n}", (width,), n) for n in _norm_parts(config)]
     if config.multi_vector_dim:
         rows.append(_leaf("multi_vector.kernel", (width, config.multi_vector_dim), "kernel"))
+    if config.vocabulary_head == "own":
+        rows.append(_leaf("vocabulary.kernel", (width, config.vocab_size), "kernel"))
+        rows += [_leaf("vocabulary.bias", (config.vocab_size,), "bias")] if config.bias else []
     if config.projection_dim:
         rows.append(_leaf("projection.kernel", (width, config.projection_dim), "kernel"))
     return tuple(sorted(rows, key=lambda p: p.path))
