@@ -877,7 +877,7 @@ TABLE: tuple[Case, ...] = (
         jaxpr,
         (*KL, *TABLED, "data.columns.negatives=wrong"),
     ),
-    *(case for kind in ("infonce", "siglip") for case in false_negatives(kind)),
+    *(case for kind in ("infonce", "triplet", "siglip") for case in false_negatives(kind)),
     Case("losses[]{distillation}.kind", TAUGHT, jaxpr),
     Case("losses[]{distillation}.teacher", LISTED, jaxpr, TAUGHT),
     taught("objective", "mse", jaxpr),
