@@ -31,6 +31,7 @@ from specrun.runtime.models.modules import (
     shell,
 )
 from specrun.runtime.models.mpnet import model as mpnet
+from specrun.runtime.models.patches import image_tokens
 from specrun.runtime.models.qwen3 import model as qwen3
 from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.siglip import model as siglip
@@ -54,7 +55,6 @@ from specrun.spec.plan.model import (
     Side,
     TextConfig,
     TextEncoderConfig,
-    token_dim,
     tower_names,
 )
 from specrun.spec.plan.towers import (
@@ -139,16 +139,25 @@ class Encoder:
         self, ends: Any, params: Tree, x: jax.Array, content: jax.Array, mask: jax.Array
     ) -> Embedded:
         """The outputs, from the states [B, S, D] of the last layer."""
-        config, valid = network_config(self.model), mask.astype(jnp.float32)
-        x = ends.tokens(x) if isinstance(config, TextConfig) else x
-        if isinstance(config, TextConfig) and config.pooling == "none":
-            nothing = jnp.zeros((x.shape[0], 0), jnp.float32)
-            return Embedded(nothing, Tokens(ends.finish(x), valid))
-        dense = ends.finish(_pool(config, ends, x, content, mask))
-        dense = dense if self.head is None else bind(self.head, params[HEAD])(dense)
-        if self.tokens is None:
+        config, late = network_config(self.model), self.model.multi_vector
+        head = (lambda y: y) if self.head is None else bind(self.head, params[HEAD])
+        normed = ends.tokens(x)
+        if late is not None and late.alone:
+            dense = jnp.zeros((x.shape[0], 0), jnp.float32)
+        else:
+            pooled_of = normed if isinstance(config, TextConfig) else x
+            dense = head(ends.finish(_pool(config, ends, pooled_of, content, mask)))
+        if late is None:
             return Embedded(dense)
-        return Embedded(dense, Tokens(bind(self.tokens, params[TOKEN_HEAD])(x), valid))
+        if self.tokens is None:
+            vectors = head(ends.finish(normed))
+        else:
+            vectors = bind(self.tokens, params[TOKEN_HEAD])(normed)
+        if content.ndim > 2:
+            return Embedded(dense, image_tokens(vectors, late.top_k_patches))
+        valid = mask.astype(jnp.float32)
+        # SigLIP's texts are longer inside than they were given, by padding.
+        return Embedded(dense, Tokens(vectors[:, : valid.shape[1]], valid))
 
     def _seen(self, content: jax.Array) -> jax.Array:
         """Ids as they are; of pixels what the model's image processor makes of them."""
@@ -226,12 +235,7 @@ class TextImage:
 
         A text and an image together are the sum of the two embeddings brought to length 1.
         """
-        if isinstance(content, Both):
-            text = self.encode(params, content.ids, mask, keys)
-            return unit(text) + unit(self.encode(params, content.pixels, mask, keys))
-        if content.ndim == 2:
-            return self.text.encode(params["text"], content, mask, keys)
-        return self.image.encode(params["image"], content, mask, keys)
+        return self.embed(params, content, mask, keys, side).dense
 
     def embed(
         self,
@@ -241,8 +245,20 @@ class TextImage:
         keys: Keys = None,
         side: Side | None = None,
     ) -> Embedded:
-        """As ``encode``. Token vectors of texts and images are not given."""
-        return Embedded(self.encode(params, content, mask, keys, side))
+        """As ``encode``, with token vectors where the model gives such: of a text and an image together those of both."""
+        if isinstance(content, Both):
+            text = self.text.embed(params["text"], content.ids, mask, keys)
+            image = self.image.embed(params["image"], content.pixels, mask, keys)
+            return Embedded(unit(text.dense) + unit(image.dense), _together(text, image))
+        if content.ndim == 2:
+            return self.text.embed(params["text"], content, mask, keys)
+        return self.image.embed(params["image"], content, mask, keys)
+
+
+def _together(text: Embedded, image: Embedded) -> Tokens | None:
+    if text.tokens is None or image.tokens is None:
+        return None
+    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), text.tokens, image.tokens)
 
 
 def build_encoder(
@@ -274,16 +290,15 @@ def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> En
     stacks = tuple(stack(group) for group in model.groups)
     heads = [p for p in model.parameters if p.path.startswith(f"{HEAD}.") and p.role == "kernel"]
     head = shell(lambda: Head(*(p.shape for p in heads))) if heads else None
-    encoder = Encoder(model, ends, stacks, head, _token_head(network_config(model)))
+    encoder = Encoder(model, ends, stacks, head, _token_head(model))
     _check_table(encoder)
     return encoder
 
 
-def _token_head(config: NetworkConfig) -> Shell | None:
-    width = token_dim(config)
-    if width is None:
-        return None
-    return shell(lambda: Dense(config.hidden_size, width, bias=False))
+def _token_head(model: ModelPlan) -> Shell | None:
+    path = f"{TOKEN_HEAD}.kernel"
+    shape = next((p.shape for p in model.parameters if p.path == path), None)
+    return None if shape is None else shell(lambda: Dense(*shape, bias=False))
 
 
 def _family(model: ModelPlan) -> tuple[Shell, Layers]:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
 
-ImagePooling = Literal["cls", "mean"]
+ImagePooling = Literal["cls", "mean", "none"]
+"""``none`` has no pooled vector: the model gives token vectors alone."""
 
 
 @record

@@ -42,6 +42,10 @@ class TextEnds(nnx.Module):
         whole = jnp.pad(ids, ((0, 0), (0, short)), constant_values=self.pad_id)
         return self.embeddings(whole, key)
 
+    def tokens(self, x: jax.Array) -> jax.Array:
+        """x [B, S, D] → [B, S, D], f32: every token behind the last norm."""
+        return self.final_layer_norm(x)
+
     def pool(self, x: jax.Array, ids: jax.Array, mask: jax.Array) -> jax.Array:
         """The last place: x [B, L, D] → [B, D], f32."""
         del ids, mask
@@ -113,6 +117,10 @@ class VisionEnds(nnx.Module):
         """pixels f32 [B, H, W, 3], normalised as the model's processor does → [B, patches, D]."""
         check_pixels(pixels, self.config)
         return self.embeddings(pixels, key)
+
+    def tokens(self, x: jax.Array) -> jax.Array:
+        """x [B, S, D] → [B, S, D], f32: every token behind the last norm."""
+        return self.post_layernorm(x)
 
     def pool(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """x [B, S, D] → [B, D], f32."""
