@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specrun.compiler.passes.losses import describe
-from specrun.spec.plan.model import inside_layer, networks
+from specrun.spec.plan.model import inside_layer, networks, token_vectors
 from specrun.spec.plan.plan import Plan
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -42,8 +42,8 @@ def _vectors(plan: Plan) -> str:
     if late is None:
         return f"embedding {model.embedding_dim}"
     if late.alone:
-        return f"token vectors {late.width}"
-    return f"embedding {model.embedding_dim} and token vectors {late.width}"
+        return token_vectors(late)
+    return f"embedding {model.embedding_dim} and {token_vectors(late)}"
 
 
 def _model(plan: Plan) -> list[str]:

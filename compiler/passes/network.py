@@ -13,6 +13,7 @@ from specrun.compiler.passes.network_checks import (
     check_precision,
     check_vocabulary,
 )
+from specrun.compiler.passes.token_vectors import token_head_rows, with_token_vectors
 from specrun.compiler.passes.widths import network_dim, towers_of
 from specrun.spec.plan.data import Prompts
 from specrun.spec.plan.images import ImageProcessor, uniform
@@ -63,6 +64,7 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     config = _config(draft, context)
     if config is None:
         return draft
+    config = with_token_vectors(config, model, context)
     text = config.text if isinstance(config, TextImageConfig) else config
     check_lengths(draft, text, context)
     check_vocabulary(draft, text, context)
@@ -220,6 +222,7 @@ def _table(config: EncoderConfig, draft: Draft, context: Context) -> tuple[Table
         if name == "image" and draft.pretrained_image is None:  # the table is of one that is read
             own = tuple(replace(row, new=True) for row in own)
         own += _head_rows(network_dim(network), config.head_dim)
+        own += token_head_rows(draft.spec.model, network.hidden_size)
         found += (replace(row, path=f"{name}.{row.path}") for row in own)
     return tuple(found)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specrun.compiler.draft import Context
-from specrun.spec.plan.data import Source, modality
+from specrun.compiler.passes.widths import embedding_dim
+from specrun.spec.plan.data import Source as DataSource
+from specrun.spec.plan.data import modality
 from specrun.spec.plan.model import (
     EncoderConfig,
     MultiVectorPlan,
@@ -25,9 +27,7 @@ TOKEN_HEAD = "multi_vector"
 """How the paths of a head of their own begin."""
 
 
-def with_token_vectors(
-    config: EncoderConfig, model: Model, pooled_width: int, context: Context
-) -> EncoderConfig:
+def with_token_vectors(config: EncoderConfig, model: Model, context: Context) -> EncoderConfig:
     """The configuration of two networks with what the spec says of its outputs."""
     if not isinstance(model, ClipModel | SiglipModel | ComposedModel):
         return config
@@ -39,7 +39,7 @@ def with_token_vectors(
     config = replace(
         config,
         pooled=pooled,
-        multi_vector_dim=None if head is None else head.dim or pooled_width,
+        multi_vector_dim=None if head is None else head.dim or embedding_dim(config),
     )
     return config if pooled else _without_pooling(config)
 
@@ -77,28 +77,28 @@ def token_head_rows(model: Model, width: int) -> tuple[TableRow, ...]:
 
 
 def multi_vector(
-    config: EncoderConfig, losses: tuple[LossPlan, ...], model: Model, pooled_width: int
+    config: EncoderConfig, losses: tuple[LossPlan, ...], model: Model
 ) -> MultiVectorPlan | None:
     """The token vectors of the model, folded as its losses fold them; None where it has none."""
-    two = isinstance(config, TextImageConfig)
-    alone = not config.pooled if two else config.pooling == "none"
+    two = config if isinstance(config, TextImageConfig) else None
+    alone = config.pooling == "none" if isinstance(config, TextConfig) else not config.pooled
     beside = token_dim(config)
     if not alone and beside is None:
         return None
     reduce: Reduce = next(x.reduce for x in losses if isinstance(x, Late))
-    own = _own_width(model) is not None if two else beside is not None
+    own = beside is not None if two is None else _own_width(model) is not None
     return MultiVectorPlan(
-        width=pooled_width if beside is None else beside,
+        width=embedding_dim(config) if beside is None else beside,
         reduce=reduce,
         alone=alone,
         head="own" if own else "projection",
-        image_vectors=_image_vectors(config, model) if two else None,
+        image_vectors=None if two is None else _image_vectors(two, model),
         top_k_patches=_top_k(model),
     )
 
 
 def vectors_of(
-    late: MultiVectorPlan | None, source: Source, side: Side, longest: MaxLength
+    late: MultiVectorPlan | None, source: DataSource, side: Side, longest: MaxLength
 ) -> int:
     """Vectors of the longest text or image of a side."""
     what = modality(source, side)

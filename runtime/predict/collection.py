@@ -10,6 +10,7 @@ from specrun.runtime.data.tables import as_table
 from specrun.runtime.predict.corpus import Corpus, folder_of_images, read_corpus
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.telling import Tell
+from specrun.runtime.vectors import TokenVectors
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import ImageSource, PythonSource, TableSource, modality
 
@@ -37,6 +38,13 @@ def images_of(predictor: Predictor) -> ImageSource | None:
     source = as_table(plan.data.source)
     assert not isinstance(source, PythonSource)
     return source.images
+
+
+def embed_corpus_tokens(predictor: Predictor, corpus: Corpus, tell: Tell) -> TokenVectors:
+    """The vectors of the tokens or patches of a corpus, not normalised."""
+    if corpus.images:
+        return predictor.embed_image_tokens(list(corpus.images), tell=tell)
+    return predictor.embed_tokens(list(corpus.texts), side="positive", tell=tell)
 
 
 def embed_corpus(predictor: Predictor, corpus: Corpus, tell: Tell) -> np.ndarray:

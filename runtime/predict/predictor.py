@@ -130,7 +130,9 @@ class Predictor:
         if output == "multi_vector":
             self._check_tokens()
             width = self._token_width(dimension)
-            return _listed(self.embed_image_tokens(images, texts=texts, batch_size=batch_size), width)
+            return _listed(
+                self.embed_image_tokens(images, texts=texts, batch_size=batch_size), width
+            )
         _check_output(output)
         self.check_pooled()
         dimension = self.check_dimension(dimension)

@@ -12,7 +12,12 @@ from specrun.runtime import cache
 from specrun.runtime.data.scan import ensure_rows
 from specrun.runtime.loop.embed import normalised
 from specrun.runtime.metrics import top_k
-from specrun.runtime.predict.collection import embed_corpus, images_of, open_corpus
+from specrun.runtime.predict.collection import (
+    embed_corpus,
+    embed_corpus_tokens,
+    images_of,
+    open_corpus,
+)
 from specrun.runtime.predict.corpus import Corpus, rows_corpus
 from specrun.runtime.predict.index import open_index
 from specrun.runtime.predict.predictor import Predictor
@@ -74,7 +79,7 @@ def _nearest(
     if late is None or not late.alone:
         embeddings = normalised(_embeddings(predictor, found, tell), dimension)
         return top_k(normalised(predictor.embed([query], side="query"), dimension), embeddings, top)
-    documents = predictor.embed_tokens(list(found.texts), side="positive", tell=tell)
+    documents = embed_corpus_tokens(predictor, found, tell)
     asked = predictor.embed_tokens([query], side="query")
     return top_k(
         cut(asked, dimension), cut(documents, dimension), top, compare=by_maxsim(late.reduce)

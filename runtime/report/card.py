@@ -73,7 +73,8 @@ def _what(plan: Plan, facts: Mapping[str, Any]) -> str:
     width, measure = f"{model.embedding_dim} numbers", "their cosine"
     late = model.multi_vector
     if late is not None:
-        own = f"{late.width} numbers for each of its tokens"
+        parts = "tokens" if late.image_vectors is None else "tokens or patches"
+        own = f"{late.width} numbers for each of its {parts}"
         width = own if late.alone else f"{width}, and to {own}"
         measure = "their MaxSim" if late.alone else "their cosine and their MaxSim"
     if len(widths) > 1 or widths[0] != model.embedding_dim:

@@ -7,7 +7,7 @@ from typing import Any
 from specrun.runtime.telling import size
 from specrun.spec.codec import to_plain
 from specrun.spec.plan.data import Input, MiningPlan, TokenizerFile
-from specrun.spec.plan.model import StartPlan, networks
+from specrun.spec.plan.model import StartPlan, networks, token_vectors
 from specrun.spec.plan.plan import Plan
 
 Facts = list[tuple[str, str]]
@@ -111,7 +111,7 @@ def _vectors(plan: Plan) -> str:
     model, late = plan.model, plan.model.multi_vector
     if late is None:
         return f"embedding {model.embedding_dim}"
-    tokens = f"token vectors {late.width}, MaxSim by {late.reduce}"
+    tokens = f"{token_vectors(late)}, MaxSim by {late.reduce}"
     return tokens if late.alone else f"embedding {model.embedding_dim} and {tokens}"
 
 

@@ -386,8 +386,18 @@ class MultiVectorPlan:
     ] = None
     top_k_patches: Annotated[
         int | None,
-        Fact(doc="Patches kept of an image beside its class token, the nearest to it; null is all."),
+        Fact(
+            doc="Patches kept of an image beside its class token, the nearest to it; null is all."
+        ),
     ] = None
+
+
+def token_vectors(late: MultiVectorPlan) -> str:
+    """The token vectors of a model in a few words."""
+    if late.image_vectors is None:
+        return f"token vectors {late.width}"
+    nearest = "" if late.top_k_patches is None else ", the nearest to its class token"
+    return f"token vectors {late.width} ({late.image_vectors} of an image{nearest})"
 
 
 @record
