@@ -1145,6 +1145,12 @@ ELSEWHERE = {
         for kind in ("clip", "siglip")
         for key in ("kind", "name_or_path")
     },
+    **{
+        f"model{{{kind}}}.{key}": "tests/front/test_image_tokens.py"
+        for kind in ("clip", "siglip", "composed")
+        for key in ("pooling", "multi_vector", "multi_vector.dim", "top_k_patches")
+        if kind != "siglip" or key.startswith("multi_vector")
+    },
     "data{emoji}.validation{fraction}.kind": "the same class as data{jsonl}.validation",
     "data{emoji}.validation{fraction}.fraction": "the same class as data{jsonl}.validation",
     "init_from": "test_init_from",
