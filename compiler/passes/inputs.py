@@ -10,6 +10,7 @@ from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Pretrained
 from specrun.compiler.locate import locate, locate_model, locate_root
 from specrun.compiler.passes.lengths import bad_rows
+from specrun.compiler.passes.repeated import warn_of_repeated
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import (
     CsvSource,
@@ -188,6 +189,7 @@ def scan_data(draft: Draft, context: Context) -> Draft:
             hint="raise the fraction, or check the file",
         )
     _need_values(draft, scan, context)
+    warn_of_repeated(draft, scan, context)
     for bad in scan.bad:
         context.report.warning(
             "data",

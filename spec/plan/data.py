@@ -198,6 +198,12 @@ class Scan:
     negative_scores: Annotated[
         int, Fact(doc="Explicit negatives of training rows that have a score; 0 is none.")
     ] = 0
+    repeated: Annotated[
+        int,
+        Fact(
+            doc="Training rows that have their query or their positive with another row in common, and not its label: each other's false negatives."
+        ),
+    ] = 0
 
 
 @record
