@@ -35,7 +35,6 @@ def warn_of_repeated(draft: Draft, scan: Scan, context: Context) -> None:
             f"(a list of positives gives such), and in one batch `{loss.kind}` takes a right answer of one for a "
             "wrong answer of the other",
             hint=f"{mend}rows of one label (`data.columns.label`) are never each other's negatives",
-            related=(f"losses[{index}].false_negatives", "data.columns.positive"),
         )
 
 

@@ -89,7 +89,8 @@ def make_pretrained_run(
     if late:
         own = config.multi_vector_dim or config.projection_dim or config.hidden_size
         alone = config.pooling == "none"
-        vectors = MultiVectorPlan(width=own, reduce="mean", alone=alone)
+        head = "projection" if alone else "own"
+        vectors = MultiVectorPlan(width=own, reduce="mean", alone=alone, head=head)
         model = dataclasses.replace(model, multi_vector=vectors)
     plan = make_plan(model=model, losses=losses)
     tokenizer = TokenizerPlan(
