@@ -107,9 +107,10 @@ def test_a_search_among_images_is_by_their_patches(
     )
     assert main(["index", str(run), "--corpus", "pics", "-o", "index"]) == 2
     assert "none for a whole text" in capsys.readouterr().err
-    assert main(["export", str(run), "out", "--to", "hf"]) == 2
-    assert capsys.readouterr().err
-    assert not Path("out").exists()
+    for to in ("hf", "sentence-transformers", "flax"):
+        assert main(["export", str(run), "-o", "out", "--to", to]) == 2
+        assert "error[" in capsys.readouterr().err
+        assert not Path("out").exists()
 
 
 def test_token_vectors_beside_the_pooled_ones_are_measured_beside_them() -> None:
@@ -245,6 +246,27 @@ def test_chunks_have_the_gradient_of_the_whole() -> None:
     largest = max(float(np.abs(x).max()) for x in flatten(slopes).values())
     for path, right in flatten(slopes).items():
         np.testing.assert_allclose(flatten(again)[path], right, atol=5e-6 * largest, err_msg=path)
+
+
+def test_the_cost_is_of_the_vectors_that_are_compared() -> None:
+    """Two of five vectors of an image, in both directions of i2i; and of a text and an image those of both."""
+    few, all_ = (
+        made(directory("clip"), "i2i", ALONE, LATE, *more)
+        for more in (("model.top_k_patches=1",), ())
+    )
+    assert few.cost.loss_bytes < all_.cost.loss_bytes
+    assert few.cost.flops_per_step < all_.cost.flops_per_step
+    one, both = (made(directory("clip"), mode, ALONE, LATE) for mode in ("t2i", "m2i"))
+    assert one.cost.loss_bytes < both.cost.loss_bytes
+    many = "train.batch_size=1024"
+    (narrow, wide) = (
+        made(directory("clip"), "i2i", ALONE, LATE, many, *more).train.document_tile_rows
+        for more in (("model.top_k_patches=1",), ())
+    )
+    assert (narrow, wide) == (
+        1024,
+        655,
+    )  # 64 MiB of cosines: 4 bytes × 1024 queries × 5 × 5 a document
 
 
 MISTAKES = {
