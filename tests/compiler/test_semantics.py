@@ -64,6 +64,11 @@ ERRORS: list[tuple[dict[str, str], str, str]] = [
         "losses[0].false_negatives",
     ),
     (
+        {"losses": "[{kind: triplet, false_negatives: {identical: false}}]"},
+        "no-effect",
+        "losses[0].false_negatives",
+    ),
+    (
         {"losses": "[{kind: infonce, false_negatives: {margin_strategy: absolute}}]"},
         "no-effect",
         "losses[0].false_negatives.margin_strategy",
