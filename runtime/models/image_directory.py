@@ -11,6 +11,7 @@ from specrun.runtime.images.processor import read_processor
 from specrun.runtime.models.clip.config import clip_config
 from specrun.runtime.models.pieces import Folder
 from specrun.runtime.models.siglip.config import siglip_config
+from specrun.runtime.models.siglip2.config import siglip2_config
 from specrun.runtime.models.tables import rows
 from specrun.runtime.models.vit.config import vit_config
 from specrun.runtime.weights.files import digest, find
@@ -19,11 +20,15 @@ from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Input
 from specrun.spec.plan.images import ImageProcessor
 from specrun.spec.plan.model import NetworkConfig, TextImageConfig, WeightsPlan
-from specrun.spec.plan.towers import ImageTower, SiglipTextConfig, TextTower
+from specrun.spec.plan.towers import ImageTower, Siglip2VisionConfig, SiglipTextConfig, TextTower
 
 Pair = Callable[[Mapping[str, Any]], tuple[TextTower, ImageTower]]
 
-PAIRS: Mapping[str, Pair] = {"clip": clip_config, "siglip": siglip_config}
+PAIRS: Mapping[str, Pair] = {
+    "clip": clip_config,
+    "siglip": siglip_config,
+    "siglip2": siglip2_config,
+}
 """Values of ``model_type`` that stand for a network of texts and one of images, and how config.json is read."""
 
 
@@ -89,16 +94,37 @@ def weights_of(directory: Path, config: NetworkConfig) -> WeightsPlan | None:
 
 def _image(folder: Folder, config: ImageTower, weights: bool) -> ImageDirectory:
     processor = read_processor(folder.path)
-    if (processor.height, processor.width) != (config.image_size, config.image_size):
-        raise InputError(
-            f"the processor of {folder.path} makes images of {processor.height} × "
-            f"{processor.width}, and the network takes {config.image_size} × {config.image_size}",
-            code="bad-model",
-            hint="are preprocessor_config.json and config.json of one model?",
-        )
+    if isinstance(config, Siglip2VisionConfig):
+        config = _of_any_shape(folder, config, processor)
+    elif processor.patches is not None:
+        raise _unlike(folder, "keeps the shape of images", "takes them of one size")
+    elif (processor.height, processor.width) != (config.image_size, config.image_size):
+        made = f"makes images of {processor.height} × {processor.width}"
+        raise _unlike(folder, made, f"takes {config.image_size} × {config.image_size}")
     return ImageDirectory(
         config=config,
         processor=processor,
         weights=weights_of(folder.path, config) if weights else None,
         config_input=folder.digest("config"),
+    )
+
+
+def _of_any_shape(
+    folder: Folder, config: Siglip2VisionConfig, processor: ImageProcessor
+) -> Siglip2VisionConfig:
+    """The network with as many patches as the processor makes, which config.json does not say."""
+    patches = processor.patches
+    if patches is None:
+        raise _unlike(folder, "makes images of one size", "takes patches of any shape")
+    if patches.size != config.patch_size:
+        made = f"makes patches of {patches.size} pixels"
+        raise _unlike(folder, made, f"takes {config.patch_size}")
+    return replace(config, max_num_patches=patches.most)
+
+
+def _unlike(folder: Folder, makes: str, takes: str) -> InputError:
+    return InputError(
+        f"the processor of {folder.path} {makes}, and the network {takes}",
+        code="bad-model",
+        hint="are preprocessor_config.json and config.json of one model?",
     )
