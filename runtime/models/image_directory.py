@@ -11,6 +11,7 @@ from specrun.runtime.images.processor import read_processor
 from specrun.runtime.models.clip.config import clip_config
 from specrun.runtime.models.pieces import Folder
 from specrun.runtime.models.siglip.config import siglip_config
+from specrun.runtime.models.siglip.texts import text_rules
 from specrun.runtime.models.siglip2.config import siglip2_config
 from specrun.runtime.models.tables import rows
 from specrun.runtime.models.vit.config import vit_config
@@ -61,25 +62,17 @@ def inspect_image(directory: Path, *, weights: bool = True) -> ImageDirectory:
 
 def inspect_pair(
     folder: Folder, raw: Mapping[str, Any], model_type: str, weights: bool
-) -> tuple[TextImageConfig, WeightsPlan | None, ImageDirectory]:
-    """The two networks of a directory, and where the weights of the texts' one come from."""
+) -> tuple[TextImageConfig, WeightsPlan | None, ImageDirectory, bool]:
+    """The two networks of a directory, where the weights of the texts' one come from, and whether texts are lower-cased."""
     text, image = PAIRS[model_type](raw)
+    lowercase = False
     if isinstance(text, SiglipTextConfig):
-        text = replace(text, pad_token_id=_padding(folder, text.pad_token_id))
+        rules = text_rules(folder, model_type, text.pad_token_id)
+        folder.finish()
+        text, lowercase = replace(text, pad_token_id=rules.pad_id), rules.lowercase
     found = _image(folder, image, weights)
-    config = TextImageConfig(text=text, image=image, head_dim=None)
-    return config, weights_of(folder.path, text) if weights else None, found
-
-
-def _padding(folder: Folder, otherwise: int) -> int:
-    """The id that the directory's tokenizer pads with; config.json's is often a mere default."""
-    raw = folder.json("tokenizer_config.json") or {}
-    token, added = raw.get("pad_token"), raw.get("added_tokens_decoder")
-    name = token.get("content") if isinstance(token, dict) else token
-    for number, entry in (added if isinstance(added, dict) else {}).items():
-        if isinstance(entry, dict) and name and entry.get("content") == name and number.isdigit():
-            return int(number)
-    return otherwise
+    config = TextImageConfig(text=text, image=found.config, head_dim=None)
+    return config, weights_of(folder.path, text) if weights else None, found, lowercase
 
 
 def weights_of(directory: Path, config: NetworkConfig) -> WeightsPlan | None:
