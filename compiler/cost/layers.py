@@ -26,8 +26,8 @@ from specrun.spec.plan.model import (
 PRODUCTS: Mapping[str, int] = {
     "swiglu": 3,
     "gated": 3,
-    "gelu_new": 2,
-    "gelu_pytorch_tanh": 2,
+    "gelu_new": 1,
+    "gelu_pytorch_tanh": 1,
     "gelu": 1,
     "gelu_python": 1,
     "quick_gelu": 1,

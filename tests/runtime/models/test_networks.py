@@ -16,7 +16,7 @@ from specrun.runtime.models.attention import attention
 from specrun.runtime.models.clip import model as clip
 from specrun.runtime.models.clip import table as clip_table
 from specrun.runtime.models.clip.config import clip_config
-from specrun.runtime.models.modules import Adapter, quick_gelu
+from specrun.runtime.models.modules import Adapter, gelu, quick_gelu, tanh_gelu
 from specrun.runtime.models.patches import cut
 from specrun.runtime.models.siglip.config import siglip_config
 from specrun.runtime.models.siglip2.config import siglip2_config
@@ -302,6 +302,25 @@ def test_quick_gelu_is_its_formula():
     plain = jax.grad(lambda v: jnp.sum(v * jax.nn.sigmoid(1.702 * v) * wide))(wide)
     np.testing.assert_allclose(slope, plain, atol=5e-6)
     assert clip.ACTIVATIONS.keys() == set(clip_table.ACTIVATIONS)
+
+
+@pytest.mark.parametrize("activation", [gelu, quick_gelu, tanh_gelu])
+def test_slopes_that_are_computed_again_are_those_of_the_formula(activation: Any):
+    formulas = {
+        gelu: lambda v: jax.nn.gelu(v, approximate=False),
+        quick_gelu: lambda v: v * jax.nn.sigmoid(1.702 * v),
+        tanh_gelu: lambda v: jax.nn.gelu(v, approximate=True),
+    }
+    x = jnp.linspace(-12, 12, 2001, dtype=jnp.float32)
+    factor = jnp.cos(x)
+    found, expected = (
+        jax.grad(lambda v, f=f: jnp.sum(f(v) * factor))(x)
+        for f in (activation, formulas[activation])
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    far = jnp.array([-1e6, -60.0, 60.0, 1e6], jnp.float32)
+    slopes = jax.grad(lambda v: jnp.sum(activation(v)))(far)
+    np.testing.assert_array_equal(slopes, [0, 0, 1, 1])
 
 
 Change = tuple[Callable[[Any], Any], dict[str, Any], str]
