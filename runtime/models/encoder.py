@@ -104,10 +104,10 @@ class Encoder:
     ) -> jax.Array:
         """Embeddings f32 [B, D]: pooled, normed, projected, not L2-normalised; of either ``side``.
 
-        ``content`` is ids int32 [B, S], or of an image network pixels uint8 [B, H, W, 3] (``images.naflex`` says how those of any shape lie); ``mask`` bool [B, S], True
-        where a token is valid, padding on the right; ``keys`` typed keys [B], one per row, or None for evaluation. A
-        row without valid tokens gives finite numbers. Raises InputError when S exceeds the positions that the model
-        has.
+        ``content`` is ids int32 [B, S], or of an image network pixels uint8 [B, H, W, 3]; those of images of any shape lie
+        as ``images.naflex`` says. ``mask`` bool [B, S], True where a token is valid, padding on the right; ``keys``
+        typed keys [B], one per row, or None for evaluation. A row without valid tokens gives finite numbers. Raises
+        InputError when S exceeds the positions that the model has.
         """
         return self.embed(params, content, mask, keys, side).dense
 

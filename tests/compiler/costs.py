@@ -22,6 +22,8 @@ from specrun.spec.plan.images import ImageProcessor, Patching, uniform
 from specrun.spec.plan.model import PretrainedConfig, TextImageConfig
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.towers import (
+    ClipTextConfig,
+    ClipVisionConfig,
     ImageTower,
     Siglip2VisionConfig,
     SiglipTextConfig,
@@ -109,6 +111,15 @@ SIGLIP = TextImageConfig(
     image=SiglipVisionConfig(**_BLOCKS, image_size=32, patch_size=4, num_channels=3),
     head_dim=None,
 )
+CLIP = TextImageConfig(
+    text=ClipTextConfig(
+        **_BLOCKS, vocab_size=1000, max_position_embeddings=16, eos_token_id=9, projection_dim=32
+    ),
+    image=ClipVisionConfig(
+        **_BLOCKS, image_size=32, patch_size=4, num_channels=3, projection_dim=32
+    ),
+    head_dim=None,
+)
 SIGLIP2 = replace(
     SIGLIP,
     image=Siglip2VisionConfig(
@@ -116,7 +127,6 @@ SIGLIP2 = replace(
     ),
 )
 PAIR = (
-    *(text.replace("kind: bert", "kind: siglip") for text in BERT),
     "data.retrieval_mode=t2i",
     f"data.image_root={json.dumps(str(HERE.parent))}",
     "data.columns={positive: image}",
@@ -128,7 +138,9 @@ PAIR = (
 def pair(config: TextImageConfig, *settings: str, **changes: Any) -> Case:
     """A text for each image. ``changes`` are of both networks."""
     both = {name: replace(getattr(config, name), **changes) for name in ("text", "image")}
-    return Case((*PAIR, *rows(32), *settings), pair=replace(config, **both))
+    kind = config.text.kind.removesuffix("_text")
+    model = tuple(text.replace("kind: bert", f"kind: {kind}") for text in BERT)
+    return Case((*model, *PAIR, *rows(32), *settings), pair=replace(config, **both))
 
 
 def rows(*counts: int) -> tuple[str, ...]:
@@ -246,13 +258,17 @@ CASES: dict[str, Case] = {
     "gelu_new-l6": Case(
         (*BERT, *DRY), bert=TINY | {"hidden_act": "gelu_new", "num_hidden_layers": 6}
     ),
+    "two-groups-of-one": Case(("optimizer.no_decay=['layers.0.*']",)),
+    "clip": pair(CLIP, hidden_act="quick_gelu"),
     "siglip": pair(SIGLIP),
+    "siglip-l1": pair(SIGLIP, num_hidden_layers=1),
+    "siglip-l12": pair(SIGLIP, num_hidden_layers=12),
     "siglip-erf": pair(SIGLIP, hidden_act="gelu"),
     "siglip-remat": pair(SIGLIP, REMAT),
     "siglip-l2-remat": pair(SIGLIP, REMAT, num_hidden_layers=2),
     "siglip-micro": pair(SIGLIP, *rows(64, 16)),
     "siglip-lora": pair(SIGLIP, "lora={rank: 4, target_modules: [q_proj, v_proj]}"),
-    "siglip-frozen-text": pair(SIGLIP, "train.trainable=['image.*', 'temperature.*']"),
+    "siglip-frozen-text": pair(SIGLIP, "train.trainable=['image.*']"),
     "siglip2": pair(SIGLIP2),
     "siglip2-remat": pair(SIGLIP2, REMAT),
     "towers": Case(("model.towers=separate",)),
@@ -306,7 +322,8 @@ class Facts(FakeFacts):
                 weights=None,
                 config_input=found.config_input,
             )
-            return replace(found, config=config, model_type="siglip", image=image)
+            kind = config.text.kind.removesuffix("_text")
+            return replace(found, config=config, model_type=kind, image=image)
         sizes = {"vocab_size": self.case.vocab, "max_position_embeddings": 128, **self.case.bert}
         return replace(found, config=replace(self.case.family, **sizes))
 
@@ -355,7 +372,7 @@ def main(names: list[str]) -> None:
         [figures] = measure(plan_of(case)).functions
         found[name] = {"peak_bytes": figures.peak_bytes, "flops": figures.flops}
         print(name, found[name], figures.ratio, flush=True)
-    FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -116,6 +116,7 @@ def test_adapters_train_in_both_networks_under_the_sigmoid_loss() -> None:
     assert np.abs(after - before).max() < 0.1
 
 
+@pytest.mark.slow
 def test_texts_and_images_together_train_and_are_embedded() -> None:
     plan = specrun.compile(write("both", mode="m2i"))
     assert np.isfinite(specrun.run(plan).metrics["loss"])
