@@ -240,10 +240,11 @@ def _side(plan: Plan, side: Side, count: int, length: int) -> Iterator[Text]:
             vectors=length,
         )
     if what != "text":
-        pixels = image.num_channels * image.image_size**2
         late = plan.model.multi_vector
         vectors = 0 if late is None else late.image_vectors or 0
-        yield Text(tower="image", count=count, length=image.tokens, vectors=vectors, pixels=pixels)
+        yield Text(
+            tower="image", count=count, length=image.tokens, vectors=vectors, pixels=image.numbers
+        )
 
 
 def activation(config: NetworkConfig) -> str:

@@ -18,7 +18,7 @@ from specrun.spec.plan.model import (
     TextImageConfig,
     token_dim,
 )
-from specrun.spec.plan.towers import SiglipVisionConfig, VitConfig
+from specrun.spec.plan.towers import ClipVisionConfig, VitConfig
 from specrun.spec.plan.training import Late, LossPlan
 from specrun.spec.words.data import MaxLength
 from specrun.spec.words.model import ClipModel, ComposedModel, Model, SiglipModel
@@ -58,7 +58,9 @@ def _check_patches(
     config: TextImageConfig, model: ClipModel | SiglipModel | ComposedModel, context: Context
 ) -> None:
     top, image = _top_k(model), config.image
-    if top is not None and top > image.patches:
+    if top is None or not isinstance(image, ClipVisionConfig | VitConfig):
+        return
+    if top > image.patches:
         context.report.error(
             "model.top_k_patches",
             "too-many-patches",
@@ -107,12 +109,9 @@ def vectors_of(
 
 
 def _image_vectors(config: TextImageConfig, model: Model) -> int:
-    """Class token and patches, or of the patches those kept."""
+    """Class token, where there is one, and patches, at most; or of the patches those kept."""
     top = _top_k(model)
-    if top is not None:
-        return 1 + top
-    classless = isinstance(config.image, SiglipVisionConfig)
-    return config.image.patches + (not classless)
+    return config.image.tokens if top is None else 1 + top
 
 
 def _own_width(model: Model) -> int | None:

@@ -412,17 +412,21 @@ class ClipModel:
 
 @record
 class SiglipModel:
-    """A SigLIP, or a SigLIP2 of one resolution, read from a Hugging Face directory.
+    """A SigLIP or SigLIP2, of one resolution or of any (NaFlex), read from a Hugging Face directory.
 
     Its images have no class token, so there is no ``top_k_patches``; and they are pooled by a network of its own,
     which ``pooling: none`` would leave untrained.
     """
 
-    kind: Annotated[Literal["siglip"], Fact(doc="A SigLIP read from a Hugging Face directory.")] = (
-        "siglip"
-    )
+    kind: Annotated[
+        Literal["siglip"], Fact(doc="A SigLIP or SigLIP2 read from a Hugging Face directory.")
+    ] = "siglip"
     name_or_path: Annotated[
-        str, Fact(doc=_DIRECTORY, examples=("models/siglip2-base-patch16-224",))
+        str,
+        Fact(
+            doc=_DIRECTORY,
+            examples=("models/siglip2-base-patch16-224", "models/siglip2-base-patch16-naflex"),
+        ),
     ]
     multi_vector: Annotated[TextImageMultiVector | None, _TEXT_IMAGE_VECTORS] = None
 

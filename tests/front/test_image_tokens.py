@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import specrun
 from specrun.cli import main
@@ -17,9 +18,12 @@ from specrun.compiler.summary import summary
 from specrun.runtime.data.batches import Batch
 from specrun.runtime.images.pixels import affine
 from specrun.runtime.losses import table
+from specrun.runtime.losses.maxsim import maxsim
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.models.initial import initial_arrays
 from specrun.runtime.models.patches import image_tokens
+from specrun.runtime.models.siglip2 import model as siglip2
+from specrun.runtime.predict.pictures import Opened
 from specrun.runtime.predict.search import search
 from specrun.runtime.program.gradients import Objective, loss_and_gradient
 from specrun.runtime.trees import flatten
@@ -157,6 +161,30 @@ def test_the_outputs_of_every_kind(
     np.testing.assert_array_equal(text.tokens.mask, MASK)
     assert text.dense.shape == image.dense.shape
     assert text.dense.shape[1] == (0 if late.alone else plan.model.embedding_dim)
+
+
+def test_padding_among_the_patches_of_an_image_does_not_count() -> None:
+    """SigLIP 2's images keep their shape, and the shorter are padded; what is there is what an image alone gives."""
+    plan = made("{kind: siglip, name_or_path: siglip2}", "t2i", BESIDE, BOTH)
+    late = plan.model.multi_vector
+    assert late is not None
+    assert plan.model.image_processor is not None
+    for name, size in (("long", (40, 8)), ("square", (20, 20))):
+        Image.new("RGB", size, (9, 99, 199)).save(f"pics/{name}.png")
+    opened = Opened(["pics/long.png", "pics/square.png"], plan.model.image_processor)
+    content = np.stack([opened[i] for i in range(2)])
+    embed = jax.jit(build_encoder(plan.model).embed, compiler_options=QUICK)
+    tokens = embed(initial_arrays(plan.model, 0), content, np.ones((2, 1), bool)).tokens
+    assert tokens.vectors.shape == (2, late.image_vectors, late.width)
+    counts = np.asarray(tokens.mask).sum(1)
+    np.testing.assert_array_equal(counts, np.prod(np.asarray(siglip2.shapes(content)), axis=1))
+    assert counts.min() < late.image_vectors
+    other = jax.tree.map(np.array, tokens)
+    other.vectors[other.mask == 0] = 9.0
+    query = jax.tree.map(lambda x: x[:1], tokens)
+    np.testing.assert_allclose(
+        maxsim(query, other, "mean", 64), maxsim(query, tokens, "mean", 64), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
