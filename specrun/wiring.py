@@ -54,6 +54,11 @@ class RuntimeFacts:
             image=None if found.image is None else _image(found.image),
         )
 
+    def model_type(self, directory: Path) -> str | None:
+        from specrun.runtime.models.directory import model_type_of
+
+        return model_type_of(directory)
+
     def pretrained_image(self, directory: Path) -> PretrainedImage:
         from specrun.runtime.models.image_directory import inspect_image
 
