@@ -199,7 +199,14 @@ def test_a_mistake_in_its_values_says_where_it_comes_from() -> None:
     assert any("picked by the model's name" in note for note in wrong.notes)
 
 
-@pytest.mark.parametrize("length", ["train: {max_steps: 4}\n", "train: {epochs: 5}\n"])
+@pytest.mark.parametrize(
+    "length",
+    [
+        "train: {max_steps: 4}\n",
+        "train: {epochs: 5}\n",
+        "curriculum: {stages: [{name: a, epochs: 1}, {name: b, epochs: 1}]}\n",
+    ],
+)
 def test_its_epochs_give_way(length: str) -> None:
     found = loaded("{name_or_path: openai/clip-vit-base-patch32}", length)
     assert [d for d in found.diagnostics if "epochs" in d.path] == []
