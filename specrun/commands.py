@@ -237,8 +237,9 @@ def mine(options: Namespace) -> int:
 
 def migrate(options: Namespace) -> int:
     from specrun.compiler.migrate.migrate import migrate as turn
+    from specrun.wiring import RuntimeFacts
 
-    done = turn(Path(options.file), options.tool)
+    done = turn(Path(options.file), options.tool, RuntimeFacts().model_type)
     if options.output is None:
         print(done.text, end="")
     else:

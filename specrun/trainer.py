@@ -14,7 +14,11 @@ from specrun.compiler.migrate.losses import TEACHERS
 from specrun.compiler.migrate.migrate import close_to, take
 from specrun.compiler.migrate.read import Key, destination, is_section
 from specrun.compiler.migrate.values import is_off
+from specrun.compiler.presets import model_of, pick
 from specrun.spec.diagnostics import Diagnostic, InputError
+from specrun.spec.files import read_local
+from specrun.spec.tree import Texts
+from specrun.wiring import RuntimeFacts
 
 if TYPE_CHECKING:
     from specrun.runtime.loop.run import RunResult
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 
 CONFIRMED = ("encoder_mode",)
 """Keywords that may say what holds anyway, such as ``encoder_mode="auto"``; anything else is refused."""
+
+
+LENGTHS = ("train.epochs", "train.max_steps", "curriculum")
 
 
 class Trainer:
@@ -49,10 +56,15 @@ class Trainer:
         for name, value in {**own, **words}.items():
             _take(name, _plain(name, value), draft)
         finish(draft)
+        tree = _without_marks(nested(draft.settings))
+        picks = _picks(tree)
+        if not picks and not any(draft.has(p) or draft.get(p) for p in LENGTHS):
+            draft.lack("train", "nothing says how long: give `epochs` or `max_steps`")
         faults = [*(_fault(left) for left in (*draft.unmet, *_ignored(draft, words)))]
         if faults:
             raise InputError(faults)
-        tree = _without_marks(nested(draft.settings))
+        if not picks and "losses" not in tree:
+            tree["losses"] = [{"kind": "infonce"}]
         return json.dumps({"version": 1, **tree}, indent=1, ensure_ascii=False) + "\n"
 
     def plan(self, **words: Any) -> Plan:
@@ -66,6 +78,14 @@ class Trainer:
         from specrun.api import run
 
         return run(self.plan(**words), quiet=quiet)
+
+
+def _picks(tree: Mapping[str, Any]) -> bool:
+    """Whether losses come from a preset, one that is named or one that the model's name stands for."""
+    if tree.get("extends") is not None:
+        return bool(tree["extends"])
+    local = read_local((Path(),), Texts()).paths
+    return pick(*model_of(tree), Path(), local, RuntimeFacts().model_type) is not None
 
 
 def _devices(words: Mapping[str, Any]) -> int | None:
