@@ -232,6 +232,10 @@ def mine(options: Namespace) -> int:
         f"wrote {options.output}: {found.rows} rows, {found.negatives / found.rows:.2f} mined negatives a row, "
         f"{_count(found.rows_without, 'row')} without"
     )
+    for bad in found.bad:
+        print(f"left out   {bad.count} × {bad.reason} ({', '.join(bad.places[:2])})")
+    if found.image_root is not None:
+        print(f"images     their paths begin at {found.image_root}, which is data.image_root")
     return 0
 
 

@@ -15,7 +15,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 import specrun
 from specrun.cli import main
 from specrun.compiler.summary import summary
+from specrun.runtime.data.scan import ensure_rows
+from specrun.runtime.predict.mine import Rule, mine
 from specrun.runtime.predict.search import search
+from specrun.spec.plan.plan import Plan
 from tests.runtime.data.fonts import PICTURED, FontMaker
 
 TOWERS = Path(__file__).parents[1] / "golden" / "towers"
@@ -130,6 +133,62 @@ def test_every_retrieval_mode_trains_and_is_evaluated(mode: str) -> None:
     tower = {"t2t": "text.", "i2i": "image."}.get(mode)
     for p in plan.model.parameters:
         assert p.trained == (tower is None or p.path.startswith(tower)), p.path
+    mined_for(plan, mode)
+
+
+def mined_for(plan: Plan, mode: str) -> None:
+    """What `specrun mine` writes for a run's rows is read again, and is what a search by hand finds.
+
+    Pictures of one colour are the same to the network, so scores are compared and not names.
+    """
+    training = ensure_rows(plan.data).training
+    top = min(10, len(training) - 1)
+    rule = Rule(num_negatives=2, top_k=top, relative_margin=0)
+    found = mine(plan.output_dir, f"{mode}.jsonl", rule=rule)
+    lines = [json.loads(line) for line in Path(f"{mode}.jsonl").read_text().splitlines()]
+    assert found.rows == len(lines) == len(training)
+    assert found.image_root == (None if mode == "t2t" else str(Path("pics").absolute()))
+    columns = {"t": ["query"], "i": ["query_image"], "m": ["query", "query_image"]}[mode[0]]
+    positives = [line["positive"] for line in lines]
+    asked = {name: [line[name] for line in lines] for name in columns}
+    image, predictor = mode[-1] == "i", specrun.Predictor(plan.output_dir)
+    queries = embedded(predictor, asked.get("query"), asked.get("query_image"))
+    documents = embedded(predictor, *((None, positives) if image else (positives, None)))
+    scores = queries @ documents.T
+    for row, line in enumerate(lines):
+        assert set(line) == {*columns, "positive", "negatives"}
+        own = [] if training.negatives is None else training.negatives[row]
+        mined = [scores[row, positives.index(name)] for name in line["negatives"][len(own) :]]
+        assert not {line["positive"]} & set(line["negatives"][len(own) :])
+        others = sorted({s for i, s in enumerate(scores[row]) if positives[i] != positives[row]})
+        below = [s for s in others[::-1][:top] if s < scores[row, row] - 1e-4]
+        assert all(s < scores[row, row] + 1e-5 for s in mined)
+        assert len(mined) >= min(2, len(below))
+        assert all(s <= min(mined) + 1e-4 for s in below[2:] if len(mined) == 2)
+    read_again(mode, lines, columns)
+
+
+def embedded(
+    predictor: specrun.Predictor, texts: list[str] | None, images: list[str] | None
+) -> np.ndarray:
+    if images is not None:
+        return predictor.encode_image([Path("pics", name) for name in images], texts=texts)
+    assert texts is not None
+    return predictor.encode_document(texts)
+
+
+def read_again(mode: str, lines: list[dict[str, Any]], columns: list[str]) -> None:
+    image = ", query_image: query_image" if "query_image" in columns else ""
+    named = f"{{negatives: negatives{image}}}"
+    again = specrun.compile(
+        write(spec(directory("clip"), mode, columns=named)),
+        overrides=[
+            f"data.path={mode}.jsonl",
+            *("data.validation=null", "evaluation=null", "data.bad_rows=error"),
+        ],
+    )
+    assert again.data.scan.training_rows == len(lines)
+    assert again.data.scan.negatives == max(len(line["negatives"]) for line in lines) >= 1
 
 
 @pytest.mark.parametrize(
