@@ -99,7 +99,8 @@ def _devices(words: Mapping[str, Any]) -> int | None:
 def _take(name: str, value: Any, draft: Draft) -> None:
     """A section is opened; everything else goes by the table of names."""
     known = destination(name, "")
-    if isinstance(value, Mapping | list) and known is not None and is_section(known.new):
+    opened = isinstance(value, Mapping) or (isinstance(value, list) and _of_mappings(value))  # pyright: ignore[reportUnknownArgumentType]
+    if opened and known is not None and is_section(known.new):
         for path, leaf in _leaves(known.new, value):
             draft.set(path, leaf, Old(name, leaf, 1, "Trainer"))
     elif (
@@ -111,6 +112,10 @@ def _take(name: str, value: Any, draft: Draft) -> None:
         draft.unmet.append(Left(name, 1, known.message(name)))
     else:
         take(Key(name, value, 1, known), draft)
+
+
+def _of_mappings(value: list[Any]) -> bool:
+    return all(isinstance(item, Mapping) for item in value)
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:

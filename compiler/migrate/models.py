@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from specrun.compiler.locate import locate_model
+from specrun.compiler.migrate.dialects import KEYWORDS
 from specrun.compiler.migrate.draft import Draft, Left, Old, Setting
 from specrun.compiler.modules import OUT, meant, translated
 from specrun.compiler.presets import FamilyOf, pick
@@ -62,6 +63,8 @@ def finish_composed(draft: Draft) -> None:
         setting = draft.settings.pop(f"model.{key}", None)
         if key == "name_or_path" and setting is not None and not setting.weak:
             why = f"the networks are those of `model.text` and `model.image` ({setting.comment})"
+            if draft.dialect is KEYWORDS:
+                why = 'write `Trainer({"kind": "composed", "text": {…}, "image": {…}})` for both networks'
             draft.idle.append(Left("model_name_or_path", 0, why))
     why = (
         f"from {draft.encoder.origin}" if draft.encoder else "a network of texts and one of images"

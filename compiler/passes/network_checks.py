@@ -43,7 +43,7 @@ def check_precision(draft: Draft, context: Context) -> None:
 def check_lengths(draft: Draft, config: TextConfig | TextTower, context: Context) -> None:
     if isinstance(config, TextEncoderConfig):
         return  # the checks of meaning have seen a model from scratch
-    for side, wanted in zip(SIDES, most_tokens(draft), strict=True):
+    for side, wanted in zip(SIDES, most_tokens(draft, config), strict=True):
         if wanted > config.longest:
             context.report.error(
                 f"data.max_length.{side}",

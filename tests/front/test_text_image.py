@@ -250,13 +250,14 @@ def test_two_files_with_one_content_are_one_image() -> None:
     assert plan.data.scan.duplicates == 1
 
 
-def test_mined_negatives_are_images() -> None:
-    columns = "{positive: image}"
+@pytest.mark.parametrize("mode", ["t2i", "i2t", "m2i"])
+def test_mined_negatives_are_of_the_positives_kind(mode: str) -> None:
+    columns = COLUMNS[mode].replace(", negatives: wrong", "")
     plan = specrun.compile(
-        write(spec(directory("clip"), "t2i", columns=columns)),
+        write(spec(directory("clip"), mode, columns=columns)),
         overrides=[
-            "name=mined",
-            "data.negatives={kind: mined, refresh_every_steps: 2, top_k: 8, num_negatives: 2}",
+            f"name=mined-{mode}",
+            "data.negatives={kind: mined, refresh_every_steps: 2, top_k: 4, num_negatives: 2}",
         ],
     )
     result = specrun.run(plan)
@@ -407,3 +408,55 @@ def test_a_font_that_cannot_be_read_is_told(content: bytes | None, code: str) ->
         Path("small.ttf").write_bytes(content)
     found = specrun.check(write(EMOJI))
     assert (code, "data.font") in {(d.code, d.path) for d in found}
+
+
+@pytest.fixture(scope="module")
+def mined_run(folder: Path, bad: None) -> Path:
+    """A run of t2i, for which other rows are mined."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("SPECRUN_CACHE", str(folder / "cache"))
+        short = ["name=miner", "train.max_steps=1", "data.validation=null", "evaluation=null"]
+        plan = specrun.compile(write(spec(directory("clip"), "t2i")), overrides=short)
+        return folder / specrun.run(plan).folder
+
+
+def test_mining_counts_rows_of_bad_images(mined_run: Path, capsys: Any) -> None:
+    rows = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
+    broken = [{"query": f"q {i}", "image": name} for i, (name, _) in enumerate(BAD.values())]
+    kept = [row for row in broken if row["image"] != "large.png"]
+    Path("some.jsonl").write_text("".join(json.dumps(r) + "\n" for r in [*rows, *kept]))
+    asked = ["mine", str(mined_run), "--corpus", "some.jsonl", "-o", "found.jsonl", "--top-k", "9"]
+    assert main([*asked, "--quiet"]) == 0
+    told = capsys.readouterr().out
+    assert "24 rows" in told
+    for reason in {reason for name, reason in BAD.values() if name != "large.png"}:
+        assert f"× {reason} (some.jsonl:" in told
+    assert f"begin at {Path('pics').absolute()}, which is data.image_root" in told
+    lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    assert [line["query"] for line in lines] == [row["query"] for row in rows]
+    assert all(line["negatives"][0] == row["wrong"] for line, row in zip(lines, rows, strict=True))
+
+
+def test_what_mining_rows_of_images_refuses(mined_run: Path) -> None:
+    for name in ("gone.jsonl", "pics", "rows.txt"):
+        with pytest.raises(specrun.InputError):
+            mine(mined_run, "no.jsonl", corpus=name)
+    Path("none.jsonl").write_text(json.dumps({"query": "a", "image": "gone.png"}) + "\n")
+    with pytest.raises(specrun.InputError, match="no row that can be used: 1 × missing image"):
+        mine(mined_run, "no.jsonl", corpus="none.jsonl")
+    strict = specrun.compile(
+        write(spec(directory("clip"), "t2i")),
+        overrides=["name=strict", "train.max_steps=1", "data.validation=null", "evaluation=null", "data.bad_rows=error"],
+    )  # fmt: skip
+    folder = specrun.run(strict).folder
+    with pytest.raises(specrun.InputError, match=r"missing image: `gone\.png`"):
+        mine(folder, "no.jsonl", corpus="none.jsonl")
+    original = Path("pics/5.png").read_bytes()
+    try:
+        Image.new("RGB", (5, 5)).save("pics/5.png")
+        with pytest.raises(specrun.InputError, match="the images changed since the plan was comp"):
+            mine(mined_run, "no.jsonl", rule=Rule(top_k=9))
+    finally:
+        Path("pics/5.png").write_bytes(original)
+    assert not Path("no.jsonl").exists()
