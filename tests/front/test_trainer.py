@@ -263,6 +263,45 @@ def test_what_the_guide_has_and_this_model_has_not(clip: str, words: dict[str, A
     assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ("ndcg@10 at 5", ("dimension 5 is not evaluated", "dimensions are 4, 6")),
+        ("ndcg@10 at 768", ("dimension 768 is not evaluated", "`matryoshka.dims` adds others")),
+        ("mrr@10", ("mrr@10 is not in `evaluation.metrics`", "metrics are `ndcg@10`")),
+        ("spearman", ("spearman is not in `evaluation.metrics`",)),
+        ("ndgc@10", ("does not have the right form", "did you mean `ndcg@10`?")),
+        ("nDCG@5", ("did you mean `ndcg@5`?",)),
+        ("ndcg", ("did you mean `ndcg@10`?", "`ndcg@10 at 256` for a Matryoshka dimension")),
+        ("loss", ("write a metric such as `ndcg@10`",)),
+        ("positive_to_query/ndcg@10", ("is of the direction positive_to_query",)),
+    ],
+)
+def test_a_best_that_is_not_measured(clip: str, chosen: str, said: tuple[str, ...]):
+    words = {**GUIDE, "validation_split": 0.25, "mrl_dims": [6, 4]}
+    with pytest.raises(specrun.InputError) as caught:
+        specrun.Trainer(clip).plan(
+            **words, evaluation={"metrics": ["ndcg@10"], "select_best": chosen}
+        )
+    for part in said:
+        assert part in str(caught.value)
+
+
+def test_a_best_of_a_dimension_and_a_direction(clip: str):
+    words = {**GUIDE, "validation_split": 0.25, "mrl_dims": [6, 4]}
+    both = ["query_to_positive", "positive_to_query"]
+    for chosen, held in (
+        ("ndcg@10 at 4", "ndcg@10 at 4"),
+        ("ndcg@10 at 6", "ndcg@10"),
+        ("positive_to_query/ndcg@10 at 4", "positive_to_query/ndcg@10 at 4"),
+    ):
+        part = {"metrics": ["ndcg@10"], "directions": both, "select_best": chosen}
+        plan = specrun.Trainer(clip).plan(**words, evaluation=part)
+        assert plan.evaluation is not None
+        assert plan.evaluation.select_best == held
+        assert plan.evaluation.dims == (6, 4)
+
+
 def test_a_composed_model_is_a_section(clip: str):
     plan = specrun.Trainer(COMPOSED).plan(**GUIDE)
     assert plan.model.embedding_dim == 6
