@@ -26,8 +26,9 @@ def report(diagnostics: Sequence[Diagnostic], form: Format) -> None:
 
 def init(options: Namespace) -> int:
     from specrun.compiler.init import init as write_spec
+    from specrun.wiring import RuntimeFacts
 
-    for path in write_spec(options.file):
+    for path in write_spec(options.file, options.model, RuntimeFacts().model_type):
         print(f"wrote {path}")
     print(f"next: specrun check {options.file}")
     return 0
