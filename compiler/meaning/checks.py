@@ -29,6 +29,7 @@ from specrun.compiler.meaning.model import (
     attention_heads,
     layers_without_blocks,
     matryoshka_fits,
+    norms_without_effect,
     positions_suffice,
     tokenizer_given,
 )
@@ -78,6 +79,7 @@ CHECKS: tuple[Check, ...] = (
     tokenizer_given,
     adapters_on_scratch,
     layers_without_blocks,
+    norms_without_effect,
     matryoshka_fits,
     names_unique,
     weights_leave_something,

@@ -105,6 +105,22 @@ def adapters_on_scratch(spec: Experiment, report: Reporter) -> None:
         report.warning("lora", code, message, hint=hint, blame="key", related=related)
 
 
+def norms_without_effect(spec: Experiment, report: Reporter) -> None:
+    """Settings of norms and biases that a bag of tokens has none of."""
+    at, model = text_network(spec)
+    if not isinstance(model, TextEncoderModel) or model.num_hidden_layers:
+        return
+    path = tuple(at.split("."))
+    if not model.final_layer_norm:
+        for name, usual in (("norm", "layernorm"), ("layer_norm_eps", 1e-5)):
+            if getattr(model, name) != usual:
+                message = f"`{at}.{name}` has no effect: the model has no layers and no final norm"
+                no_effect(report, (*path, name), (*path, "final_layer_norm"), message)
+    if not model.bias and (model.norm == "rmsnorm" or not model.final_layer_norm):
+        message = f"`{at}.bias` has no effect: the model has no layers, and no norm with a bias"
+        no_effect(report, (*path, "bias"), (*path, "num_hidden_layers"), message)
+
+
 def layers_without_blocks(spec: Experiment, report: Reporter) -> None:
     model = spec.model
     if isinstance(model, TextEncoderModel) and model.num_hidden_layers == 0:

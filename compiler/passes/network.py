@@ -277,6 +277,8 @@ def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig
         num_attention_heads=model.num_attention_heads,
         intermediate_size=model.intermediate_size or 4 * model.hidden_size,
         hidden_act=model.hidden_act,
+        norm=model.norm,
+        bias=model.bias,
         position_embedding=model.position_embedding,
         max_position_embeddings=model.max_position_embeddings,
         rope_theta=model.rope_theta,
