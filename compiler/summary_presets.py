@@ -66,6 +66,8 @@ def _said(value: Value, file: str) -> _Said | None:
         return None
     own, last = value.origins[found[-1]], value.origins[-1]
     below = [o.value for o in value.origins[: found[-1]] if o.level == "environment"]
+    if value.path == "model.kind" and last.value == "auto":
+        return None  # config.json says the same
     return _Said(
         path=value.path,
         value=own.value,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from specrun.compiler.locate import locate_model
 from specrun.compiler.migrate.dialects import KEYWORDS
 from specrun.compiler.migrate.draft import Draft, Left, Old, Setting
+from specrun.compiler.migrate.values import items
 from specrun.compiler.modules import OUT, meant, translated
 from specrun.compiler.presets import FamilyOf, pick
 
@@ -93,16 +95,26 @@ def finish_targets(draft: Draft, family: str | None) -> None:
     setting = draft.settings.get(path)
     if setting is None or not isinstance(setting.value, list):
         return
-    targets: list[str] = setting.value
+    targets = items(setting.value)
     if family is None:
-        note = f"{setting.comment}: {OUT}" if any(map(_is_unsure, targets)) else setting.comment
+        note = (
+            f"{setting.comment}: {OUT}"
+            if any(map(_is_unsure, filter(_is_text, targets)))
+            else setting.comment
+        )
         draft.settings[path] = Setting(targets, note, setting.weak)
         return
-    new = {old: translated(old, family) or old for old in targets if isinstance(old, str)}  # pyright: ignore[reportUnnecessaryIsInstance]
+    new = {old: translated(old, family) or old for old in filter(_is_text, targets)}
     changed = [f"{old} is {name} in a {family} model" for old, name in new.items() if old != name]
-    named = list(dict.fromkeys(new.get(old, old) for old in targets))
+    if len(new) < len(targets):
+        return  # a value that is no text, which checking the spec tells; or one twice
+    named = list(dict.fromkeys(new.values()))
     note = "; ".join([setting.comment, *changed])
     draft.settings[path] = Setting(named, note, setting.weak)
+
+
+def _is_text(target: Any) -> bool:
+    return isinstance(target, str)
 
 
 def _is_unsure(target: str) -> bool:
