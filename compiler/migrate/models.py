@@ -93,9 +93,9 @@ def finish_targets(draft: Draft, family: str | None) -> None:
     """Adapters on layers by the names that the model's family has."""
     path = "lora.target_modules"
     setting = draft.settings.get(path)
-    if setting is None or not isinstance(setting.value, list):
-        return
-    targets = items(setting.value)
+    targets = items(setting.value) if setting is not None else []
+    if setting is None or targets == [setting.value]:
+        return  # nothing, or no list
     if family is None:
         note = (
             f"{setting.comment}: {OUT}"

@@ -188,6 +188,7 @@ ERRORS: list[tuple[dict[str, str], str, str]] = [
         {
             "model": "{kind: text_encoder, max_position_embeddings: 100}",
             "data": "{kind: jsonl, path: rows.jsonl, max_length: {positive: 128}}",
+            "evaluation": "",
         },
         "too-few-positions",
         "data.max_length.positive",
