@@ -20,6 +20,7 @@ from specrun.runtime.predict.mine import Rule, mine
 from specrun.runtime.predict.search import search
 from specrun.spec.plan.plan import Plan
 from tests.runtime.data.fonts import PICTURED, FontMaker
+from tests.runtime.models.gemma import PREPROCESSOR
 
 TOWERS = Path(__file__).parents[1] / "golden" / "towers"
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
@@ -64,6 +65,8 @@ def vocabulary() -> str:
 
 
 def processor(name: str) -> str:
+    if name == "siglip2":
+        return json.dumps(PREPROCESSOR)
     kinds = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
     size = {"height": 11, "width": 11}
     own = {"size": size, "crop_size": size, "do_center_crop": False}
@@ -87,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         rows.append(texts | images)
     (there / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for name in ("clip", "siglip", "vit"):
+    for name in ("clip", "siglip", "siglip2", "vit"):
         shutil.copytree(TOWERS / f"{name}_torch", there / name)
         (there / name / "preprocessor_config.json").write_text(processor(name))
         (there / name / "tokenizer.json").write_text(vocabulary())
@@ -195,6 +198,7 @@ def read_again(mode: str, lines: list[dict[str, Any]], columns: list[str]) -> No
     "model",
     [
         directory("siglip"),
+        "{kind: siglip, name_or_path: siglip2}",
         "{kind: auto, name_or_path: clip}",
         COMPOSED.format(dim=8, more=""),
         COMPOSED.format(dim="null", more=", projection_dim: 16"),
