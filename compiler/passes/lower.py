@@ -16,7 +16,7 @@ from specrun.compiler.passes.token_vectors import multi_vector, vectors_of
 from specrun.compiler.passes.widths import embedding_dim, towers_of
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
-from specrun.spec.plan.model import ModelPlan, ModuleCount, MultiVectorPlan, Side
+from specrun.spec.plan.model import SIDES, ModelPlan, ModuleCount, MultiVectorPlan, Side
 from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
 from specrun.spec.plan.training import (
     AdamWPlan,
@@ -133,7 +133,7 @@ def _token_vectors(draft: Draft) -> MultiVectorPlan | None:
 
 
 def _most_vectors(draft: Draft, side: Side) -> int:
-    longest = draft.spec.data.max_length
+    longest = most_tokens(draft)[SIDES.index(side)]
     return vectors_of(_token_vectors(draft), draft.need("source"), side, longest)
 
 

@@ -20,7 +20,6 @@ from specrun.spec.plan.model import (
 )
 from specrun.spec.plan.towers import ClipVisionConfig, VitConfig
 from specrun.spec.plan.training import Late, LossPlan
-from specrun.spec.words.data import MaxLength
 from specrun.spec.words.model import ClipModel, ComposedModel, Model, SiglipModel
 
 TOKEN_HEAD = "multi_vector"
@@ -99,13 +98,11 @@ def multi_vector(
     )
 
 
-def vectors_of(
-    late: MultiVectorPlan | None, source: DataSource, side: Side, longest: MaxLength
-) -> int:
-    """Vectors of the longest text or image of a side."""
+def vectors_of(late: MultiVectorPlan | None, source: DataSource, side: Side, longest: int) -> int:
+    """Vectors of a text of ``longest`` tokens or of an image, or of both together."""
     what = modality(source, side)
     images = 0 if late is None or what == "text" else late.image_vectors or 0
-    return images + (0 if what == "image" else getattr(longest, side))
+    return images + (0 if what == "image" else longest)
 
 
 def _image_vectors(config: TextImageConfig, model: Model) -> int:
