@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from specrun.compiler.passes.steps import score_tile_rows
 from specrun.runtime.aot import measure
 from specrun.spec.words.train import Train
 from tests.benchmarks.bench_step import WIDE
-from tests.benchmarks.bench_torch import Side
+from tests.benchmarks.sides import Actions, Side, cores, in_turn, medians, paired
 from tests.runtime.plans import make_model, make_plan
 
 LENGTH, CHUNK = 64, 16
@@ -53,11 +51,11 @@ def main() -> None:
             print(json.dumps(line), flush=True)
 
 
-def compiled(rows: int, chunk: int) -> dict[str, Any]:
+def compiled(rows: int, chunk: int, shape: Any = WIDE) -> dict[str, Any]:
     """XLA's figures for the step of one batch, in MiB."""
     tile = score_tile_rows(Train(batch_size=rows), rows)
     plan = make_plan(
-        model=make_model(WIDE),
+        model=make_model(shape),
         train={
             "batch_size": rows,
             "micro_batch_size": chunk,
@@ -86,21 +84,16 @@ def timed(root: Path, rows: int, repeats: int) -> list[dict[str, Any]]:
         "chunked": Side(_ours, root, rows, CHUNK),
         "sentence-transformers": Side(_theirs, root, rows, CHUNK),
     }
-    taken: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats + 1):
-        for name, side in sides.items():
-            taken[name].append(side.ask("train"))
-    seconds = {name: statistics.median(x[1:]) for name, x in taken.items()}
+    taken = in_turn(sides, "train", repeats)
     found = [
         {
             "side": name,
             "rows": rows,
             "chunk_size": rows if name == "at once" else CHUNK,
-            "seconds": round(seconds[name], 3),
-            "over_at_once": round(seconds[name] / seconds["at once"], 3),
-            "over_sentence_transformers": round(
-                seconds[name] / seconds["sentence-transformers"], 3
-            ),
+            "loss": round(side.ask("loss"), 4),
+            **medians(taken[name]),
+            "over_at_once": paired(taken[name], taken["at once"]),
+            "over_sentence_transformers": paired(taken[name], taken["sentence-transformers"]),
             "peak_mb": side.ask("peak"),
         }
         for name, side in sides.items()
@@ -110,7 +103,7 @@ def timed(root: Path, rows: int, repeats: int) -> list[dict[str, Any]]:
     return found
 
 
-def _ours(root: Path, rows: int, chunk: int) -> dict[str, Callable[[], None]]:
+def _ours(root: Path, rows: int, chunk: int) -> Actions:
     import os
 
     from specrun.runtime.allocator import keep_freed_memory
@@ -137,16 +130,18 @@ def _ours(root: Path, rows: int, chunk: int) -> dict[str, Callable[[], None]]:
 
     def step() -> None:
         held["state"], metrics = program.step(held["state"], batch, control)
-        jax.block_until_ready(metrics["loss"])
+        held["loss"] = float(metrics["loss"])
+        jax.block_until_ready(held["state"])
 
-    return {"train": step}
+    return {"train": step, "loss": lambda: held["loss"]}
 
 
-def _theirs(root: Path, rows: int, chunk: int) -> dict[str, Callable[[], None]]:
+def _theirs(root: Path, rows: int, chunk: int) -> Actions:
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import losses
 
+    torch.set_num_threads(cores())
     network = SentenceTransformer(str(_model()), device="cpu")
     network.max_seq_length = LENGTH
     given = [json.loads(line) for line in (root / "rows.jsonl").read_text().splitlines()[:rows]]
@@ -155,14 +150,18 @@ def _theirs(root: Path, rows: int, chunk: int) -> dict[str, Callable[[], None]]:
     loss = losses.CachedMultipleNegativesRankingLoss(network, scale=20.0, mini_batch_size=chunk)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-5, fused=True)
 
+    held: dict[str, float] = {}
+
     def step() -> None:
         network.train()
-        loss([dict(side) for side in sides], None).backward()
+        value = loss([dict(side) for side in sides], None)
+        value.backward()
+        held["loss"] = value.item()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
 
-    return {"train": step}
+    return {"train": step, "loss": lambda: held["loss"]}
 
 
 def _model() -> Path:

@@ -109,7 +109,7 @@ def measure(root: Path, network: Network, text: str, options: argparse.Namespace
         "precision": plan.precision.compute,
         "cores": cores(),
     }
-    losses = _losses(sides, plan.precision.compute)
+    losses = first_losses(sides, plan.precision.compute)
     taken = in_turn(sides, "train", options.repeats)
     for name, side in sides.items():
         found[name] = {"loss": losses[name], **medians(taken[name]), "peak_mb": side.ask("peak")}
@@ -118,10 +118,10 @@ def measure(root: Path, network: Network, text: str, options: argparse.Namespace
     found["ours"] |= rate(plan.cost.flops_per_step, found["ours"]["seconds"], options)
     for side in sides.values():
         side.close()
-    return found if len(sides) > 1 else found | {"torch": "absent, see `make parity`"}
+    return found if len(sides) > 1 else found | {"torch_side": "no torch here, see `make parity`"}
 
 
-def _losses(sides: dict[str, Side], precision: str) -> dict[str, float]:
+def first_losses(sides: dict[str, Side], precision: str) -> dict[str, float]:
     """The loss of each side's first step. SystemExit unless they agree: the sides would do different work."""
     losses = {name: side.ask("first_loss") for name, side in sides.items()}
     for name, loss in losses.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from specrun.runtime.models.bert import table as bert_table
 from specrun.runtime.models.clip import table as clip_table
 from specrun.runtime.models.clip.config import clip_config
-from specrun.runtime.models.directory import inspect
 from specrun.runtime.weights.names import write_names
 from specrun.runtime.weights.write import write_weights
 from specrun.spec.plan.model import BertConfig, TableRow
@@ -122,7 +121,7 @@ def write(folder: Path, network: Network, rows: int) -> None:
     model.mkdir(parents=True)
     (model / "config.json").write_text(json.dumps(network.config))
     (model / "tokenizer.json").write_text(_tokenizer(network))
-    write_weights(model / "model.safetensors", _weights(model, network), "safetensors")
+    write_weights(model / "model.safetensors", _weights(network), "safetensors")
     size = network.image_size
     if size is not None:
         own = {"size": {"shortest_edge": size}, "crop_size": {"height": size, "width": size}}
@@ -132,24 +131,24 @@ def write(folder: Path, network: Network, rows: int) -> None:
     (folder / "rows.jsonl").write_text("".join(map(_line, _rows(network, rows))))
 
 
-def _weights(model: Path, network: Network) -> dict[str, np.ndarray]:
-    draw = np.random.default_rng(0)
+def tables(network: Network) -> list[tuple[Any, tuple[TableRow, ...]]]:
+    """The configuration of each part with its parameters."""
     if network.name == "bert":
-        config = inspect(model, weights=False).config
-        assert isinstance(config, BertConfig)
-        table = bert_table.rows(config)
-        return write_names(_drawn(table, draw), table, config)
+        known = {f.name for f in fields(BertConfig)} - {"kind"}
+        own = {k: v for k, v in network.config.items() if k in known}
+        config = BertConfig(**own, initializer_range=SCALE, pooling="mean", projection_dim=None)
+        return [(config, bert_table.rows(config))]
     text, vision = clip_config(network.config)
-    texts, images = clip_table.text_rows(text), clip_table.vision_rows(vision)
-    found = write_names(_drawn(texts, draw), texts, text)
-    found |= write_names(_drawn(images, draw), images, vision)
-    return found | {
-        "logit_scale": np.asarray(2.6592, np.float32)
-    }  # of the file's format; no side trains it
+    return [(text, clip_table.text_rows(text)), (vision, clip_table.vision_rows(vision))]
 
 
-def _drawn(table: Iterable[TableRow], draw: np.random.Generator) -> dict[str, np.ndarray]:
-    return {row.path: _leaf(row, draw) for row in table}
+def _weights(network: Network) -> dict[str, np.ndarray]:
+    draw, found = np.random.default_rng(0), {}
+    for config, table in tables(network):
+        found |= write_names({row.path: _leaf(row, draw) for row in table}, table, config)
+    if network.name == "clip":
+        found["logit_scale"] = np.asarray(2.6592, np.float32)  # of the format; no side trains it
+    return found
 
 
 def _leaf(row: TableRow, draw: np.random.Generator) -> np.ndarray:
@@ -198,6 +197,15 @@ def _rows(network: Network, count: int) -> Iterable[dict[str, str]]:
 
 def _line(row: dict[str, str]) -> str:
     return json.dumps(row) + "\n"
+
+
+def thin(network: Network) -> Network:
+    """A network of the same inputs that is small: for who measures the inputs."""
+    config = dict(network.config)
+    if network.name == "bert":
+        return replace(network, config=config | _blocks(64, 1))
+    parts = {k: {**config[k], **_blocks(64, 1)} for k in ("text_config", "vision_config")}
+    return replace(network, config=config | parts)
 
 
 def with_tokens(network: Network, tokens: int | None) -> Network:
