@@ -66,6 +66,7 @@ TEXTS = "max_length: {{query: {tokens}, positive: {tokens}}}"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every case asked for."""
     options = _options(arguments)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # processes share a GPU
     for name in options.models.split(","):
         network = with_tokens((TINY if options.tiny else FULL)[name], options.tokens)
         rows = options.rows or (4 if options.tiny else ROWS[options.platform][name])
@@ -115,7 +116,9 @@ def measure(root: Path, network: Network, text: str, options: argparse.Namespace
         found[name] = {"loss": losses[name], **medians(taken[name]), "peak_mb": side.ask("peak")}
         if name != "ours":
             found[name] |= paired(taken["ours"], taken[name])
-    found["ours"] |= rate(plan.cost.flops_per_step, found["ours"]["seconds"], options)
+    flops = plan.cost.flops_per_step
+    found["ours"] |= rate(flops, found["ours"]["seconds"], options)
+    found["ours"]["flop_per_processor_s"] = float(f"{flops / found['ours']['processor_s']:.4g}")
     for side in sides.values():
         side.close()
     return found if len(sides) > 1 else found | {"torch_side": "no torch here, see `make parity`"}
@@ -157,7 +160,6 @@ def ours(text: str) -> Actions:
     from specrun.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()  # as the command ``specrun run`` does
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share a GPU
     import jax
 
     from specrun.api import compile

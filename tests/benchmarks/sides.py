@@ -43,10 +43,16 @@ class Side:
         return self.time(name).seconds
 
     def time(self, name: str) -> Taken:
-        """As ``ask``, with the time of all the process's threads, which a busy machine changes less."""
+        """As ``ask``, with the time of all the process's threads, which a busy machine changes less.
+
+        SystemExit when the process ended instead.
+        """
         time.sleep(PAUSE)
-        self._pipe.send(name)
-        return Taken(*self._pipe.recv())
+        try:
+            self._pipe.send(name)
+            return Taken(*self._pipe.recv())
+        except (EOFError, OSError) as error:
+            raise SystemExit(f"a side ended before it answered `{name}`, see above") from error
 
     def close(self) -> None:
         self._pipe.send("")

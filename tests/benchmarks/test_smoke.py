@@ -15,7 +15,7 @@ import pytest
 from specrun.runtime.cache import cache_root
 from tests.benchmarks import bench_gradient_cache, bench_input, bench_steps
 from tests.benchmarks.networks import FULL, TINY, tables, thin
-from tests.benchmarks.sides import Taken, in_turn, paired
+from tests.benchmarks.sides import Side, Taken, in_turn, paired
 from tests.runtime.plans import make_config
 
 QUICK = ["--tiny", "--repeats", "1", "--peak", "2e12"]
@@ -100,6 +100,13 @@ def test_sides_take_turns_and_the_first_round_does_not_count():
         "ratio_high": 0.25,
         "processor_ratio": 0.25,
     }
+
+
+def test_a_side_that_fails_ends_the_benchmark(capfd: pytest.CaptureFixture[str]):
+    side = Side(divmod, 1, 0)
+    with pytest.raises(SystemExit, match="ended before it answered `train`"):
+        side.time("train")
+    assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["clip", "bert"])
