@@ -59,8 +59,9 @@ def test_both_sides_begin_with_one_loss(name: str, capsys: pytest.CaptureFixture
 def test_cached_losses_are_compared(tmp_path: Path):
     found = bench_gradient_cache.timed(tmp_path, 32, 1)
     assert [line["side"] for line in found] == ["at once", "chunked", "sentence-transformers"]
-    losses = [line["loss"] for line in found]
-    assert losses == pytest.approx([losses[0]] * 3, rel=0.2)  # dropout is drawn otherwise
+    once, chunked, theirs = (line["loss"] for line in found)
+    assert chunked == pytest.approx(once, rel=2e-3)
+    assert 0.5 * once < theirs < 2 * once  # torch draws its dropout otherwise
 
 
 def test_sides_of_different_losses_are_not_compared():
