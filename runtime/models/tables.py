@@ -31,6 +31,7 @@ from specrun.spec.plan.towers import (
     ClipVisionConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
+    TextTower,
     VitConfig,
 )
 
@@ -71,6 +72,17 @@ def _family(config: NetworkConfig) -> tuple[TableRow, ...]:
             return qwen3.rows(config)
         case ModernbertConfig():
             return modernbert.rows(config)
+        case _:
+            assert_never(config)
+
+
+def logit_rows(config: TextTower) -> tuple[TableRow, ...]:
+    """The scale, and the offset, of the scores of a model of texts and images; only writing asks for them."""
+    match config:
+        case ClipTextConfig():
+            return clip.logit_rows()
+        case SiglipTextConfig():
+            return siglip.logit_rows()
         case _:
             assert_never(config)
 

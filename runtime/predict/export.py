@@ -21,8 +21,16 @@ from specrun.runtime.models.stacking import unstack
 from specrun.runtime.models.tables import pooler_rows, rows
 from specrun.runtime.models.towers import tower
 from specrun.runtime.predict.adapter import open_adapter
-from specrun.runtime.predict.order import FORMS, Order, To, Whole, refuse_two_networks
-from specrun.runtime.predict.saved import CARD, longest_of, read_saved
+from specrun.runtime.predict.composed import Composed, open_composed
+from specrun.runtime.predict.order import FORMS, Order, To, Whole, refuse_side
+from specrun.runtime.predict.pair import Pair, open_pair
+from specrun.runtime.predict.saved import (
+    CARD,
+    longest_of,
+    merged_of,
+    origin_of,
+    read_saved,
+)
 from specrun.runtime.predict.sentence_files import (
     SETTINGS,
     write_json,
@@ -41,7 +49,9 @@ from specrun.spec.plan.model import (
     PretrainedConfig,
     Side,
     TextEncoderConfig,
+    TextImageConfig,
 )
+from specrun.spec.plan.towers import TextTower
 
 NOTE = "specrun_export.json"
 """What was exported from where, and what was left out."""
@@ -86,7 +96,7 @@ def export(
     order = Order(Path(folder), to, dtype, which, side)
     target = Path(output).absolute()
     _check_target(target)
-    write = open_adapter(order).write if order.to == "peft" else _open_whole(order, order.to).write
+    write = open_adapter(order).write if order.to == "peft" else _open(order, order.to).write
     with writing(str(target)), _aside(target) as new:
         facts = write(new)
         write_json(new / NOTE, facts)
@@ -110,17 +120,26 @@ class _Whole:
         trained, order = self.trained, self.order
         weights = _write_weights(new, order, FORMS[self.to], self.model, self.parameters)
         beside = _write_beside(new, self)
-        facts = {"to": self.to, **_origin(trained, order), **weights, **beside}
-        facts["merged"] = _merged(trained, order.side)
+        facts = {"to": self.to, **origin_of(trained, order), **weights, **beside}
+        facts["merged"] = merged_of(trained, order.side)
         card = export_card(trained.plan, read_saved(order, trained.plan), facts)
         (new / CARD).write_text(card, encoding="utf-8")
         return facts
 
 
-def _open_whole(order: Order, to: Whole) -> _Whole:
+def _open(order: Order, to: Whole) -> _Whole | Pair | Composed:
     trained = open_folder(order.folder, order.which)
-    _check_outputs(trained, order)
     _check_which(trained, order)
+    config = trained.model.config
+    if isinstance(config, TextImageConfig):
+        refuse_side(order)
+        is_pair = isinstance(config.text, TextTower)
+        return (open_pair if is_pair else open_composed)(order, to, trained)
+    return _open_whole(order, to, trained)
+
+
+def _open_whole(order: Order, to: Whole, trained: Trained) -> _Whole:
+    _check_outputs(trained, order)
     model, parameters = _network(trained, order)
     _check_head(model, to)
     source = _source(model, order)
@@ -148,14 +167,8 @@ def _network(trained: Trained, order: Order) -> tuple[ModelPlan, Mapping[str, An
             hint=f"its weights are in {kept.best} and {kept.final} as safetensors; "
             "Predictor and `specrun encode` embed with them",
         )
-    refuse_two_networks(trained.model, order)
     if trained.model.towers == "shared":
-        if side is not None:
-            raise InputError(
-                f"{folder} has one network for both sides, so there is no {side} tower to choose",
-                code="tower",
-                hint="leave out --tower",
-            )
+        refuse_side(order)
         return trained.model, trained.parameters
     if side is None:
         raise InputError(
@@ -206,12 +219,6 @@ def _source(model: ModelPlan, order: Order) -> _Source:
             hint="put the old file back",
         )
     return _Source(directory, json.loads((directory / "config.json").read_text("utf-8")))
-
-
-def _origin(trained: Trained, order: Order) -> dict[str, Any]:
-    """Where it comes from; of a run its name, and which of its parameters."""
-    run = {} if trained.plan is None else {"run": trained.plan.name, "parameters": order.which}
-    return {"source": str(order.folder.resolve()), **run, "tower": order.side}
 
 
 def _write_weights(
@@ -290,18 +297,6 @@ def _config(raw: dict[str, Any], config: PretrainedConfig, dtype: Dtype) -> dict
         "dtype": dtype,
         **rates,
     }
-
-
-def _merged(trained: Trained, side: Side | None) -> str | None:
-    """The adapters that were added to the kernels; None where there were none."""
-    lora = trained.plan.model.lora if trained.plan else None
-    if trained.plan is None or lora is None:
-        return None
-    own = lora if side is None else tower(trained.plan.model, side).lora
-    if own is None or not own.matches:
-        return None
-    layers = len(own.matches)
-    return f"adapters of rank {own.rank} on {layers} linear layers, times {own.scale:g}"
 
 
 def _left_out(model: ModelPlan, pooler: bool) -> list[str]:

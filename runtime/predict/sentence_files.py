@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from specrun.runtime.data.tokenizer import PAD_NAMES, Tokenizer, digest_of_text
+from specrun.runtime.models.sentences import PAIR_METHODS, pair_processing
 from specrun.runtime.weights.write import Dtype, write_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import PretrainedConfig
@@ -25,6 +27,7 @@ COMPANIONS = (
     "vocab.json",
     "merges.txt",
     "sentencepiece.bpe.model",
+    "spiece.model",
 )
 """What may stand beside a tokenizer.json and belongs to it."""
 
@@ -83,13 +86,44 @@ def write_sentence_files(
         _write_head(folder / "2_Dense", head, dtype)
 
 
+def write_pair_files(folder: Path, longest: int, padded_to: int | None) -> None:
+    """Transformer → Normalize, whose Transformer embeds texts and images of the model in ``folder`` itself.
+
+    Versions from 5.4 read it. ``padded_to`` is the length of every text where there is one; it is ``longest`` then.
+    """
+    modules = [("Transformer", ""), ("Normalize", "1_Normalize")]
+    write_json(
+        folder / "modules.json",
+        [
+            {"idx": i, "name": str(i), "path": path, "type": f"{_PACKAGE}.{kind}"}
+            for i, (kind, path) in enumerate(modules)
+        ],
+    )
+    processing = {} if padded_to is None else {"processing_kwargs": pair_processing(longest)}
+    settings = {
+        "max_seq_length": longest,
+        "do_lower_case": False,
+        "transformer_task": "feature-extraction",
+        "modality_config": PAIR_METHODS,
+        "module_output_name": "sentence_embedding",
+        **processing,
+    }
+    write_json(folder / "sentence_bert_config.json", settings)
+    kept = {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
+    write_json(folder / SETTINGS, kept)
+
+
 def write_tokenizer(
-    folder: Path, tokenizer: Tokenizer, source: Path, longest: int
+    folder: Path,
+    tokenizer: Tokenizer,
+    source: Path,
+    longest: int,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[str, ...]:
     """tokenizer.json and what transformers needs beside it. Returns the names of files copied from ``source``.
 
     Where ``source`` holds this very tokenizer its other files are copied; else a minimal
-    tokenizer_config.json is written, under which tokenizer.json is taken as it is.
+    tokenizer_config.json is written, with ``more`` in it, under which tokenizer.json is taken as it is.
     """
     (folder / "tokenizer.json").write_text(tokenizer.json_text, encoding="utf-8")
     own = source / "tokenizer.json"
@@ -102,8 +136,9 @@ def write_tokenizer(
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": longest,
-        "pad_token": _pad_token(tokenizer),
+        "pad_token": more.get("pad_token") or _pad_token(tokenizer),
         "clean_up_tokenization_spaces": False,
+        **more,
     }
     write_json(folder / COMPANIONS[0], settings)
     return ()

@@ -110,12 +110,17 @@ def _of_run(folder: RunFolder, which: Which) -> Trained:
         parameters=merged,
         tokenizer=load(plan.tokenizer, text=_text(folder.tokenizer)),
         prompts=plan.tokenizer.prompts,
-        lengths={"query": plan.data.max_query_length, "positive": plan.data.max_positive_length},
+        lengths=lengths_of(plan),
         dimensions=_widths(width, dims),
         token_dimensions=_widths(model.multi_vector.width, dims) if model.multi_vector else (),
         matmul=plan.precision.matmul,
         plan=plan,
     )
+
+
+def lengths_of(plan: Plan) -> dict[Side, int]:
+    """The tokens kept of each side; one where it is images."""
+    return {"query": plan.data.max_query_length, "positive": plan.data.max_positive_length}
 
 
 def _widths(whole: int, dims: tuple[int, ...]) -> tuple[int, ...]:
