@@ -35,6 +35,9 @@ from specrun.spec.plan.towers import (
     VitConfig,
 )
 
+HEAD = "projector"
+"""How the paths of a composed model's head begin. Some networks have a `head` of their own."""
+
 TOKEN_HEAD = "multi_vector"
 """The head that gives token vectors beside the pooled one; of every family the same."""
 

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from specrun.runtime.loop.folder import RunFolder, sync_folder, writing
-from specrun.runtime.models.directory import inspect
-from specrun.runtime.models.families import family_of
-from specrun.runtime.models.stacking import unstack
-from specrun.runtime.models.tables import pooler_rows, rows
 from specrun.runtime.models.towers import tower
 from specrun.runtime.predict.adapter import open_adapter
 from specrun.runtime.predict.composed import Composed, open_composed
+from specrun.runtime.predict.network_files import (
+    Source,
+    config_json,
+    source_of,
+    write_network,
+)
 from specrun.runtime.predict.order import FORMS, Order, To, Whole, refuse_side
 from specrun.runtime.predict.pair import Pair, open_pair
 from specrun.runtime.predict.saved import (
@@ -40,13 +41,10 @@ from specrun.runtime.predict.sentence_files import (
 from specrun.runtime.predict.trained import Trained, Which, open_folder
 from specrun.runtime.report.export_card import export_card
 from specrun.runtime.trees import flatten
-from specrun.runtime.weights.load import load_beside
-from specrun.runtime.weights.names import write_names
-from specrun.runtime.weights.write import FILES, LAYOUTS, Dtype, Form, write_weights
+from specrun.runtime.weights.write import Dtype
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import (
     ModelPlan,
-    PretrainedConfig,
     Side,
     TextEncoderConfig,
     TextImageConfig,
@@ -55,15 +53,6 @@ from specrun.spec.plan.towers import TextTower
 
 NOTE = "specrun_export.json"
 """What was exported from where, and what was left out."""
-
-_DROPOUT = (
-    "hidden_dropout_prob",
-    "embedding_dropout",
-    "mlp_dropout",
-    "attention_probs_dropout_prob",
-)
-_BY_SPEC = ("pooling", "projection_dim", "multi_vector_dim", *_DROPOUT)
-"""Numbers of a configuration that the spec may set beside config.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +102,12 @@ class _Whole:
     trained: Trained
     model: ModelPlan
     parameters: Mapping[str, Any]
-    source: _Source
+    source: Source
 
     def write(self, new: Path) -> dict[str, Any]:
         """The files of the network in ``new``, which exists. Returns the facts of the note."""
         trained, order = self.trained, self.order
-        weights = _write_weights(new, order, FORMS[self.to], self.model, self.parameters)
+        weights = write_network(new, order, FORMS[self.to], self.model, self.parameters)
         beside = _write_beside(new, self)
         facts = {"to": self.to, **origin_of(trained, order), **weights, **beside}
         facts["merged"] = merged_of(trained, order.side)
@@ -142,18 +131,10 @@ def _open_whole(order: Order, to: Whole, trained: Trained) -> _Whole:
     _check_outputs(trained, order)
     model, parameters = _network(trained, order)
     _check_head(model, to)
-    source = _source(model, order)
+    source = source_of(model, order)
     return _Whole(
         order=order, to=to, trained=trained, model=model, parameters=parameters, source=source
     )
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The directory that the network's weights were read from, and its config.json as it stands."""
-
-    directory: Path
-    config: dict[str, Any]
 
 
 def _network(trained: Trained, order: Order) -> tuple[ModelPlan, Mapping[str, Any]]:
@@ -201,51 +182,11 @@ def _check_head(model: ModelPlan, to: Whole) -> None:
         )
 
 
-def _source(model: ModelPlan, order: Order) -> _Source:
-    """The source's config.json, which must still be the plan's."""
-    if model.weights is None:
-        raise InputError(
-            f"the plan of {order.folder} names no directory that its weights were read from",
-            code="source",
-            hint="compile with the model's weights in place",
-        )
-    directory = Path(model.weights.directory)
-    found, config = inspect(directory, weights=False).config, model.config
-    same = {x.name: getattr(config, x.name) for x in fields(config) if x.name in _BY_SPEC}
-    if replace(found, **same) != config:
-        raise InputError(
-            f"config.json in {directory} is not the one that the plan was compiled with",
-            code="input-changed",
-            hint="put the old file back",
-        )
-    return _Source(directory, json.loads((directory / "config.json").read_text("utf-8")))
-
-
-def _write_weights(
-    new: Path, order: Order, form: Form, model: ModelPlan, parameters: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The encoder's tensors, and the pooler as the source has it. The head stands elsewhere."""
-    config, layout = model.config, LAYOUTS[form]
-    assert model.weights is not None
-    assert not isinstance(config, TextEncoderConfig)
-    leaves = {p: np.asarray(x) for p, x in unstack(parameters, model.groups).items()}
-    kept = load_beside(model.weights, config, pooler_rows(config))
-    pooler = write_names(kept, [r for r in pooler_rows(config) if r.path in kept], config, layout)
-    tensors = write_names(leaves, [r for r in rows(config) if not r.new], config, layout)
-    write_weights(new / FILES[form], {**tensors, **pooler}, form, order.dtype)
-    return {
-        "weights": FILES[form],
-        "dtype": order.dtype,
-        "tensors_of_the_source": sorted(pooler),
-        "left_out": _left_out(model, bool(pooler)),
-    }
-
-
 def _write_beside(new: Path, whole: _Whole) -> dict[str, Any]:
     """config.json, the tokenizer, and but for ``hf`` the files of sentence-transformers with the head."""
     order, trained, config = whole.order, whole.trained, whole.model.config
     assert not isinstance(config, TextEncoderConfig)
-    write_json(new / "config.json", _config(whole.source.config, config, order.dtype))
+    write_json(new / "config.json", config_json(whole.source.config, config, order.dtype))
     longest = longest_of(trained, order)
     copied = write_tokenizer(new, trained.tokenizer, whole.source.directory, longest)
     if whole.to != "hf":
@@ -278,38 +219,6 @@ def _prompts(trained: Trained, side: Side | None) -> dict[str, str]:
     named = {"query": found.query, "document": found.positive}
     wanted = {"query": ("query",), "positive": ("document",), None: tuple(named)}[side]
     return {name: named[name] for name in wanted}
-
-
-def _config(raw: dict[str, Any], config: PretrainedConfig, dtype: Dtype) -> dict[str, Any]:
-    """The source's config.json with what differs now: the class, the dtype of the file, the dropout."""
-    model_type = str(raw["model_type"])
-    family = family_of(model_type)
-    assert family is not None  # inspect has read it
-    kept = {k: v for k, v in raw.items() if k not in ("_name_or_path", "auto_map", "torch_dtype")}
-    rates = {
-        family.keys.get(x.name, x.name): getattr(config, x.name)
-        for x in fields(config)
-        if x.name in _DROPOUT
-    }
-    return {
-        **kept,
-        "architectures": [family.model_types[model_type]],
-        "dtype": dtype,
-        **rates,
-    }
-
-
-def _left_out(model: ModelPlan, pooler: bool) -> list[str]:
-    """Known tensors of the source that the export lacks, by the source's names."""
-    assert model.weights is not None
-    directory = Path(model.weights.directory)
-    try:
-        found = inspect(directory)
-    except InputError:
-        found = None
-    if found is None or found.weights is None:
-        return [f"whatever else {directory} held: its weights are gone or damaged"]
-    return [name for name in found.unused if not (pooler and "pooler." in name)]
 
 
 def _check_which(trained: Trained, order: Order) -> None:

@@ -47,6 +47,8 @@ images = predictor.encode_image(["picture.png"])"""
 
 def image_use(facts: Mapping[str, Any]) -> str:
     """The code, where ``DIRECTORY`` stands for the place of the files. ``facts`` as in the directory's note."""
+    if facts["class"] == "composed":
+        return OURS
     match facts["to"]:
         case "sentence-transformers":
             return _SENTENCES
