@@ -181,6 +181,7 @@ def search(options: Namespace) -> int:
     for hit in find(
         options.folder,
         options.query,
+        image=options.image,
         corpus=options.corpus,
         index=options.index,
         top=options.top,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from specrun.runtime.predict.composed_folder import (
 from specrun.runtime.predict.image_files import PROCESSOR, write_processor
 from specrun.runtime.predict.network_files import Source, config_json, source_of, write_network
 from specrun.runtime.predict.order import Order, Whole
+from specrun.runtime.predict.router_files import write_router_files
 from specrun.runtime.predict.saved import CARD, longest_of, merged_of, origin_of, read_saved
-from specrun.runtime.predict.sentence_files import write_json, write_tokenizer
+from specrun.runtime.predict.sentence_files import prompts_of, write_json, write_tokenizer
 from specrun.runtime.predict.trained import Trained
 from specrun.runtime.report.export_card import export_card
 from specrun.runtime.trees import flatten
@@ -44,6 +46,7 @@ class Composed:
     """Both networks, opened and checked, to be written with adapters merged. ``source`` is that of the texts' network."""
 
     order: Order
+    to: Whole
     trained: Trained
     text: ModelPlan
     image: ModelPlan
@@ -57,15 +60,17 @@ class Composed:
         _write_image(new / IMAGE, self)
         heads = _write_heads(new, self)
         write_json(new / JOINED, to_plain(_joined(self)))
+        if self.to == "sentence-transformers":
+            self._write_router(new, heads)
         facts = {
-            "to": "hf",
+            "to": self.to,
             **origin_of(trained, order),
             **weights,
             "weights": ", ".join(
                 [f"{name}/{FILES['safetensors']}" for name in (TEXT, IMAGE)] + [HEADS] * bool(heads)
             ),
             "class": "composed",
-            "heads": heads,
+            "heads": sorted(heads),
             "max_seq_length": longest_of(trained, order),
             "files_of_the_source": copied,
             "merged": merged_of(trained, None),
@@ -74,16 +79,22 @@ class Composed:
         (new / CARD).write_text(card, encoding="utf-8")
         return facts
 
+    def _write_router(self, new: Path, heads: Mapping[str, np.ndarray]) -> None:
+        text, image, trained = self.text.config, network_config(self.image), self.trained
+        assert not isinstance(text, TextEncoderConfig | TextImageConfig)
+        assert isinstance(image, VitConfig)
+        longest, prompts = longest_of(trained, self.order), prompts_of(trained.prompts, None)
+        write_router_files(new, text, image, heads, longest, self.order.dtype, prompts)
+
 
 def open_composed(order: Order, to: Whole, trained: Trained) -> Composed:
     """The model of ``trained``. InputError for a library that has no such model, and for a network without a class."""
-    if to != "hf":
+    if to == "flax":
         raise InputError(
             f"{order.folder} has a text network and an image network with heads, "
-            f"and no class of {_READERS[to]} is made of such",
+            "and transformers has no Flax class that is made of such",
             code="two-networks",
-            hint="export --to hf: a directory for each network, the heads beside them, "
-            "which Predictor reads as one model",
+            hint=_TO_HF,
         )
     text, image = tower(trained.model, "text"), tower(trained.model, "image")
     if isinstance(text.config, TextEncoderConfig):
@@ -100,8 +111,15 @@ def open_composed(order: Order, to: Whole, trained: Trained) -> Composed:
             code="no-class",
             hint="train with `final_layer_norm: true`; Predictor embeds with the run as it is",
         )
+    if to == "sentence-transformers" and config.pooling != "cls":
+        raise InputError(
+            "sentence-transformers' mean of an image counts the class token, and this network's does not",
+            code="pooling",
+            hint=_TO_HF,
+        )
     return Composed(
         order=order,
+        to=to,
         trained=trained,
         text=text,
         image=image,
@@ -110,7 +128,10 @@ def open_composed(order: Order, to: Whole, trained: Trained) -> Composed:
     )
 
 
-_READERS = {"sentence-transformers": "sentence-transformers", "flax": "transformers' Flax models"}
+_TO_HF = (
+    "export --to hf: a directory for each network, the heads beside them, "
+    "which Predictor reads as one model"
+)
 
 
 def _image_source(model: ModelPlan) -> Path | None:
@@ -160,8 +181,8 @@ def _write_image(folder: Path, whole: Composed) -> None:
         write_processor(folder, whole.image_source)
 
 
-def _write_heads(new: Path, whole: Composed) -> list[str]:
-    """The leaves of both networks that are in neither class, under our names. Returns these."""
+def _write_heads(new: Path, whole: Composed) -> dict[str, np.ndarray]:
+    """The leaves of both networks that are in neither class, under our names. Returns them."""
     found: dict[str, np.ndarray] = {}
     names: tuple[Tower, ...] = ("text", "image")
     for name in names:
@@ -169,10 +190,15 @@ def _write_heads(new: Path, whole: Composed) -> list[str]:
         found |= {f"{name}.{p}": np.asarray(x) for p, x in leaves.items() if is_head(p)}
     if found:
         write_weights(new / HEADS, found, "safetensors", whole.order.dtype)
-    return sorted(found)
+    return found
 
 
 def _joined(whole: Composed) -> Joined:
     trained, config = whole.trained, whole.trained.model.config
     assert isinstance(config, TextImageConfig)
-    return Joined(format=1, config=config, prompts=trained.prompts, lengths=dict(trained.lengths))
+    return Joined(
+        format=1,
+        config=config,
+        prompts=trained.prompts,
+        lengths={str(side): count for side, count in trained.lengths.items()},
+    )

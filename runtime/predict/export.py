@@ -34,6 +34,7 @@ from specrun.runtime.predict.saved import (
 )
 from specrun.runtime.predict.sentence_files import (
     SETTINGS,
+    prompts_of,
     write_json,
     write_sentence_files,
     write_tokenizer,
@@ -185,14 +186,14 @@ def _check_head(model: ModelPlan, to: Whole) -> None:
 def _write_beside(new: Path, whole: _Whole) -> dict[str, Any]:
     """config.json, the tokenizer, and but for ``hf`` the files of sentence-transformers with the head."""
     order, trained, config = whole.order, whole.trained, whole.model.config
-    assert not isinstance(config, TextEncoderConfig)
+    assert not isinstance(config, TextEncoderConfig | TextImageConfig)
     write_json(new / "config.json", config_json(whole.source.config, config, order.dtype))
     longest = longest_of(trained, order)
     copied = write_tokenizer(new, trained.tokenizer, whole.source.directory, longest)
     if whole.to != "hf":
         head = flatten(whole.parameters).get("projection.kernel")
         array = None if head is None else np.asarray(head)
-        prompts = _prompts(trained, order.side)
+        prompts = prompts_of(trained.prompts, order.side)
         write_sentence_files(new, config, array, longest, order.dtype, prompts)
         copied = (*copied, *_settings(new, whole))
     return {
@@ -209,16 +210,6 @@ def _settings(new: Path, whole: _Whole) -> tuple[str, ...]:
         return ()
     shutil.copyfile(own, new / SETTINGS)
     return (SETTINGS,)
-
-
-def _prompts(trained: Trained, side: Side | None) -> dict[str, str]:
-    """Prompts under sentence-transformers' names; of one tower its own."""
-    found = trained.prompts
-    if not found.any:
-        return {}
-    named = {"query": found.query, "document": found.positive}
-    wanted = {"query": ("query",), "positive": ("document",), None: tuple(named)}[side]
-    return {name: named[name] for name in wanted}
 
 
 def _check_which(trained: Trained, order: Order) -> None:

@@ -17,7 +17,8 @@ from specrun.runtime.data.tokenizer import PAD_NAMES, Tokenizer, digest_of_text
 from specrun.runtime.models.sentences import PAIR_METHODS, pair_processing
 from specrun.runtime.weights.write import Dtype, write_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import PretrainedConfig
+from specrun.spec.plan.data import Prompts
+from specrun.spec.plan.model import PretrainedConfig, Side
 
 COMPANIONS = (
     "tokenizer_config.json",
@@ -76,14 +77,28 @@ def write_sentence_files(
         folder / SETTINGS,
         {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
-    chosen = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}[config.pooling]
-    modes = {f"pooling_mode_{mode}": mode == chosen for mode in _MODES}
+    modes = pooling_modes(config.pooling)
     write_json(
         folder / "1_Pooling" / "config.json",
         {"word_embedding_dimension": config.hidden_size, **modes},
     )
     if head is not None:
-        _write_head(folder / "2_Dense", head, dtype)
+        write_dense(folder / "2_Dense", head, dtype)
+
+
+def pooling_modes(pooling: str) -> dict[str, bool]:
+    """sentence-transformers' switches for our word."""
+    chosen = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}[pooling]
+    return {f"pooling_mode_{mode}": mode == chosen for mode in _MODES}
+
+
+def prompts_of(prompts: Prompts, side: Side | None) -> dict[str, str]:
+    """Prompts under sentence-transformers' names; of one tower its own."""
+    if not prompts.any:
+        return {}
+    named = {"query": prompts.query, "document": prompts.positive}
+    wanted = {"query": ("query",), "positive": ("document",), None: tuple(named)}[side]
+    return {name: named[name] for name in wanted}
 
 
 def write_pair_files(folder: Path, longest: int, padded_to: int | None) -> None:
@@ -208,20 +223,26 @@ def write_multi_vector_files(
     write_json(folder / f"{len(kinds) - 2}_MultiVectorMask" / "config.json", mask)
     write_json(folder / f"{len(kinds) - 1}_Normalize" / "config.json", _TOKENS)
     if head is not None:
-        _write_head(folder / "1_Dense", head, dtype, _TOKENS)
+        write_dense(folder / "1_Dense", head, dtype, settings=_TOKENS)
 
 
-def _write_head(
-    folder: Path, head: np.ndarray, dtype: Dtype, names: Mapping[str, str] | None = None
+def write_dense(
+    folder: Path,
+    kernel: np.ndarray,
+    dtype: Dtype,
+    *,
+    bias: np.ndarray | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """sentence-transformers' Dense without bias and activation: the head's matrix, (out, in) as torch keeps it."""
-    n_in, n_out = head.shape
-    settings = {
-        **(names or {}),
+    """sentence-transformers' Dense of ``kernel`` (in, out), which torch keeps (out, in); no activation but for ``settings``."""
+    n_in, n_out = kernel.shape
+    whole = {
         "in_features": n_in,
         "out_features": n_out,
-        "bias": False,
+        "bias": bias is not None,
         "activation_function": "torch.nn.modules.linear.Identity",
+        **settings,
     }
-    write_json(folder / "config.json", settings)
-    write_weights(folder / "model.safetensors", {"linear.weight": head.T}, "safetensors", dtype)
+    write_json(folder / "config.json", whole)
+    tensors = {"linear.weight": kernel.T, **({} if bias is None else {"linear.bias": bias})}
+    write_weights(folder / "model.safetensors", tensors, "safetensors", dtype)

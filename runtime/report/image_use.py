@@ -47,12 +47,10 @@ images = predictor.encode_image(["picture.png"])"""
 
 def image_use(facts: Mapping[str, Any]) -> str:
     """The code, where ``DIRECTORY`` stands for the place of the files. ``facts`` as in the directory's note."""
-    if facts["class"] == "composed":
-        return OURS
     match facts["to"]:
         case "sentence-transformers":
             return _SENTENCES
-        case "hf" | "peft":
+        case "hf" | "peft" if facts["class"] != "composed":
             return _hf(facts)
         case _:
             return OURS

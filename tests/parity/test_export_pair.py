@@ -14,7 +14,7 @@ from PIL import Image
 from specrun.runtime.loop.parameters import write_parameters
 from specrun.runtime.predict.export import export
 from specrun.runtime.predict.predictor import Predictor
-from tests.runtime.pictured import TEXTS, make_models, make_run, moved
+from tests.runtime.pictured import COMPOSED, TEXTS, make_models, make_run, moved
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -140,3 +140,50 @@ def test_the_processor_of_both_is_found(folder: Path, kind: str):
         given = processor(text=TEXTS[:1], images=images(folder), return_tensors="pt")
         assert given["pixel_values"].shape == (3, 3, 11, 11)
         assert ("attention_mask" in given) == (kind == "clip")
+
+
+COMPOSED_FORMS = {
+    "heads": {"dim": 8},
+    "projections": {"dim": "null", "text": ", projection_dim: 6, pooling: cls", "image": ", projection_dim: 6"},
+    "none": {"dim": "null"},
+    "both": {"dim": 5, "text": ", projection_dim: 6", "image": ", projection_dim: 7"},
+}  # fmt: skip
+
+
+def make_composed(folder: Path, name: str) -> None:
+    values = {"text": "", "image": "", **COMPOSED_FORMS[name]}
+    make_run(folder, model=COMPOSED.format(**values, folder=folder))
+
+
+@pytest.mark.parametrize("name", COMPOSED_FORMS)
+def test_sentence_transformers_embeds_with_both_networks_and_their_heads(folder: Path, name: str):
+    make_composed(folder, name)
+    export(folder / "run", folder / "out")
+    model = sentence_transformers.SentenceTransformer(str(folder / "out"), device="cpu")
+    found = (model.encode(TEXTS), model.encode(images(folder)))
+    same(found, Predictor(folder / "run"), folder)
+    same(found, Predictor(folder / "out"), folder)
+
+
+def test_transformers_loads_each_network_of_a_composed_model(folder: Path):
+    """Without heads the pooled states of its own classes are our embeddings."""
+    make_composed(folder, "none")
+    export(folder / "run", folder / "out", to="hf")
+    out = folder / "out"
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out / "text")
+    processor = transformers.AutoImageProcessor.from_pretrained(out / "image")
+    batch = tokenizer(TEXTS, padding=True, truncation=True, max_length=8, return_tensors="pt")
+    pixels = processor(images(folder), return_tensors="pt").pixel_values
+    networks = []
+    for part in ("text", "image"):
+        model, told = transformers.AutoModel.from_pretrained(out / part, output_loading_info=True)
+        assert not told["unexpected_keys"]
+        assert all(key.startswith("pooler.") for key in told["missing_keys"])
+        networks.append(model.eval())
+    with torch.no_grad():
+        hidden = networks[0](batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
+        seen = networks[1](pixels).last_hidden_state[:, 0]
+    weight = batch.attention_mask[..., None].float()
+    unit = torch.nn.functional.normalize
+    texts = unit((hidden * weight).sum(1) / weight.sum(1))
+    same((texts.numpy(), unit(seen).numpy()), Predictor(folder / "run"), folder)

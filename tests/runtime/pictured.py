@@ -35,7 +35,7 @@ data:
 losses: {losses}
 train: {{batch_size: 4, max_steps: 3}}
 """
-COLUMNS = {"t2i": "positive: image", "i2t": "query_image: image, positive: query", "m2i": "query_image: image, positive: image"}  # fmt: skip
+COLUMNS = {"t2i": "positive: image", "i2t": "query_image: image, positive: other", "m2i": "query_image: next, positive: image"}  # fmt: skip
 LORA = "lora: {{rank: 2, alpha: 6, target_modules: [{modules}]}}\n"
 COMPOSED = """{{kind: composed, head_dim: {dim}, text: {{kind: bert, name_or_path: {folder}/bert{text}}},
   image: {{kind: vit, name_or_path: {folder}/vit{image}}}}}"""
@@ -49,7 +49,8 @@ def make_models(folder: Path) -> Path:
         name = list(COLOURS)[i % 3]
         draw = np.random.default_rng(i).integers(0, 256, (20 + i, 30 - i, 3), np.uint8)
         Image.fromarray(draw).save(folder / "pics" / f"{i}.png")
-        rows.append({"query": f"a {name} box {i}", "image": f"{i}.png"})
+        texts = {"query": f"a {name} box {i}", "other": f"{i} is {name}"}
+        rows.append(texts | {"image": f"{i}.png", "next": f"{(i + 3) % 12}.png"})
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for name in ("clip", "siglip", "vit"):
         shutil.copytree(TOWERS / f"{name}_torch", folder / name)

@@ -469,19 +469,6 @@ def test_through_flax_and_back_no_byte_changes(tmp_path: Path, flavour: str):
     assert same[0] == same[1]
 
 
-@pytest.mark.parametrize("form", ["sentence-transformers", "hf", "flax"])
-def test_two_networks_have_no_export_yet(tmp_path: Path, form: Any):
-    directory = shutil.copytree(GOLDEN.parents[1] / "towers" / "clip_torch", tmp_path / "clip")
-    settings = {"image_processor_type": "CLIPImageProcessor", "size": {"height": 11, "width": 11}}
-    settings |= {"crop_size": {"height": 11, "width": 11}, "do_center_crop": False}
-    (directory / "preprocessor_config.json").write_text(json.dumps(settings))
-    text = (
-        tokenizer_text(size=36).replace('"[PAD]":0', '"[PAD]":1').replace('"[CLS]":1', '"[CLS]":0')
-    )
-    (directory / "tokenizer.json").write_text(text.replace('"ids":[1]', '"ids":[0]'))
-    refused(directory, tmp_path / "out", "a network of texts and one of images", to=form)
-
-
 def test_the_command_offers_every_form():
     [command] = [c for c in COMMANDS if c.name == "export"]
     [option] = [o for o in command.options if "--to" in o.names]
