@@ -294,6 +294,44 @@ def test_what_has_no_class_is_refused(folder: Path):
     refused(folder / "run", folder / "out", "ViTModel has a norm", to="hf")
 
 
+# --- the model card --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to", ["hf", "sentence-transformers", "flax", "peft"])
+def test_the_card_tells_of_images(folder: Path, to: Any):
+    """Retrieval mode, image processor, digests, losses, and the metrics beside chance."""
+    plan = make_run(folder, lora=ADAPTED, held_out=0.5)
+    shutil.rmtree(folder / "run" / "best")
+    metrics = {"mrr@10": 0.5, "recall@3": 0.75, "ndcg@2": 0.25, "precision@2": 0.125, "loss": 1.5}
+    drawn = moved(plan.model, only="lora_")
+    write_parameters(folder / "run" / "best", drawn, {"step": 1, "metrics": metrics})
+    export(folder / "run", folder / "out", to=to)
+    card = (folder / "out" / "README.md").read_text().replace("\\", "")
+    assert "| Retrieval | t2i: a text finds an image |" in card
+    assert "| Image processor | do convert rgb yes, do resize yes, size 11, 11" in card
+    assert "infonce (" in card
+    for file in (*plan.data.scan.inputs, *plan.model.weights.files):
+        assert file.digest in card, file.role
+    assert {"data", "images"} <= {file.role for file in plan.data.scan.inputs}
+    count = plan.data.scan.validation_rows
+    assert count > 3
+    right = random_orders(count)
+    for name in ("mrr@10", "recall@3", "ndcg@2", "precision@2"):
+        assert f"| {name} | {metrics[name]:.4f} | {right[name]:.4f} |" in card, name
+    assert "| loss | 1.5000 |  |" in card
+
+
+def random_orders(count: int) -> dict[str, float]:
+    """The metrics' means over every place of the one right candidate."""
+    places = range(count)
+    return {
+        "mrr@10": float(np.mean([1 / (p + 1) if p < 10 else 0 for p in places])),
+        "recall@3": float(np.mean([p < 3 for p in places])),
+        "ndcg@2": float(np.mean([1 / np.log2(p + 2) if p < 2 else 0 for p in places])),
+        "precision@2": float(np.mean([(p < 2) / 2 for p in places])),
+    }
+
+
 # --- faults ----------------------------------------------------------------------------------------------------------
 
 
