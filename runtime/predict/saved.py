@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from specrun.runtime.loop.folder import RunFolder
@@ -37,7 +39,18 @@ def read_saved(order: Order, plan: Plan | None) -> Mapping[str, Any]:
         "parameters": source.name,
         "parameters_sha256": manifest.get("parameters_sha256"),
         "device": None if result is None else result.device,
+        "candidates": _candidates(source),
     }
+
+
+def _candidates(source: Path) -> int | None:
+    """How many candidates the metrics of the best parameters were measured among; None where nothing tells it."""
+    try:
+        found = json.loads((source / "worst.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    count = found.get("candidates") if isinstance(found, dict) else None
+    return count if type(count) is int and count > 0 else None
 
 
 def longest_of(trained: Trained, order: Order) -> int:

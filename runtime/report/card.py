@@ -14,6 +14,7 @@ from specrun.spec.plan.data import has_images
 from specrun.spec.plan.file import identity, plan_digest
 from specrun.spec.plan.model import ModelPlan, TextImageConfig
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.training import REVERSE_PREFIX
 
 TAGS = ("specrun", "sentence-similarity", "feature-extraction")
 
@@ -22,7 +23,8 @@ def model_card(plan: Plan, facts: Mapping[str, Any]) -> str:
     """The text of README.md. It holds no time, so the same run gives the same card.
 
     ``facts``: ``step`` steps finished; ``metrics`` by name; ``parameters``, the folder's name
-    (``best`` or ``final``); ``device`` with platform, kind and count.
+    (``best`` or ``final``); ``device`` with platform, kind and count; ``candidates``, how many the metrics' queries
+    were held against, where that is known.
     """
     parts = [
         *opening(plan, facts, "specrun"),
@@ -113,19 +115,22 @@ def _use(plan: Plan, facts: Mapping[str, Any]) -> str:
 
 def _metrics(plan: Plan, facts: Mapping[str, Any]) -> str:
     """The metrics; of a run with images beside what a random order would have."""
-    found, held_out = facts["metrics"], plan.data.scan.validation_rows
-    if not has_images(plan.data.source) or not held_out:
+    found, candidates = facts["metrics"], facts.get("candidates")
+    if not has_images(plan.data.source) or not candidates:
         return table(("metric", "value"), [(n, f"{v:.4f}") for n, v in found.items()])
-    rows = [(n, f"{v:.4f}", _shown(chance(n, held_out))) for n, v in found.items()]
+    rows = [(n, f"{v:.4f}", _shown(chance(n, candidates))) for n, v in found.items()]
     whole = table(("metric", "value", "by chance"), rows)
-    note = f"By chance: a random order of {held_out:,} candidates, one of them right."
+    note = f"By chance: a random order of {candidates:,} candidates, one of them right."
     return f"{whole}\n\n{note}" if whole else ""
 
 
 def chance(metric: str, candidates: int) -> float | None:
-    """The expected value of a metric for a random order with one right candidate; None of what is no such metric."""
+    """The expected value of a metric for a random order with one right candidate; None of what is no such metric.
+
+    So too of the other direction, whose candidates are the queries.
+    """
     match = re.search(r"\b(recall|mrr|ndcg|precision)@(\d+)\b", metric)
-    if match is None:
+    if match is None or metric.startswith(REVERSE_PREFIX):
         return None
     k = int(match[2])
     ranks = range(1, min(k, candidates) + 1)

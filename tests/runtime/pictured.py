@@ -73,7 +73,6 @@ def make_run(
     length: int = 8,
     model: str = "",
     name: str = "run",
-    held_out: float = 0.0,
 ) -> Plan:
     """``folder``/run below the folder of ``make_models``: every number moved a little from where it starts."""
     sides = {"query": mode[0], "positive": mode[-1]}
@@ -88,8 +87,7 @@ def make_run(
     )
     spec = folder / "spec.yaml"
     spec.write_text(text + (LORA.format(modules=lora) if lora else ""))
-    more = [f"data.validation={{kind: fraction, fraction: {held_out}}}"] if held_out else []
-    plan = specrun.compile(spec, overrides=[f"output_dir={folder}/{name}", *more])
+    plan = specrun.compile(spec, overrides=[f"output_dir={folder}/{name}"])
     run = folder / name
     run.mkdir()
     write_plan(plan, run / "plan.json")

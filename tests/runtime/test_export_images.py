@@ -300,11 +300,19 @@ def test_what_has_no_class_is_refused(folder: Path):
 @pytest.mark.parametrize("to", ["hf", "sentence-transformers", "flax", "peft"])
 def test_the_card_tells_of_images(folder: Path, to: Any):
     """Retrieval mode, image processor, digests, losses, and the metrics beside chance."""
-    plan = make_run(folder, lora=ADAPTED, held_out=0.5)
+    plan = make_run(folder, lora=ADAPTED)
     shutil.rmtree(folder / "run" / "best")
-    metrics = {"mrr@10": 0.5, "recall@3": 0.75, "ndcg@2": 0.25, "precision@2": 0.125, "loss": 1.5}
+    metrics = {
+        "mrr@10": 0.5,
+        "positive_to_query/recall@3": 0.3,
+        "recall@3": 0.75,
+        "ndcg@2": 0.25,
+        "precision@2": 0.125,
+        "loss": 1.5,
+    }
     drawn = moved(plan.model, only="lora_")
-    write_parameters(folder / "run" / "best", drawn, {"step": 1, "metrics": metrics})
+    worst = {"worst.json": json.dumps({"candidates": 7, "worst": []})}
+    write_parameters(folder / "run" / "best", drawn, {"step": 1, "metrics": metrics}, worst)
     export(folder / "run", folder / "out", to=to)
     card = (folder / "out" / "README.md").read_text().replace("\\", "")
     assert "| Retrieval | t2i: a text finds an image |" in card
@@ -313,12 +321,11 @@ def test_the_card_tells_of_images(folder: Path, to: Any):
     for file in (*plan.data.scan.inputs, *plan.model.weights.files):
         assert file.digest in card, file.role
     assert {"data", "images"} <= {file.role for file in plan.data.scan.inputs}
-    count = plan.data.scan.validation_rows
-    assert count > 3
-    right = random_orders(count)
+    right = random_orders(7)
     for name in ("mrr@10", "recall@3", "ndcg@2", "precision@2"):
         assert f"| {name} | {metrics[name]:.4f} | {right[name]:.4f} |" in card, name
     assert "| loss | 1.5000 |  |" in card
+    assert "| positive_to_query/recall@3 | 0.3000 |  |" in card
 
 
 def random_orders(count: int) -> dict[str, float]:
