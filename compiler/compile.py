@@ -10,10 +10,10 @@ from specrun.compiler.draft import Draft
 from specrun.compiler.facts import Facts
 from specrun.compiler.front import Loaded
 from specrun.compiler.look import LOOK, NETWORK, Pass, check_loaded, context_of
+from specrun.compiler.passes.groups import stack_layers
 from specrun.compiler.passes.inputs import make_tokenizer, scan_data
 from specrun.compiler.passes.lower import lower
 from specrun.compiler.passes.mining import plan_mining
-from specrun.compiler.passes.model import stack_layers
 from specrun.compiler.passes.stages import check_fields
 from specrun.compiler.passes.steps import (
     build_segments,

@@ -1,6 +1,6 @@
 """Whether a plan fits the memory that the spec allows, and the cheapest changes with which it would.
 
-Every change proposed is verified by the arithmetic of ``compiler/cost.py``. Those that change no result come first, the
+Every change proposed is verified by the arithmetic of ``compiler/cost``. Those that change no result come first, the
 quickest first; those that change the batch, and with it the negatives, come after.
 """
 
@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from specrun.compiler.chunks import CACHE
-from specrun.compiler.cost import Batching, Work, cost_of, work_of
+from specrun.compiler.cost.cost import cost_of
+from specrun.compiler.cost.work import Batching, Work, work_of
 from specrun.spec.diagnostics import Diagnostic
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import CostPlan

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from specrun.compiler.check import check
+from specrun.compiler.meaning.checks import check_meaning
 from specrun.compiler.repair import repair
 from specrun.compiler.reporter import Reporter
-from specrun.compiler.semantics import check_meaning
 from specrun.spec.codec import from_plain
 from specrun.spec.defaults import fill
 from specrun.spec.diagnostics import Diagnostic, InputError

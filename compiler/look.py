@@ -9,10 +9,12 @@ from specrun.compiler.facts import Facts
 from specrun.compiler.front import Loaded
 from specrun.compiler.passes.adapters import start_adapters
 from specrun.compiler.passes.inputs import peek_data, place_data, place_model, place_tokenizer
-from specrun.compiler.passes.model import choose_trained, configure_model, match_adapters
+from specrun.compiler.passes.network import configure_model
 from specrun.compiler.passes.stages import check_fields, draft_stages
 from specrun.compiler.passes.start import match_start, place_start
+from specrun.compiler.passes.targets import match_adapters
 from specrun.compiler.passes.teacher import place_teacher
+from specrun.compiler.passes.trained import choose_trained
 from specrun.spec.diagnostics import Diagnostic
 
 Pass = Callable[[Draft, Context], Draft]

@@ -30,7 +30,7 @@ CHANGES = frozenset(
         *("quantization_config", "masking_rate_range", "mask_token_id", "hardness_mode"),
         *("hardness_strength", "margin_strategy", "size_average", "similarity_fct"),
         *("distance_metric", "partition_mode", "learning_rate_mapping", "optim_target_modules"),
-        *("router_mapping", "query_image", "modality_config", "use_residual", "norm_type"),
+        *("router_mapping", "query_image", "modality_config", "use_residual"),
         *("activation_function", "pooling_mode_max_tokens", "use_dora", "rank_pattern"),
         *("alpha_pattern", "lora_bias", "loftq_config", "layer_replication", "dropout_schedule"),
         *("pseudo_data_ratio", "vae", "config_override", "fsdp", "deepspeed", "query_expansion"),

@@ -259,11 +259,13 @@ def _held_out(old: Old, path: str, note: str, draft: Draft) -> None:
 
 
 def _positions(old: Old, path: str, note: str, draft: Draft) -> None:
-    known = {"rope": "rotary", "rotary": "rotary", "absolute": "learned", "learned": "learned"}
-    if isinstance(old.value, str) and old.value in known:
-        draft.set(path, known[old.value], old)
+    known = {"rope": "rotary", "absolute": "learned"}
+    same = ("rotary", "learned", "sinusoidal", "none")
+    found = known.get(old.value, old.value) if isinstance(old.value, str) else None
+    if found in same:
+        draft.set(path, found, old)
     else:
-        draft.miss(old, f"not supported yet: positions are learned or rotary, found {old.value!r}")
+        draft.miss(old, f"positions are one of {', '.join(same)}, found {old.value!r}")
 
 
 def _towers(old: Old, path: str, note: str, draft: Draft) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.locate import locate
-from specrun.compiler.passes.model import embedding_dim, scale_of, towers_of
+from specrun.compiler.passes.widths import embedding_dim, towers_of
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import LoraPlan, ModelPlan
 
@@ -64,3 +65,8 @@ def _network(draft: Draft) -> ModelPlan:
         towers=towers_of(draft.spec.model, config),
         lora=lora_plan(draft),
     )
+
+
+def scale_of(rank: int, alpha: float, rslora: bool) -> float:
+    """α / r (Hu et al. 2021), or α / √r (Kalajdzievski 2023)."""
+    return alpha / math.sqrt(rank) if rslora else alpha / rank

@@ -8,10 +8,11 @@ from specrun.compiler.chunks import chunk_rows
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
 from specrun.compiler.passes.adapters import lora_plan
+from specrun.compiler.passes.groups import counts
 from specrun.compiler.passes.lengths import bad_rows, most_tokens
 from specrun.compiler.passes.losses import loss_plan
-from specrun.compiler.passes.model import counts, embedding_dim, multi_vector, towers_of
 from specrun.compiler.passes.steps import document_tile_rows, score_tile_rows, unroll
+from specrun.compiler.passes.widths import embedding_dim, multi_vector, towers_of
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
 from specrun.spec.plan.model import ModelPlan, ModuleCount

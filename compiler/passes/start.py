@@ -10,7 +10,7 @@ from typing import Any
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Start
-from specrun.compiler.passes.model import towers_of
+from specrun.compiler.passes.widths import towers_of
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import TextEncoderConfig

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specrun.compiler.chunks import chunk_key
-from specrun.compiler.cost import NO_COST, cost_of, work_of
+from specrun.compiler.cost.cost import NO_COST, cost_of
+from specrun.compiler.cost.work import work_of
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.fit import CODE, PATH, misfit
 from specrun.compiler.passes.lower import lower
-from specrun.compiler.passes.model import embedding_dim
+from specrun.compiler.passes.widths import embedding_dim
 from specrun.spec.plan.model import token_dim
 from specrun.spec.plan.training import (
     TOKENS_PREFIX,

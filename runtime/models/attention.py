@@ -71,6 +71,13 @@ def rotary_table(length: int, width: int, theta: float) -> tuple[np.ndarray, np.
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 
+def sinusoidal_table(length: int, width: int) -> np.ndarray:
+    """Sines and cosines of position · 10000^(−2i/D) by turns, f32 [S, D], made in f64 (Vaswani et al. 2017, §3.5)."""
+    angle = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)  # [S, ⌈D/2⌉]
+    table = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(length, -1)
+    return table[:, :width].astype(np.float32)
+
+
 def rotate(x: jax.Array, table: tuple[np.ndarray, np.ndarray]) -> jax.Array:
     """Turn x [B, S, N, H]: number i of the first half pairs with number i of the second, as in Llama."""
     cos, sin = table

@@ -229,6 +229,11 @@ def silu(x: jax.Array) -> jax.Array:
     return jax.nn.silu(x.astype(jnp.float32)).astype(x.dtype)
 
 
+def relu(x: jax.Array) -> jax.Array:
+    """max(x, 0)."""
+    return jax.nn.relu(x)
+
+
 @jax.custom_vjp
 def quick_gelu(x: jax.Array) -> jax.Array:
     """x · σ(1.702 x) in f32, in the dtype of x: what CLIP was trained with (Hendrycks & Gimpel 2016, §2).

@@ -59,16 +59,20 @@ class TextEncoderConfig:
     num_hidden_layers: Annotated[int, Fact(doc="Blocks.")]
     num_attention_heads: Annotated[int, Fact(doc="Heads.")]
     intermediate_size: Annotated[int, Fact(doc="Feed-forward width.")]
-    hidden_act: Annotated[Literal["gelu", "swiglu"], Fact(doc="Activation.")]
-    position_embedding: Annotated[Literal["none", "learned", "rotary"], Fact(doc="Positions.")]
+    hidden_act: Annotated[Literal["gelu", "swiglu", "relu"], Fact(doc="Activation.")]
+    norm: Annotated[Literal["layernorm", "rmsnorm"], Fact(doc="Every norm.")] = "layernorm"
+    bias: Annotated[bool, Fact(doc="Biases of linear layers and LayerNorms.")] = True
+    position_embedding: Annotated[
+        Literal["none", "learned", "rotary", "sinusoidal"], Fact(doc="Positions.")
+    ]
     max_position_embeddings: Annotated[int, Fact(doc="Rows of the position table.")]
     rope_theta: Annotated[float, Fact(doc="Rotary base.")]
     hidden_dropout_prob: Annotated[float, Fact(doc="Dropout.")]
     attention_probs_dropout_prob: Annotated[float, Fact(doc="Attention dropout.")]
-    layer_norm_eps: Annotated[float, Fact(doc="LayerNorm epsilon.")]
+    layer_norm_eps: Annotated[float, Fact(doc="Epsilon of every norm.")]
     initializer_range: Annotated[float, Fact(doc="Standard deviation at the start.")]
     pooling: Annotated[Pooling, Fact(doc="Pooling.")]
-    final_layer_norm: Annotated[bool, Fact(doc="LayerNorm on the pooled vector.")]
+    final_layer_norm: Annotated[bool, Fact(doc="Norm on the pooled vector.")]
     projection_dim: Annotated[int | None, Fact(doc="Width of the head.")]
     multi_vector_dim: Annotated[
         int | None, Fact(doc="Width of the token vectors beside the pooled one; null is none.")

@@ -69,15 +69,24 @@ class TextEncoderModel:
         ),
     ] = None
     hidden_act: Annotated[
-        Literal["gelu", "swiglu"],
+        Literal["gelu", "swiglu", "relu"],
         Fact(
-            doc="Feed-forward activation (erf GELU, or SwiGLU with its own gate matrix).",
+            doc="Feed-forward activation (erf GELU, SwiGLU with its own gate matrix, or ReLU).",
             when=("num_hidden_layers", "positive"),
         ),
     ] = "gelu"
+    norm: Annotated[
+        Literal["layernorm", "rmsnorm"],
+        Fact(doc="Every norm: LayerNorm, or RMSNorm, which neither centres nor has a bias."),
+    ] = "layernorm"
+    bias: Annotated[
+        bool, Fact(doc="Biases of the blocks' linear layers and of every LayerNorm.")
+    ] = True
     position_embedding: Annotated[
-        Literal["none", "learned", "rotary"],
-        Fact(doc="How positions enter: not, as a learned table, or by rotation of q and k."),
+        Literal["none", "learned", "rotary", "sinusoidal"],
+        Fact(
+            doc="How positions enter: not, as a learned table, by rotation of q and k, or as fixed sines and cosines."
+        ),
     ] = "learned"
     max_position_embeddings: Annotated[
         int,
@@ -105,7 +114,7 @@ class TextEncoderModel:
             when=("num_hidden_layers", "positive"),
         ),
     ] = 0.0
-    layer_norm_eps: Annotated[float, Fact(doc="Epsilon of every LayerNorm.", gt=0, le=0.1)] = 1e-5
+    layer_norm_eps: Annotated[float, Fact(doc="Epsilon of every norm.", gt=0, le=0.1)] = 1e-5
     initializer_range: Annotated[
         float, Fact(doc="Standard deviation of the normal initialisation.", gt=0, le=10)
     ] = 0.02
@@ -116,7 +125,7 @@ class TextEncoderModel:
         ),
     ] = "mean"
     final_layer_norm: Annotated[
-        bool, Fact(doc="LayerNorm on the pooled vector; with `pooling: none` on every token's.")
+        bool, Fact(doc="A norm on the pooled vector; with `pooling: none` on every token's.")
     ] = True
     projection_dim: Annotated[
         int | None,

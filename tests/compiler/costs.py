@@ -120,6 +120,14 @@ CASES: dict[str, Case] = {
     "top-layers": Case((*SIX, "train.trainable=['layers.4.*','layers.5.*']")),
     "frozen-emb": Case(("train.trainable=['layers.*','final_norm.*']",)),
     "swiglu": Case(("model.hidden_act=swiglu",)),
+    "relu-rms": Case(
+        (
+            "model.hidden_act=relu",
+            "model.norm=rmsnorm",
+            "model.bias=false",
+            "model.position_embedding=sinusoidal",
+        )
+    ),
     "rotary": Case(("model.position_embedding=rotary",)),
     "long": Case(("data.max_length={query: 128, positive: 128}", "train.batch_size=16")),
     "proj": Case(("model.projection_dim=32", "model.pooling=cls")),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from specrun.compiler.compile import compile_loaded
-from specrun.compiler.cost import cost_of, work_of
+from specrun.compiler.cost.cost import cost_of
+from specrun.compiler.cost.work import work_of
 from specrun.compiler.fit import GB, allowed, changes, measured_misfit, misfit, peak_of
 from specrun.compiler.front import load
 from specrun.spec.diagnostics import Diagnostic

@@ -80,6 +80,7 @@ def test_under_a_kind_only_its_keys_are_offered(editor: Open) -> None:
         "train_temperature",
         "negatives",
         "symmetric",
+        "false_negatives",
         "name",
         "weight",
     ]
@@ -237,7 +238,15 @@ def test_a_new_data_section_offers_every_format(editor: Open) -> None:
 
 def test_columns_and_held_out_splits_are_offered_where_they_belong(editor: Open) -> None:
     items = at_end(editor("version: 1\ndata:\n  kind: tsv\n  path: a\n  columns:\n    "))
-    assert labels(items) == ["query", "query_image", "positive", "negatives", "label", "score"]
+    assert labels(items) == [
+        "query",
+        "query_image",
+        "positive",
+        "negatives",
+        "label",
+        "score",
+        "negative_scores",
+    ]
     for kind, offered in (("parquet", False), ("huggingface", True)):
         head = f"version: 1\ndata:\n  kind: {kind}\n  path: a\n  validation:\n    "
         items = at_end(editor(head))

@@ -191,6 +191,18 @@ ERRORS: list[tuple[dict[str, str], str, str]] = [
     ),
     ({"model": "{kind: text_encoder, rope_theta: 5}"}, "no-effect", "model.rope_theta"),
     (
+        {"model": "{kind: text_encoder, num_hidden_layers: 0, norm: rmsnorm, bias: false}"},
+        "no-effect",
+        "model.bias",
+    ),
+    (
+        {
+            "model": "{kind: text_encoder, num_hidden_layers: 0, final_layer_norm: false, norm: rmsnorm}"
+        },
+        "no-effect",
+        "model.norm",
+    ),
+    (
         {"model": "{kind: text_encoder, num_hidden_layers: 0, hidden_act: gelu}"},
         "no-effect",
         "model.hidden_act",

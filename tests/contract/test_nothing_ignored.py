@@ -635,6 +635,8 @@ TABLE: tuple[Case, ...] = (
     model("num_attention_heads", "4", embeddings, *LAYER),
     model("intermediate_size", "24", start, *LAYER),
     model("hidden_act", "swiglu", start, *LAYER),
+    model("norm", "rmsnorm", start),
+    model("bias", "false", start),
     model("position_embedding", "learned", start),
     model("max_position_embeddings", "96", start, *LEARNED),
     model("rope_theta", "100", embeddings, *LAYER, "model.position_embedding=rotary"),

@@ -30,6 +30,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "projection_dim": 6,
         "final_layer_norm": False,
     },
+    "sinusoidal, relu, rmsnorm, no biases": {
+        "position_embedding": "sinusoidal",
+        "hidden_act": "relu",
+        "norm": "rmsnorm",
+        "bias": False,
+    },
+    "layernorm without biases": {"bias": False},
     "no layers": {"num_hidden_layers": 0},
 }
 
@@ -53,10 +60,11 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
     return ids, np.arange(11)[None] < np.array([11, 1, 7, 4, 10])[:, None]
 
 
-def norm(x: Any, p: dict[str, Any], path: str, eps: float) -> Any:
-    return torch.nn.functional.layer_norm(
-        x, x.shape[-1:], p[f"{path}.scale"], p[f"{path}.bias"], eps
-    )
+def norm(x: Any, p: dict[str, Any], path: str, eps: float, rms: bool = False) -> Any:
+    if rms:
+        return torch.nn.functional.rms_norm(x, x.shape[-1:], p[f"{path}.scale"], eps)
+    bias = p.get(f"{path}.bias")
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], p[f"{path}.scale"], bias, eps)
 
 
 def dense(x: Any, p: dict[str, Any], path: str) -> Any:
@@ -72,6 +80,16 @@ def turned(x: Any, theta: float) -> Any:
     return torch.cat([out.real, out.imag], -1)
 
 
+def waves(length: int, width: int) -> Any:
+    """Sines at even places and cosines at odd ones, one place after the other (Vaswani et al. 2017, §3.5)."""
+    table = torch.zeros(length, width)
+    for position in range(length):
+        for i in range(width):
+            angle = torch.tensor(position / 10000.0 ** ((i - i % 2) / width), dtype=torch.float64)
+            table[position, i] = angle.cos() if i % 2 else angle.sin()
+    return table
+
+
 def in_torch(config: TextEncoderConfig, p: dict[str, Any], ids: Any, mask: Any) -> Any:
     functional, heads, eps = (
         torch.nn.functional,
@@ -81,9 +99,12 @@ def in_torch(config: TextEncoderConfig, p: dict[str, Any], ids: Any, mask: Any) 
     x = p["embeddings.token.embedding"][ids]
     if config.position_embedding == "learned":
         x = x + p["embeddings.position.embedding"][: ids.shape[1]]
+    if config.position_embedding == "sinusoidal":
+        x = x + waves(*x.shape[1:])
+    rms = config.norm == "rmsnorm"
     for i in range(config.num_hidden_layers):
         layer = f"layers.{i}"
-        h = norm(x, p, f"{layer}.attention_norm", eps)
+        h = norm(x, p, f"{layer}.attention_norm", eps, rms)
         q, k, v = (
             dense(h, p, f"{layer}.attention.{n}").unflatten(-1, (heads, -1)).transpose(1, 2)
             for n in ("query", "key", "value")
@@ -92,16 +113,16 @@ def in_torch(config: TextEncoderConfig, p: dict[str, Any], ids: Any, mask: Any) 
             q, k = turned(q, config.rope_theta), turned(k, config.rope_theta)
         h = functional.scaled_dot_product_attention(q, k, v, mask[:, None, None])
         x = x + dense(h.transpose(1, 2).flatten(2), p, f"{layer}.attention.output")
-        h = norm(x, p, f"{layer}.mlp_norm", eps)
+        h = norm(x, p, f"{layer}.mlp_norm", eps, rms)
         up = dense(h, p, f"{layer}.mlp.up")
         if config.hidden_act == "swiglu":
             up = functional.silu(dense(h, p, f"{layer}.mlp.gate")) * up
         else:
-            up = functional.gelu(up)
+            up = functional.relu(up) if config.hidden_act == "relu" else functional.gelu(up)
         x = x + dense(up, p, f"{layer}.mlp.down")
     weight = mask[..., None].float()
     x = x[:, 0] if config.pooling == "cls" else (x * weight).sum(1) / weight.sum(1)
-    x = norm(x, p, "final_norm", eps) if config.final_layer_norm else x
+    x = norm(x, p, "final_norm", eps, rms) if config.final_layer_norm else x
     return dense(x, p, "projection") if config.projection_dim else x
 
 

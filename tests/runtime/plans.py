@@ -480,7 +480,7 @@ def _encoder_parameters(
             rows.append(_leaf(f"groups.{g}.{name}.lora_a", a, "lora_a", group.first))
             rows.append(_leaf(f"groups.{g}.{name}.lora_b", b, "lora_b", group.first))
     if config.final_layer_norm:
-        rows += [_leaf(f"final_norm.{n}", (width,), n) for n in ("scale", "bias")]
+        rows += [_leaf(f"final_norm.{n}", (width,), n) for n in _norm_parts(config)]
     if config.multi_vector_dim:
         rows.append(_leaf("multi_vector.kernel", (width, config.multi_vector_dim), "kernel"))
     if config.projection_dim:
@@ -496,10 +496,15 @@ def _layer(config: TextEncoderConfig) -> list[tuple[str, tuple[int, ...], Role]]
         linear["mlp.gate"] = (width, inner)
     rows: list[tuple[str, tuple[int, ...], Role]] = []
     for norm in ("attention_norm", "mlp_norm"):
-        rows += [(f"{norm}.scale", (width,), "scale"), (f"{norm}.bias", (width,), "bias")]
+        rows += [(f"{norm}.{name}", (width,), name) for name in _norm_parts(config)]
     for name, shape in linear.items():
-        rows += [(f"{name}.kernel", shape, "kernel"), (f"{name}.bias", shape[1:], "bias")]
+        rows.append((f"{name}.kernel", shape, "kernel"))
+        rows += [(f"{name}.bias", shape[1:], "bias")] if config.bias else []
     return rows
+
+
+def _norm_parts(config: TextEncoderConfig) -> tuple[Role, ...]:
+    return ("scale", "bias") if config.bias and config.norm == "layernorm" else ("scale",)
 
 
 def _loss_parameters(losses: tuple[LossPlan, ...]) -> tuple[Parameter, ...]:

@@ -20,6 +20,7 @@ from specrun.runtime.models.attention import (
     join_heads,
     rotary_table,
     rotate,
+    sinusoidal_table,
     split_heads,
 )
 from specrun.runtime.models.modules import (
@@ -28,14 +29,17 @@ from specrun.runtime.models.modules import (
     Embedding,
     Keys,
     LayerNorm,
+    RMSNorm,
     dropout,
     fork,
     gelu,
+    relu,
     silu,
 )
 from specrun.spec.plan.model import TextEncoderConfig
 
 Adapters = dict[str, Adapter]
+Norm = LayerNorm | RMSNorm
 Rotary = Any
 
 
@@ -46,13 +50,15 @@ class Embeddings(nnx.Module):
         self.token = Embedding(config.vocab_size, config.hidden_size)
         if config.position_embedding == "learned":
             self.position = Embedding(config.max_position_embeddings, config.hidden_size)
-        self.learned = config.position_embedding == "learned"
+        self.positions = config.position_embedding
         self.rate = config.hidden_dropout_prob
 
     def __call__(self, ids: jax.Array, key: Keys) -> jax.Array:
         x = self.token(ids)
-        if self.learned:
+        if self.positions == "learned":
             x = x + self.position.embedding[...][: ids.shape[1]]
+        if self.positions == "sinusoidal":
+            x = x + sinusoidal_table(*x.shape[1:])
         return dropout(x, self.rate, key)
 
 
@@ -62,7 +68,8 @@ class Attention(nnx.Module):
     def __init__(self, config: TextEncoderConfig, adapters: Adapters):
         for name in ("query", "key", "value", "output"):
             adapter = adapters.get(f"attention.{name}")
-            setattr(self, name, Dense(config.hidden_size, config.hidden_size, adapter=adapter))
+            width = config.hidden_size
+            setattr(self, name, Dense(width, width, bias=config.bias, adapter=adapter))
         self.heads = config.num_attention_heads
         self.rate = config.attention_probs_dropout_prob
 
@@ -78,20 +85,21 @@ class Attention(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-    """x [B, S, D] → [B, S, D]: GELU, or SwiGLU with a gate of its own."""
+    """x [B, S, D] → [B, S, D]: GELU, ReLU, or SwiGLU with a gate of its own."""
 
     def __init__(self, config: TextEncoderConfig, adapters: Adapters):
-        width, inner = config.hidden_size, config.intermediate_size
+        width, inner, bias = config.hidden_size, config.intermediate_size, config.bias
         self.gated = config.hidden_act == "swiglu"
         if self.gated:
-            self.gate = Dense(width, inner, adapter=adapters.get("mlp.gate"))
-        self.up = Dense(width, inner, adapter=adapters.get("mlp.up"))
-        self.down = Dense(inner, width, adapter=adapters.get("mlp.down"))
+            self.gate = Dense(width, inner, bias=bias, adapter=adapters.get("mlp.gate"))
+        self.up = Dense(width, inner, bias=bias, adapter=adapters.get("mlp.up"))
+        self.down = Dense(inner, width, bias=bias, adapter=adapters.get("mlp.down"))
+        self.activation = relu if config.hidden_act == "relu" else gelu
 
     def __call__(self, x: jax.Array, key: Keys) -> jax.Array:
         keys = fork(key, 3)
         inner = self.up(x, keys[0])
-        inner = silu(self.gate(x, keys[1])) * inner if self.gated else gelu(inner)
+        inner = silu(self.gate(x, keys[1])) * inner if self.gated else self.activation(inner)
         return self.down(inner, keys[2])
 
 
@@ -99,9 +107,9 @@ class Layer(nnx.Module):
     """One pre-LN block: x [B, S, D] → [B, S, D]."""
 
     def __init__(self, config: TextEncoderConfig, adapters: Adapters):
-        self.attention_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.attention_norm = _norm(config)
         self.attention = Attention(config, adapters)
-        self.mlp_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.mlp_norm = _norm(config)
         self.mlp = FeedForward(config, adapters)
         self.rate = config.hidden_dropout_prob
 
@@ -117,11 +125,7 @@ class Ends(nnx.Module):
 
     def __init__(self, config: TextEncoderConfig):
         self.embeddings = Embeddings(config)
-        self.final_norm = (
-            LayerNorm(config.hidden_size, config.layer_norm_eps)
-            if config.final_layer_norm
-            else None
-        )
+        self.final_norm = _norm(config) if config.final_layer_norm else None
         self.projection = (
             Dense(config.hidden_size, config.projection_dim, bias=False)
             if config.projection_dim is not None
@@ -138,6 +142,12 @@ class Ends(nnx.Module):
     def finish(self, pooled: jax.Array) -> jax.Array:
         x = pooled if self.final_norm is None else self.final_norm(pooled)
         return x if self.projection is None else self.projection(x)
+
+
+def _norm(config: TextEncoderConfig) -> Norm:
+    if config.norm == "rmsnorm":
+        return RMSNorm(config.hidden_size, config.layer_norm_eps)
+    return LayerNorm(config.hidden_size, config.layer_norm_eps, bias=config.bias)
 
 
 def context(config: TextEncoderConfig, mask: jax.Array) -> tuple[Any, ...]:

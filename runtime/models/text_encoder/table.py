@@ -21,20 +21,24 @@ def rows(config: TextEncoderConfig) -> tuple[TableRow, ...]:
     for i in range(config.num_hidden_layers):
         table += _layer(f"layers.{i}", config)
     if config.final_layer_norm:
-        table += norm("final_norm", width)
+        table += _norm("final_norm", config)
     if config.projection_dim is not None:
         table += dense("projection", width, config.projection_dim, bias=False)
     return tuple(table)
 
 
 def _layer(path: str, config: TextEncoderConfig) -> list[TableRow]:
-    width, inner = config.hidden_size, config.intermediate_size
-    table = list(norm(f"{path}.attention_norm", width))
+    width, inner, bias = config.hidden_size, config.intermediate_size, config.bias
+    table = list(_norm(f"{path}.attention_norm", config))
     for name in ("query", "key", "value", "output"):
-        table += dense(f"{path}.attention.{name}", width, width)
-    table += norm(f"{path}.mlp_norm", width)
+        table += dense(f"{path}.attention.{name}", width, width, bias=bias)
+    table += _norm(f"{path}.mlp_norm", config)
     if config.hidden_act == "swiglu":
-        table += dense(f"{path}.mlp.gate", width, inner)
-    table += dense(f"{path}.mlp.up", width, inner)
-    table += dense(f"{path}.mlp.down", inner, width)
+        table += dense(f"{path}.mlp.gate", width, inner, bias=bias)
+    table += dense(f"{path}.mlp.up", width, inner, bias=bias)
+    table += dense(f"{path}.mlp.down", inner, width, bias=bias)
     return table
+
+
+def _norm(path: str, config: TextEncoderConfig) -> tuple[TableRow, ...]:
+    return norm(path, config.hidden_size, bias=config.bias and config.norm == "layernorm")

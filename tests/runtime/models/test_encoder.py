@@ -35,6 +35,9 @@ CONFIGS = {
     "text": text_config(),
     "text without layers": text_config(num_hidden_layers=0),
     "text rotary": text_config(position_embedding="rotary", hidden_act="swiglu"),
+    "text sinusoidal": text_config(
+        position_embedding="sinusoidal", hidden_act="relu", norm="rmsnorm", bias=False
+    ),
     "text bare": text_config(
         position_embedding="none", final_layer_norm=False, projection_dim=6, pooling="cls"
     ),

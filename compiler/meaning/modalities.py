@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specrun.compiler.effects import no_effect
+from specrun.compiler.meaning.effects import no_effect
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.data import EmojiData, TableData

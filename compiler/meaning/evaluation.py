@@ -1,0 +1,92 @@
+"""Checks of evaluation, of the rows it needs, and of trackers."""
+
+from __future__ import annotations
+
+from specrun.compiler.meaning.model import embedding_width
+from specrun.compiler.reporter import Reporter
+from specrun.spec.experiment import Experiment
+from specrun.spec.plan.training import REVERSE_PREFIX, SPEARMAN, TOKENS_PREFIX
+from specrun.spec.words.data import TableData
+from specrun.spec.words.evaluation import Evaluation
+
+
+def columns_differ(spec: Experiment, report: Reporter) -> None:
+    if not isinstance(spec.data, TableData):
+        return
+    first: dict[str, str] = {}
+    for key in (
+        "query",
+        "query_image",
+        "positive",
+        "negatives",
+        "label",
+        "score",
+        "negative_scores",
+    ):
+        name = getattr(spec.data.columns, key)
+        other = first.setdefault(name, key) if name is not None else key
+        if other != key:
+            path, related = f"data.columns.{key}", (f"data.columns.{other}",)
+            message = f"{other} and {key} are the same column `{name}`"
+            report.error(path, "same-column", message, related=related)
+
+
+def evaluation_has_rows(spec: Experiment, report: Reporter) -> None:
+    if spec.evaluation is not None and spec.data.validation is None:
+        message = "`evaluation` has no rows: `data.validation` is missing"
+        hint = "add `data: {validation: {kind: fraction, fraction: 0.1}}`, or remove `evaluation`"
+        related = ("data.validation",)
+        code = "no-validation"
+        report.error("evaluation", code, message, hint=hint, blame="key", related=related)
+    if spec.evaluation is None and spec.data.validation is not None:
+        message = "rows are held out and never used: `evaluation` is missing"
+        hint = "add `evaluation: {}`, or remove `data.validation`"
+        path, related = "data.validation", ("evaluation",)
+        report.warning(path, "unused-validation", message, hint=hint, blame="key", related=related)
+
+
+def best_is_measured(spec: Experiment, report: Reporter) -> None:
+    part = spec.evaluation
+    if part is None:
+        return
+    path = "evaluation.select_best"
+    metric, _, dim = part.select_best.partition(" at ")
+    tokens = getattr(spec.model, "multi_vector", None) if metric.startswith(TOKENS_PREFIX) else None
+    if metric.startswith(TOKENS_PREFIX) and tokens is None:
+        hint = "write `model: {multi_vector: {dim: 128}}`, or the metric without `multi_vector/`"
+        message = f"`{path}` {metric}: the model has no token vectors beside its embedding"
+        related = ("model.multi_vector",)
+        report.error(path, "unknown-metric", message, hint=hint, related=related)
+    plain = metric.removeprefix(TOKENS_PREFIX)
+    _direction_is_asked(plain, part, report)
+    if plain.removeprefix(REVERSE_PREFIX) not in part.metrics:
+        hint = f"metrics are {', '.join(f'`{m}`' for m in part.metrics)}"
+        message = f"`{path}` {metric} is not in `evaluation.metrics`"
+        related = ("evaluation.metrics",)
+        report.error(path, "unknown-metric", message, hint=hint, related=related)
+    width = embedding_width(spec) if tokens is None else tokens.dim
+    if dim and width is not None:
+        dims = sorted({*(spec.matryoshka.dims if spec.matryoshka else ()), width})
+        if int(dim) not in dims:
+            message = f"`{path}`: dimension {dim} is not evaluated"
+            hint = f"dimensions are {', '.join(map(str, dims))}"
+            related = ("matryoshka.dims", "model.hidden_size", "model.projection_dim")
+            report.error(path, "unknown-dimension", message, hint=hint, related=related)
+
+
+def _direction_is_asked(metric: str, part: Evaluation, report: Reporter) -> None:
+    """The metric that chooses is of a direction that is measured; Spearman has none."""
+    wanted = "positive_to_query" if metric.startswith(REVERSE_PREFIX) else "query_to_positive"
+    if metric != SPEARMAN and wanted not in part.directions:
+        path, related = "evaluation.select_best", ("evaluation.directions",)
+        message = f"`{path}` {metric} is of the direction {wanted}, and `{related[0]}` has not that"
+        hint = f"add {wanted} to `{related[0]}`, or choose a metric of the other direction"
+        report.error(path, "unknown-metric", message, hint=hint, related=related)
+
+
+def trackers_once(spec: Experiment, report: Reporter) -> None:
+    kinds = [tracker.kind for tracker in spec.tracking]
+    for index, kind in enumerate(kinds):
+        if kind in kinds[:index]:
+            message = f"`tracking` names {kind} twice, and a run has one of each kind"
+            report.error(f"tracking[{index}]", "tracker-twice", message, hint="remove one of them")

@@ -1,0 +1,92 @@
+"""What a network must agree with: lengths, vocabulary, padding, widths, images, arithmetic."""
+
+from __future__ import annotations
+
+from specrun.compiler.draft import Context, Draft
+from specrun.compiler.passes.lengths import most_tokens
+from specrun.compiler.passes.widths import embedding_dim
+from specrun.spec.plan.data import modality
+from specrun.spec.plan.model import (
+    SIDES,
+    EncoderConfig,
+    MpnetConfig,
+    RobertaConfig,
+    TextConfig,
+    TextEncoderConfig,
+    TextImageConfig,
+)
+from specrun.spec.plan.towers import TextTower
+
+
+def check_modalities(draft: Draft, config: EncoderConfig, context: Context) -> None:
+    """Rows of images need a network for them, and a network that is all the model has needs rows."""
+    found = {modality(draft.need("source"), side) for side in SIDES}
+    if found != {"text"} and not isinstance(config, TextImageConfig):
+        context.report.error(
+            "data.retrieval_mode",
+            "no-image-network",
+            f"the rows have images, and the model embeds texts alone ({config.kind})",
+            hint="use a model of the kind clip, siglip or composed",
+        )
+
+
+def check_precision(draft: Draft, context: Context) -> None:
+    if draft.spec.precision.compute != "bfloat16":
+        return
+    why = context.facts.slow_bfloat16(draft.spec.hardware.platform)
+    if why:
+        message = f"bfloat16 would be slower than float32 here: {why}"
+        hint = "write float32, or run the plan on a machine with a GPU"
+        context.report.warning("precision.compute", "slow-bfloat16", message, hint=hint)
+
+
+def check_lengths(draft: Draft, config: TextConfig | TextTower, context: Context) -> None:
+    if isinstance(config, TextEncoderConfig):
+        return  # the checks of meaning have seen a model from scratch
+    for side, wanted in zip(SIDES, most_tokens(draft), strict=True):
+        if wanted > config.longest:
+            context.report.error(
+                f"data.max_length.{side}",
+                "too-long",
+                f"{wanted} tokens, but the model has {config.longest} positions",
+                hint=f"at most {config.longest}",
+            )
+
+
+def check_vocabulary(draft: Draft, config: TextConfig | TextTower, context: Context) -> None:
+    if draft.tokenizer is not None and draft.tokenizer.vocab_size > config.vocab_size:
+        context.report.error(
+            "tokenizer",
+            "vocabulary-too-large",
+            f"the tokenizer has {draft.tokenizer.vocab_size} ids, the model's table {config.vocab_size} rows",
+            hint="use the model's own tokenizer",
+        )
+
+
+def check_padding(draft: Draft, config: TextConfig | TextTower, context: Context) -> None:
+    """RoBERTa and MPNet tell padding from tokens by its id, so the tokenizer must pad with that id."""
+    tokenizer = draft.tokenizer
+    if tokenizer is None or not isinstance(config, RobertaConfig | MpnetConfig):
+        return
+    if tokenizer.pad_id != config.pad_token_id:
+        context.report.error(
+            "tokenizer",
+            "other-padding",
+            f"the tokenizer pads with id {tokenizer.pad_id}, but the model counts positions "
+            f"behind its padding id {config.pad_token_id}",
+            hint="use the model's own tokenizer",
+        )
+
+
+def check_dims(draft: Draft, config: EncoderConfig, context: Context) -> None:
+    if draft.spec.matryoshka is None or isinstance(config, TextEncoderConfig):
+        return  # the checks of meaning have seen the widths of a model from scratch
+    width = embedding_dim(config)
+    for i, dim in enumerate(draft.spec.matryoshka.dims):
+        if dim > width:
+            context.report.error(
+                f"matryoshka.dims[{i}]",
+                "dim-above-width",
+                f"{dim} is above the embedding's width {width}",
+                hint=f"at most {width}",
+            )
