@@ -94,6 +94,8 @@ def _pair(root: Folder, weights: bool) -> PretrainedDirectory | None:
     if sentences is None:
         return None
     below = before.below(sentences.transformer)
+    if sentences.transformer and below is before:
+        before.finish()  # it leads out of the directory
     folder = before if below is before else Folder(below.path)
     raw = folder.json("config.json") or {}
     model_type = str(raw.get("model_type"))

@@ -59,7 +59,7 @@ class Composed:
         copied, weights = _write_text(new / TEXT, self)
         _write_image(new / IMAGE, self)
         heads = _write_heads(new, self)
-        write_json(new / JOINED, to_plain(_joined(self)))
+        write_json(new / JOINED, _joined(self).plain())
         if self.to == "sentence-transformers":
             self._write_router(new, heads)
         facts = {
@@ -196,9 +196,4 @@ def _write_heads(new: Path, whole: Composed) -> dict[str, np.ndarray]:
 def _joined(whole: Composed) -> Joined:
     trained, config = whole.trained, whole.trained.model.config
     assert isinstance(config, TextImageConfig)
-    return Joined(
-        format=1,
-        config=config,
-        prompts=trained.prompts,
-        lengths={str(side): count for side, count in trained.lengths.items()},
-    )
+    return Joined(config=config, prompts=trained.prompts, lengths=trained.lengths)

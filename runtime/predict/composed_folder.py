@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +17,10 @@ from specrun.runtime.predict.as_read import head_rows, two_networks
 from specrun.runtime.trees import Tree
 from specrun.runtime.weights.safetensors_file import read_safetensors
 from specrun.runtime.weights.tensors import READABLE
-from specrun.spec.annotations import Fact
-from specrun.spec.codec import CodecError, from_plain
+from specrun.spec.codec import CodecError, from_plain, to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Prompts
-from specrun.spec.plan.model import ModelPlan, NetworkConfig, Side, TextImageConfig
-from specrun.spec.record import record
+from specrun.spec.plan.model import SIDES, ModelPlan, NetworkConfig, Side, TextImageConfig
 
 JOINED = "specrun_composed.json"
 """What joins the networks: the configuration, the prompts, and the lengths."""
@@ -36,17 +34,28 @@ _BY_SPEC = (
 )
 """Numbers that a network's own config.json does not tell."""
 
+FORMAT = 1
+"""Version of ``specrun_composed.json``."""
+
 _AGAIN = "export the run again"
 
 
-@record
+@dataclass(frozen=True, kw_only=True)
 class Joined:
-    """The content of ``specrun_composed.json``."""
+    """The content of ``specrun_composed.json``: both networks with the width of their heads, and the texts' rules."""
 
-    format: Annotated[int, Fact(doc="Version of this file.")]
-    config: Annotated[TextImageConfig, Fact(doc="Both networks, and the width of their heads.")]
-    prompts: Annotated[Prompts, Fact(doc="What is put before texts.")]
-    lengths: Annotated[Mapping[str, int], Fact(doc="Tokens kept of a query and of a positive.")]
+    config: TextImageConfig
+    prompts: Prompts
+    lengths: Mapping[Side, int]
+
+    def plain(self) -> dict[str, Any]:
+        """As the file has it."""
+        return {
+            "format": FORMAT,
+            "config": to_plain(self.config),
+            "prompts": to_plain(self.prompts),
+            "lengths": {str(side): self.lengths[side] for side in SIDES},
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,21 +94,33 @@ def read_composed(folder: Path) -> ComposedFolder:
         parameters=parameters,
         text=replace(text, config=config.text),
         prompts=joined.prompts,
-        lengths={"query": joined.lengths["query"], "positive": joined.lengths["positive"]},
+        lengths=joined.lengths,
     )
 
 
 def _joined(path: Path) -> Joined:
     try:
         raw = json.loads(path.read_text("utf-8"))
-        joined = from_plain(Joined, raw)
-    except (OSError, ValueError, RecursionError, CodecError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error)[:200]) from error
-    if joined.format != 1:
-        raise _damaged(path, f"format must be 1, found {joined.format}")
-    if joined.lengths.keys() != {"query", "positive"} or min(joined.lengths.values()) < 1:
-        raise _damaged(path, "lengths must hold a number above 0 for query and for positive")
-    return joined
+    keys = {"format", "config", "prompts", "lengths"}
+    if not isinstance(raw, dict) or raw.keys() != keys:
+        raise _damaged(path, f"it must be an object of {', '.join(sorted(keys))}")
+    if raw["format"] != FORMAT:
+        raise _damaged(path, f"format must be {FORMAT}, found {str(raw['format'])[:40]}")
+    try:
+        config = from_plain(TextImageConfig, raw["config"], "config")
+        prompts = from_plain(Prompts, raw["prompts"], "prompts")
+    except CodecError as error:
+        raise _damaged(path, str(error)[:200]) from error
+    lengths = raw["lengths"]
+    if not isinstance(lengths, dict) or not all(_is_length(lengths.get(side)) for side in SIDES):
+        raise _damaged(path, "lengths must hold a whole number above 0 for query and for positive")
+    return Joined(config=config, prompts=prompts, lengths={side: lengths[side] for side in SIDES})
+
+
+def _is_length(value: Any) -> bool:
+    return type(value) is int and value >= 1
 
 
 def _check_config(folder: Path, found: object, config: NetworkConfig) -> None:

@@ -18,6 +18,7 @@ from specrun.runtime.predict import composed as composing
 from specrun.runtime.predict import pair as pairing
 from specrun.runtime.predict.export import export
 from specrun.runtime.predict.predictor import Predictor
+from specrun.runtime.predict.search import search
 from specrun.runtime.trees import flatten
 from specrun.runtime.weights.files import find, read
 from specrun.spec.diagnostics import InputError, RunError
@@ -257,6 +258,19 @@ DAMAGE: dict[str, Any] = {
         ),
         "format must be 1, found 9",
     ),
+    "a list": (lambda x: (x / "specrun_composed.json").write_text("[]"), "must be an object of"),
+    "another length": (
+        lambda x: (x / "specrun_composed.json").write_text(
+            (x / "specrun_composed.json").read_text().replace('"query": 8', '"query": 0')
+        ),
+        "lengths must hold a whole number above 0",
+    ),
+    "an unknown number": (
+        lambda x: (x / "specrun_composed.json").write_text(
+            (x / "specrun_composed.json").read_text().replace('"hidden_size"', '"hidden_sizes"', 1)
+        ),
+        "config",
+    ),
     "no heads": (lambda x: (x / "heads.safetensors").unlink(), "it is missing"),
     "truncated heads": (
         lambda x: (x / "heads.safetensors").write_bytes(b"\0" * 40),
@@ -292,6 +306,26 @@ def test_a_damaged_composed_directory_is_refused(folder: Path):
 def test_what_has_no_class_is_refused(folder: Path):
     make_run(folder, model=composed("no last norm", folder))
     refused(folder / "run", folder / "out", "ViTModel has a norm", to="hf")
+
+
+def test_composed_prompts_come_along(folder: Path):
+    prompts = ", prompts: {query: 'find a '}"
+    text = COMPOSED.format(dim=8, text=prompts, image="", folder=folder)
+    make_run(folder, model=text)
+    export(folder / "run", folder / "out")
+    ours, theirs = Predictor(folder / "out"), Predictor(folder / "run")
+    np.testing.assert_allclose(ours.encode_query(TEXTS), theirs.encode_query(TEXTS), atol=SAME)
+    with pytest.raises(InputError, match="puts a prompt before its texts"):
+        ours.encode_text(TEXTS)
+    kept = json.loads((folder / "out" / "config_sentence_transformers.json").read_text())
+    assert kept["prompts"] == {"query": "find a ", "document": ""}
+
+
+def test_a_composed_export_is_searched(folder: Path, capsys: Any):
+    make_run(folder, model=composed("heads", folder))
+    export(folder / "run", folder / "out", to="hf")
+    found = [search(folder / name, "a red box", corpus=folder / "pics", top=12) for name in ("run", "out")]  # fmt: skip
+    assert [hit.text for hit in found[0]] == [hit.text for hit in found[1]]
 
 
 # --- the model card --------------------------------------------------------------------------------------------------
@@ -372,6 +406,53 @@ def test_a_source_that_is_another_is_refused(folder: Path, name: str):
     refused(folder / "run", folder / "out", "not the one that the plan was compiled with", to="hf")
     path.unlink()
     refused(folder / "run", folder / "out", "needed, found", to="hf")
+
+
+def test_a_source_with_the_newer_processor_file_alone_gives_the_older_too(folder: Path):
+    source = folder / "clip"
+    own = json.loads((source / "preprocessor_config.json").read_text())
+    (source / "preprocessor_config.json").unlink()
+    whole = {"image_processor": own, "processor_class": "CLIPProcessor"}
+    (source / "processor_config.json").write_text(json.dumps(whole))
+    make_run(folder)
+    export(folder / "run", folder / "out", to="hf")
+    assert json.loads((folder / "out" / "preprocessor_config.json").read_text()) == own
+    assert json.loads((folder / "out" / "processor_config.json").read_text()) == whole
+    same(folder / "out", folder / "run", folder)
+
+
+OTHERWISE: dict[str, Any] = {
+    "another method": ({"modality_config": {"text": {"method": "forward", "method_output_name": None}}}, "modality_config"),
+    "another processing": ({"processing_kwargs": {"text": {"max_length": 3}}}, "processing_kwargs"),
+    "too long": ({"max_seq_length": 99}, "exceeds the 12 positions"),
+    "no length": ({"max_seq_length": "x"}, "must be a whole number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_sentence_transformers_files_that_say_otherwise_are_refused(folder: Path, name: str):
+    export(folder / "clip", folder / "out")
+    path = folder / "out" / "sentence_bert_config.json"
+    change, found = OTHERWISE[name]
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError) as caught:
+        Predictor(folder / "out")
+    assert found in str(caught.value)
+    assert len(caught.value.diagnostics) == 1
+
+
+def test_the_older_form_of_sentence_transformers_is_read(folder: Path):
+    """Its CLIPModel keeps Hugging Face's files in a folder below."""
+    old = folder / "old"
+    old.mkdir()
+    shutil.copytree(folder / "clip", old / "0_CLIPModel")
+    module = {"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}  # fmt: skip
+    (old / "modules.json").write_text(json.dumps([module]))
+    same(old, folder / "clip", folder)
+    module["path"] = "../clip"
+    (old / "modules.json").write_text(json.dumps([module]))
+    with pytest.raises(InputError, match="must lie inside"):
+        Predictor(old)
 
 
 def test_a_source_whose_weights_are_gone_costs_only_the_scale(folder: Path):
