@@ -278,6 +278,8 @@ def export(options: Namespace) -> int:
     print(f"wrote {done.folder}: {', '.join(done.files)}")
     if done.facts["merged"]:
         print(f"merged     {done.facts['merged']}")
+    if trained := done.facts.get("tensors_of_losses"):
+        print(f"trained    {', '.join(f'{name} of {loss}' for name, loss in trained.items())}")
     kept = [*done.facts["tensors_of_the_source"], *done.facts["files_of_the_source"]]
     for label, names in (("as it was", kept), ("left out", done.facts["left_out"])):
         if names:

@@ -17,6 +17,7 @@ from specrun.runtime.predict.image_files import (
     tokenizer_settings,
     write_processor,
 )
+from specrun.runtime.predict.logits import trained_logits
 from specrun.runtime.predict.order import Order, refuse_side
 from specrun.runtime.predict.saved import CARD, longest_text, read_saved
 from specrun.runtime.predict.sentence_files import write_tokenizer
@@ -84,7 +85,11 @@ class Adapter:
         assert isinstance(text, TextTower)
         more = tokenizer_settings(text, self.tokenizer)
         copied = write_tokenizer(new, self.tokenizer, self.base, longest, more)
-        facts = {"class": CLASSES[text.kind], "padded_to": padded_to(text)}
+        facts = {
+            "class": CLASSES[text.kind],
+            "padded_to": padded_to(text),
+            "left_out": [f"{row} of {p}" for row, p in trained_logits(self.plan, text).items()],
+        }
         return (*copied, *write_processor(new, self.base)), facts
 
 

@@ -30,7 +30,8 @@ from specrun.runtime.predict.sentence_files import prompts_of, write_json, write
 from specrun.runtime.predict.trained import Trained
 from specrun.runtime.report.export_card import export_card
 from specrun.runtime.trees import flatten
-from specrun.runtime.weights.names import write_names
+from specrun.runtime.weights import files as weight_files
+from specrun.runtime.weights.names import canonical, is_unused, write_names
 from specrun.runtime.weights.write import FILES, write_weights
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
@@ -71,6 +72,7 @@ class Composed:
             ),
             "class": "composed",
             "heads": sorted(heads),
+            "left_out": [*weights["left_out"], *_left_out(self)],
             "max_seq_length": longest_of(trained, order),
             "files_of_the_source": copied,
             "merged": merged_of(trained, None),
@@ -179,6 +181,15 @@ def _write_image(folder: Path, whole: Composed) -> None:
         write_json(folder / PROCESSOR, settings_of(processor))
     else:
         write_processor(folder, whole.image_source)
+
+
+def _left_out(whole: Composed) -> list[str]:
+    """Known tensors of the image network's source that the export lacks, such as its pooler."""
+    start = None if whole.image_source is None else weight_files.find(whole.image_source)
+    if start is None:
+        return []
+    config, found = network_config(whole.image), weight_files.read(start).tensors
+    return [f"{IMAGE}: {t.name}" for t in found if is_unused(canonical(t.name, config), config)]
 
 
 def _write_heads(new: Path, whole: Composed) -> dict[str, np.ndarray]:

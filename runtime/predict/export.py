@@ -79,7 +79,8 @@ def export(
     Under ``hf`` it holds config.json (the source's), the weights with adapters merged, and the
     tokenizer; under ``sentence-transformers`` and ``flax`` the files of sentence-transformers
     besides, under which the embeddings are those of ``Predictor``; under ``peft`` the adapters
-    alone. Each with a model card. ``side`` chooses one of separate towers. The directory appears
+    alone. CLIP and SigLIP are one directory of both networks; a composed model is one for each, with its heads and what
+    joins them. Each with a model card. ``side`` chooses one of separate towers. The directory appears
     whole or not at all. InputError for what has no place there and for an ``output`` that is not
     empty; RunError when it cannot be written.
     """

@@ -36,7 +36,7 @@ def read_logits(order: Order, plan: Plan | None, config: TextTower, weights: Wei
     several such losses has no one number, and the source's stays.
     """
     kept = load_beside(weights, config, logit_rows(config))
-    names = {} if plan is None else _trained(plan, config)
+    names = {} if plan is None else trained_logits(plan, config)
     if not names:
         return Logits(kept, {})
     found = flatten(read_parameters(parameters_folder(RunFolder(order.folder), order.which)))
@@ -44,7 +44,7 @@ def read_logits(order: Order, plan: Plan | None, config: TextTower, weights: Wei
     return Logits({**kept, **own}, {row: path.partition(".")[0] for row, path in names.items()})
 
 
-def _trained(plan: Plan, config: TextTower) -> dict[str, str]:
+def trained_logits(plan: Plan, config: TextTower) -> dict[str, str]:
     """Our row → ``NAME.log_scale`` or ``NAME.bias`` of the one loss that means the same."""
     match config:
         case ClipTextConfig():

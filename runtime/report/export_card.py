@@ -57,6 +57,7 @@ def _export(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("merged", facts["merged"]),
         ("as in the source", ", ".join(facts["tensors_of_the_source"])),
         ("of the losses", _of_losses(facts)),
+        ("heads", ", ".join(facts.get("heads", ()))),
         ("left out", ", ".join(facts["left_out"])),
     ]
     return [(name, value) for name, value in rows if value]

@@ -28,6 +28,7 @@ from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.report.export_card import LIBRARIES
 from specrun.runtime.trees import flatten, unflatten
 from specrun.runtime.weights.files import read
+from specrun.runtime.weights.write import FILES
 from specrun.spec.diagnostics import InputError, RunError
 from specrun.spec.plan.data import TokenizerFile, TokenizerPlan
 from specrun.spec.plan.file import read_plan, write_plan
@@ -331,7 +332,7 @@ def test_a_head_is_read_again(tmp_path: Path, form: Any, lora: bool):
     np.testing.assert_allclose(found, expected, atol=SAME)
     again = tmp_path / "again"
     export(tmp_path / "out", again, to=form)
-    for name in (exporting.FILES[FORMS[form]], "2_Dense/model.safetensors"):
+    for name in (FILES[FORMS[form]], "2_Dense/model.safetensors"):
         assert (again / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
 
 

@@ -22,6 +22,7 @@ from specrun.runtime.predict.search import search
 from specrun.runtime.trees import flatten
 from specrun.runtime.weights.files import find, read
 from specrun.spec.diagnostics import InputError, RunError
+from tests.front.test_text_image import TOWERS, processor
 from tests.runtime.pictured import COMPOSED, TEXTS, make_models, make_run, moved
 from tests.runtime.test_export import note, refused
 
@@ -173,6 +174,16 @@ def test_adapters_of_both_networks_are_one_folder_that_we_read_back(
         np.testing.assert_array_equal(started[path], leaf, err_msg=path)
 
 
+def test_an_adapter_alone_has_no_place_for_a_trained_temperature(folder: Path, capsys: Any):
+    plan = make_run(folder, losses=TRAINED["clip"], lora=ADAPTED)
+    shutil.rmtree(folder / "run" / "best")
+    write_parameters(folder / "run" / "best", moved(plan.model, only="lora_"), {"step": 1, "metrics": {}})  # fmt: skip
+    assert main(["export", str(folder / "run"), "-o", str(folder / "out"), "--to", "peft"]) == 0
+    assert "left out   logit_scale of main.log_scale" in capsys.readouterr().out
+    assert main(["export", str(folder / "run"), "-o", str(folder / "whole"), "--to", "hf"]) == 0
+    assert "trained    logit_scale of main" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["model", "config", "missing"])
 def test_a_damaged_adapter_of_both_is_refused(folder: Path, name: str):
     plan = make_run(folder, lora=ADAPTED)
@@ -301,6 +312,19 @@ def test_a_damaged_composed_directory_is_refused(folder: Path):
             Predictor(broken)
         assert found in str(caught.value), name
         assert all(d.hint for d in caught.value.diagnostics), name
+
+
+def test_what_of_a_composed_source_is_left_out_is_said(folder: Path, capsys: Any):
+    shutil.rmtree(folder / "vit")
+    shutil.copytree(TOWERS / "vit_torch_head", folder / "vit")
+    (folder / "vit" / "preprocessor_config.json").write_text(processor("vit"))
+    make_run(folder, model=composed("heads", folder))
+    arguments = ["export", str(folder / "run"), "-o", str(folder / "out"), "--to", "hf"]
+    assert main(arguments) == 0
+    left = note(folder / "out")["left_out"]
+    assert left == ["image: classifier.bias", "image: classifier.weight"]
+    assert f"left out   {', '.join(left)}" in capsys.readouterr().out
+    assert "text.projector.first.kernel" in (folder / "out" / "README.md").read_text().replace("\\", "")  # fmt: skip
 
 
 def test_what_has_no_class_is_refused(folder: Path):
