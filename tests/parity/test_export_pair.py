@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from specrun.runtime.adapters.peft import read_adapter
 from specrun.runtime.loop.parameters import write_parameters
 from specrun.runtime.predict.export import export
 from specrun.runtime.predict.predictor import Predictor
+from specrun.runtime.trees import flatten
 from tests.runtime.pictured import COMPOSED, TEXTS, make_models, make_run, moved
 
 torch = pytest.importorskip("torch")
@@ -103,6 +105,11 @@ def test_peft_loads_one_adapter_upon_the_source(folder: Path, kind: str):
     plain = features(base.from_pretrained(folder / kind), folder / "out", folder, 8)
     model = peft.PeftModel.from_pretrained(base.from_pretrained(folder / kind), folder / "out")
     same(features(model, folder / "out", folder, 8), Predictor(run), folder)
+    model.save_pretrained(folder / "theirs")
+    ours, theirs = (flatten(read_adapter(folder / name, plan.model)) for name in ("out", "theirs"))
+    assert ours.keys() == theirs.keys()
+    for path, leaf in ours.items():
+        np.testing.assert_array_equal(leaf, theirs[path], err_msg=path)
     assert np.abs(plain[0] - Predictor(run).encode_text(TEXTS)).max() > 100 * EMBEDDING
     assert np.abs(plain[1] - Predictor(run).encode_image(pictures(folder))).max() > 100 * EMBEDDING
 

@@ -73,6 +73,7 @@ def make_run(
     length: int = 8,
     model: str = "",
     name: str = "run",
+    more: tuple[str, ...] = (),
 ) -> Plan:
     """``folder``/run below the folder of ``make_models``: every number moved a little from where it starts."""
     sides = {"query": mode[0], "positive": mode[-1]}
@@ -87,7 +88,7 @@ def make_run(
     )
     spec = folder / "spec.yaml"
     spec.write_text(text + (LORA.format(modules=lora) if lora else ""))
-    plan = specrun.compile(spec, overrides=[f"output_dir={folder}/{name}"])
+    plan = specrun.compile(spec, overrides=[f"output_dir={folder}/{name}", *more])
     run = folder / name
     run.mkdir()
     write_plan(plan, run / "plan.json")

@@ -143,6 +143,16 @@ def test_a_scale_beyond_the_bound_is_written_as_the_loss_uses_it(folder: Path):
     np.testing.assert_array_equal(found, np.float32(np.log(100.0)))
 
 
+def test_a_run_that_began_from_another_is_exported_as_it_is(folder: Path):
+    make_run(folder, name="first")
+    plan = make_run(folder, more=(f"init_from={folder}/first",))
+    assert plan.model.init_from is not None
+    export(folder / "run", folder / "out", to="hf")
+    same(folder / "out", folder / "run", folder)
+    names = tensors(folder / "out").keys()
+    assert names == tensors(folder / "clip").keys()
+
+
 @pytest.mark.parametrize("losses", KEPT)
 def test_what_means_something_else_stays_the_sources(folder: Path, losses: str):
     make_run(folder, losses=KEPT[losses])
