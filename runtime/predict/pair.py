@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from specrun.runtime.models.clip.model import LEGACY_EOS
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.stacking import unstack
 from specrun.runtime.models.tables import logit_rows, rows
@@ -35,7 +36,7 @@ from specrun.runtime.weights.names import canonical, is_unused, write_names
 from specrun.runtime.weights.write import FILES, LAYOUTS, Dtype, write_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import TextImageConfig, Tower, WeightsPlan
-from specrun.spec.plan.towers import SiglipTextConfig, TextTower
+from specrun.spec.plan.towers import ClipTextConfig, SiglipTextConfig, TextTower
 
 TOWERS: tuple[Tower, ...] = ("text", "image")
 
@@ -104,6 +105,7 @@ def open_pair(order: Order, to: Whole, trained: Trained) -> Pair:
         )
     longest = longest_of(trained, order)
     _check_length(config.text, to, longest)
+    _check_end(config.text, trained, longest)
     return Pair(
         order=order,
         to=to,
@@ -125,6 +127,21 @@ def _check_length(config: TextTower, to: Whole, longest: int) -> None:
             "pads them to where it cuts them",
             code="length",
             hint=f"export --to hf, or train with a data.max_length of {whole}",
+        )
+
+
+def _check_end(config: TextTower, trained: Trained, longest: int) -> None:
+    """transformers looks for the end of a text among its padding too, so the text must have one of its own."""
+    if not isinstance(config, ClipTextConfig):
+        return
+    [ids] = trained.tokenizer.encode(["a"], longest)
+    end, pad = config.eos_token_id, trained.tokenizer.pad_id
+    found = pad > max(ids, default=-1) if end == LEGACY_EOS else pad == end and end not in ids
+    if found:
+        raise InputError(
+            f"the tokenizer does not end a text, and pads it with id {pad}, at which transformers would pool it",
+            code="no-end-of-text",
+            hint="use a tokenizer whose post-processor puts the model's eos token behind a text",
         )
 
 

@@ -104,11 +104,14 @@ def _use(plan: Plan, facts: Mapping[str, Any]) -> str:
     folder = json.dumps(plan.output_dir, ensure_ascii=False)
     told = plan.model.towers == "separate" or plan.tokenizer.prompts.any
     call = "encode_document" if told else "encode_text"
+    seen = isinstance(plan.model.config, TextImageConfig)
+    predictor = f'Predictor({folder}, which="{facts["parameters"]}")'
+    images = f'images = {predictor}.encode_image(["picture.png"])\n' if seen else ""
     code = (
         "```python\n"
         "from specrun import Predictor\n"
-        f'vectors = Predictor({folder}, which="{facts["parameters"]}").{call}(["a text", "another"])\n'
-        "```"
+        f'vectors = {predictor}.{call}(["a text", "another"])\n'
+        f"{images}```"
     )
     return section("Use", code)
 

@@ -442,6 +442,25 @@ def test_a_source_that_is_another_is_refused(folder: Path, name: str):
     refused(folder / "run", folder / "out", "needed, found", to="hf")
 
 
+@pytest.mark.parametrize("end", [39, 2])
+def test_a_tokenizer_that_does_not_end_its_texts_is_refused(folder: Path, end: int):
+    """Padded with what ends a text, each would be pooled at its padding."""
+    source = folder / "clip"
+    raw = json.loads((source / "tokenizer.json").read_text())
+    raw["post_processor"] = None
+    raw["added_tokens"] = [t for t in raw["added_tokens"] if t["content"] != "<pad>"]
+    vocab = {k: v for k, v in raw["model"]["vocab"].items() if k not in ("<pad>", "</s>")}
+    raw["model"]["vocab"] = {**vocab, "<pad>": 39}
+    raw["added_tokens"] = [
+        {**t, "content": "<pad>"} if t["content"] == "</s>" else t for t in raw["added_tokens"]
+    ]
+    (source / "tokenizer.json").write_text(json.dumps(raw))
+    config = (source / "config.json").read_text()
+    (source / "config.json").write_text(config.replace('"eos_token_id": 39', f'"eos_token_id": {end}'))  # fmt: skip
+    assert f'"eos_token_id": {end}' in (source / "config.json").read_text()
+    refused(source, folder / "out", "does not end a text", "pads it with id 39", to="hf")
+
+
 def test_a_source_with_the_newer_processor_file_alone_gives_the_older_too(folder: Path):
     source = folder / "clip"
     own = json.loads((source / "preprocessor_config.json").read_text())
