@@ -52,6 +52,7 @@ class RuntimeFacts:
             prompts=found.prompts,
             pools_prompts=found.pools_prompts,
             image=None if found.image is None else _image(found.image),
+            lowercase=found.lowercase,
         )
 
     def pretrained_image(self, directory: Path) -> PretrainedImage:

@@ -231,8 +231,7 @@ def _side(plan: Plan, side: Side, count: int, length: int) -> Iterator[Text]:
             length=config.text.max_position_embeddings if whole else length,
         )
     if what != "text":
-        pixels = image.num_channels * image.image_size**2
-        yield Text(tower="image", count=count, length=image.tokens, pixels=pixels)
+        yield Text(tower="image", count=count, length=image.tokens, pixels=image.numbers)
 
 
 def activation(config: NetworkConfig) -> str:

@@ -399,7 +399,8 @@ def _own_tokenizer(draft: Draft, context: Context) -> TokenizerSource | None:
             hint="add the section tokenizer with kind file and its path",
         )
         return None
-    return TokenizerFile(path=str(draft.pretrained.tokenizer))
+    found = draft.pretrained
+    return TokenizerFile(path=str(found.tokenizer), lowercase=found.lowercase)
 
 
 def _require(there: bool, path: str, name: str, place: Path, wanted: str, context: Context) -> None:

@@ -103,6 +103,7 @@ def _image_processor(draft: Draft, config: EncoderConfig) -> ImageProcessor | No
         return None
     if draft.pretrained_image is not None:
         return draft.pretrained_image.processor
+    assert isinstance(config.image, VitConfig)  # no other is made from scratch
     return uniform(config.image.image_size, config.image.image_size)
 
 

@@ -36,7 +36,8 @@ class PretrainedDirectory:
     ``weights`` is None when the directory holds only a configuration. ``unused`` are the tensors that are known and
     take no part in an embedding, such as a pooler or a masked-language head. ``pooling`` is mean where the directory
     names none, as in sentence-transformers. ``prompts`` are those of queries and documents; ``pools_prompts`` is false
-    where their tokens are left out of the pooling. ``model_type`` is config.json's, which decides the family.
+    where their tokens are left out of the pooling. ``model_type`` is config.json's, which decides the family. Texts are lower-cased
+    before the tokenizer where ``lowercase`` says so.
     """
 
     config: PretrainedConfig | TextImageConfig
@@ -51,6 +52,7 @@ class PretrainedDirectory:
     prompts: Prompts = field(default_factory=Prompts)
     pools_prompts: bool = True
     image: ImageDirectory | None = None
+    lowercase: bool = False
 
 
 def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
@@ -101,7 +103,7 @@ def _pair(root: Folder, weights: bool) -> PretrainedDirectory | None:
     model_type = str(raw.get("model_type"))
     if model_type not in PAIRS:
         return None
-    config, found, image = inspect_pair(folder, raw, model_type, weights)
+    config, found, image, lowercase = inspect_pair(folder, raw, model_type, weights)
     length = _max_length(folder, sentences, config)
     before.finish()
     folder.finish()
@@ -117,6 +119,7 @@ def _pair(root: Folder, weights: bool) -> PretrainedDirectory | None:
         unused=(),
         config_input=image.config_input,
         image=image,
+        lowercase=lowercase,
     )
 
 

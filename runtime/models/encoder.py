@@ -34,6 +34,7 @@ from specrun.runtime.models.mpnet import model as mpnet
 from specrun.runtime.models.qwen3 import model as qwen3
 from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.siglip import model as siglip
+from specrun.runtime.models.siglip2 import model as siglip2
 from specrun.runtime.models.stacking import parameter_leaves
 from specrun.runtime.models.tables import HEAD, TOKEN_HEAD
 from specrun.runtime.models.text_encoder import model as text_encoder
@@ -60,6 +61,7 @@ from specrun.spec.plan.model import (
 from specrun.spec.plan.towers import (
     ClipTextConfig,
     ClipVisionConfig,
+    Siglip2VisionConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
     TextTower,
@@ -102,10 +104,10 @@ class Encoder:
     ) -> jax.Array:
         """Embeddings f32 [B, D]: pooled, normed, projected, not L2-normalised; of either ``side``.
 
-        ``content`` is ids int32 [B, S], or of an image network pixels uint8 [B, H, W, 3]; ``mask`` bool [B, S], True
-        where a token is valid, padding on the right; ``keys`` typed keys [B], one per row, or None for evaluation. A
-        row without valid tokens gives finite numbers. Raises InputError when S exceeds the positions that the model
-        has.
+        ``content`` is ids int32 [B, S], or of an image network pixels uint8 [B, H, W, 3]; those of images of any shape lie
+        as ``images.naflex`` says. ``mask`` bool [B, S], True where a token is valid, padding on the right; ``keys``
+        typed keys [B], one per row, or None for evaluation. A row without valid tokens gives finite numbers. Raises
+        InputError when S exceeds the positions that the model has.
         """
         return self.embed(params, content, mask, keys, side).dense
 
@@ -126,7 +128,10 @@ class Encoder:
         outside = ("groups", HEAD, TOKEN_HEAD)
         ends = bind(self.ends, {k: v for k, v in params.items() if k not in outside})
         per_layer = fork(keys if _is_random(self.model) else None, config.num_hidden_layers + 1)
-        x = ends.embed(self._seen(content), per_layer[0])  # [B, S, D]
+        seen = self._seen(content)
+        if isinstance(seen, siglip2.Patches):  # an image says itself how much of it there is
+            mask = siglip2.valid(seen.shape, config.max_num_patches)
+        x = ends.embed(seen, per_layer[0])  # [B, S, D]
         context, each = _context(config, ends, mask), _of_each_layer(config)
         for i, (stack, group) in enumerate(zip(self.stacks, self.model.groups, strict=True)):
             first, last = group.first, group.first + group.count
@@ -150,13 +155,17 @@ class Encoder:
             return Embedded(dense)
         return Embedded(dense, Tokens(bind(self.tokens, params[TOKEN_HEAD])(x), valid))
 
-    def _seen(self, content: jax.Array) -> jax.Array:
+    def _seen(self, content: jax.Array) -> jax.Array | siglip2.Patches:
         """Ids as they are; of pixels what the model's image processor makes of them."""
         if content.ndim == 2:
             return content
         assert self.model.image_processor is not None
         scale, shift = affine(self.model.image_processor)
-        return content.astype(jnp.float32) * scale + shift
+        if not isinstance(self.model.config, Siglip2VisionConfig):
+            return content.astype(jnp.float32) * scale + shift
+        pixels = content[:, :-1].astype(jnp.float32) * scale + shift
+        flat = pixels.reshape(*pixels.shape[:2], -1)
+        return siglip2.Patches(flat, siglip2.shapes(content))
 
 
 @dataclass(frozen=True)
@@ -313,6 +322,8 @@ def _family(model: ModelPlan) -> tuple[Shell, Layers]:
             ends, layer = siglip.TextEnds, siglip.TextLayer
         case SiglipVisionConfig():
             ends, layer = siglip.VisionEnds, siglip.VisionLayer
+        case Siglip2VisionConfig():
+            ends, layer = siglip2.VisionEnds, siglip2.VisionLayer
         case VitConfig():
             ends, layer = vit.VisionEnds, vit.VisionLayer
         case _:
@@ -332,6 +343,8 @@ def _context(config: NetworkConfig, ends: Any, mask: jax.Array) -> tuple[Any, ..
             return clip.context(config, mask)
         case SiglipTextConfig() | SiglipVisionConfig():
             return siglip.context(config, mask)
+        case Siglip2VisionConfig():
+            return siglip2.context(config, mask)
         case VitConfig():
             return vit.context(config, mask)
         case Qwen3Config():

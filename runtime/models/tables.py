@@ -12,6 +12,7 @@ from specrun.runtime.models.qwen3 import table as qwen3
 from specrun.runtime.models.roberta import table as roberta
 from specrun.runtime.models.shapes import dense
 from specrun.runtime.models.siglip import table as siglip
+from specrun.runtime.models.siglip2 import table as siglip2
 from specrun.runtime.models.text_encoder import table as text_encoder
 from specrun.runtime.models.vit import table as vit
 from specrun.spec.plan.model import (
@@ -29,6 +30,7 @@ from specrun.spec.plan.model import (
 from specrun.spec.plan.towers import (
     ClipTextConfig,
     ClipVisionConfig,
+    Siglip2VisionConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
     TextTower,
@@ -69,6 +71,8 @@ def _family(config: NetworkConfig) -> tuple[TableRow, ...]:
             return siglip.text_rows(config)
         case SiglipVisionConfig():
             return siglip.vision_rows(config)
+        case Siglip2VisionConfig():
+            return siglip2.vision_rows(config)
         case VitConfig():
             return vit.rows(config)
         case Qwen3Config():

@@ -18,7 +18,7 @@ from specrun.runtime.predict.image_files import (
     write_processor,
 )
 from specrun.runtime.predict.logits import trained_logits
-from specrun.runtime.predict.order import Order, refuse_side
+from specrun.runtime.predict.order import Order, refuse_any_resolution, refuse_side
 from specrun.runtime.predict.saved import CARD, longest_text, read_saved
 from specrun.runtime.predict.sentence_files import write_tokenizer
 from specrun.runtime.predict.trained import lengths_of, read_run
@@ -149,6 +149,8 @@ def _network(plan: Plan, parameters: Tree, order: Order) -> tuple[ModelPlan, Tre
 
 def _refuse_composed(model: ModelPlan, order: Order) -> None:
     config = model.config
+    if isinstance(config, TextImageConfig):
+        refuse_any_resolution(config, order)
     if isinstance(config, TextImageConfig) and not isinstance(config.text, TextTower):
         raise InputError(
             f"{order.folder} has adapters upon two base models, and a directory of PEFT's is of one",

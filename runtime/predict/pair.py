@@ -22,7 +22,7 @@ from specrun.runtime.predict.image_files import (
     write_processor,
 )
 from specrun.runtime.predict.logits import Logits, read_logits
-from specrun.runtime.predict.order import FORMS, Order, Whole
+from specrun.runtime.predict.order import FORMS, Order, Whole, refuse_any_resolution
 from specrun.runtime.predict.saved import CARD, longest_of, merged_of, origin_of, read_saved
 from specrun.runtime.predict.sentence_files import (
     write_json,
@@ -97,6 +97,7 @@ def open_pair(order: Order, to: Whole, trained: Trained) -> Pair:
     config, weights = trained.model.config, trained.model.weights
     assert isinstance(config, TextImageConfig)
     assert isinstance(config.text, TextTower)
+    refuse_any_resolution(config, order)
     if weights is None:
         raise InputError(
             f"the plan of {order.folder} names no directory that its weights were read from",

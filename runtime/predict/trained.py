@@ -11,7 +11,7 @@ import numpy as np
 
 from specrun.runtime import cache
 from specrun.runtime.adapters import lora
-from specrun.runtime.data.tokenizer import Tokenizer, load
+from specrun.runtime.data.tokenizer import Tokenizer, load, lowercased
 from specrun.runtime.loop import digests
 from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.loop.parameters import MANIFEST, check_leaves, read_parameters
@@ -227,7 +227,9 @@ def _tokenizer(found: PretrainedDirectory, folder: Path) -> Tokenizer:
     """The directory's tokenizer, whose ids must all have a row in the token table."""
     assert found.tokenizer is not None
     network = found.config.text if isinstance(found.config, TextImageConfig) else found.config
-    tokenizer = Tokenizer(_text(found.tokenizer), str(found.tokenizer))
+    text = _text(found.tokenizer)
+    text = lowercased(text) if found.lowercase else text
+    tokenizer = Tokenizer(text, str(found.tokenizer))
     if tokenizer.vocab_size > network.vocab_size:
         raise InputError(
             f"the tokenizer of {folder} has {tokenizer.vocab_size} ids, "

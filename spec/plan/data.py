@@ -245,6 +245,9 @@ class TrainedTokenizer:
 class TokenizerFile:
     kind: Annotated[Literal["file"], Fact(doc="A ready tokenizer.json.")] = "file"
     path: Annotated[str, Fact(doc="Absolute path of the tokenizer.json.", klass="cosmetic")]
+    lowercase: Annotated[
+        bool, Fact(doc="Texts are lower-cased first, as the model's own class of tokenizer does.")
+    ] = False
 
 
 TokenizerSource = TrainedTokenizer | TokenizerFile

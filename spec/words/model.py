@@ -378,13 +378,17 @@ class ClipModel:
 
 @record
 class SiglipModel:
-    """A SigLIP, or a SigLIP2 of one resolution, read from a Hugging Face directory."""
+    """A SigLIP or SigLIP2, of one resolution or of any (NaFlex), read from a Hugging Face directory."""
 
-    kind: Annotated[Literal["siglip"], Fact(doc="A SigLIP read from a Hugging Face directory.")] = (
-        "siglip"
-    )
+    kind: Annotated[
+        Literal["siglip"], Fact(doc="A SigLIP or SigLIP2 read from a Hugging Face directory.")
+    ] = "siglip"
     name_or_path: Annotated[
-        str, Fact(doc=_DIRECTORY, examples=("models/siglip2-base-patch16-224",))
+        str,
+        Fact(
+            doc=_DIRECTORY,
+            examples=("models/siglip2-base-patch16-224", "models/siglip2-base-patch16-naflex"),
+        ),
     ]
 
 

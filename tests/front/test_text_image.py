@@ -17,6 +17,7 @@ from specrun.cli import main
 from specrun.compiler.summary import summary
 from specrun.runtime.predict.search import search
 from tests.runtime.data.fonts import PICTURED, FontMaker
+from tests.runtime.models.gemma import PREPROCESSOR
 
 TOWERS = Path(__file__).parents[1] / "golden" / "towers"
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
@@ -61,6 +62,8 @@ def vocabulary() -> str:
 
 
 def processor(name: str) -> str:
+    if name == "siglip2":
+        return json.dumps(PREPROCESSOR)
     kinds = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
     size = {"height": 11, "width": 11}
     own = {"size": size, "crop_size": size, "do_center_crop": False}
@@ -84,7 +87,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         rows.append(texts | images)
     (there / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for name in ("clip", "siglip", "vit"):
+    for name in ("clip", "siglip", "siglip2", "vit"):
         shutil.copytree(TOWERS / f"{name}_torch", there / name)
         (there / name / "preprocessor_config.json").write_text(processor(name))
         (there / name / "tokenizer.json").write_text(vocabulary())
@@ -136,6 +139,7 @@ def test_every_retrieval_mode_trains_and_is_evaluated(mode: str) -> None:
     "model",
     [
         directory("siglip"),
+        "{kind: siglip, name_or_path: siglip2}",
         "{kind: auto, name_or_path: clip}",
         COMPOSED.format(dim=8, more=""),
         COMPOSED.format(dim="null", more=", projection_dim: 16"),

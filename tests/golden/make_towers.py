@@ -1,6 +1,6 @@
 """Make the checked-in weights of tests/golden/towers, as make_models.py makes its own and in its environment.
 
-Run ``python tests/golden/make_towers.py [clip] [vit] [siglip]`` from the repository's root; without names all are made.
+Run ``python tests/golden/make_towers.py [clip] [vit] [siglip] [siglip2]`` from the repository's root; without names all are made.
 ``expected_*.npz`` hold what goes in and torch's own embeddings.
 """
 
@@ -34,7 +34,7 @@ VISION = {**BLOCKS, "image_size": 11, "patch_size": 5}
 
 
 def main(names: list[str]) -> None:
-    makers = {"clip": clip, "vit": vit, "siglip": siglip}
+    makers = {"clip": clip, "vit": vit, "siglip": siglip, "siglip2": siglip2}
     for name in names or makers:
         torch.manual_seed(0)
         makers[name]()
@@ -66,6 +66,28 @@ def siglip() -> None:
         whole = np.pad(ids, ((0, 0), (0, 12 - ids.shape[1])), constant_values=1)
         text = theirs.get_text_features(torch.tensor(whole).long())
         expected("siglip", theirs.get_image_features(torch_pixels()), ids=ids, mask=mask, text=text)
+
+
+def siglip2() -> None:
+    """Images of three shapes, two of them short of 12 patches of 4 × 4; positions are a grid of 3 × 3."""
+    vision = {**BLOCKS, "num_patches": 9, "patch_size": 4}
+    config = transformers.Siglip2Config(
+        text_config=TEXT | {"pad_token_id": 0}, vision_config=vision
+    )
+    theirs = moved(transformers.Siglip2Model(config))
+    write("siglip2_torch", theirs)
+    ids, mask = texts()
+    shape = np.array([[3, 4], [2, 3], [1, 9]])
+    patches = np.random.default_rng(1).normal(size=(3, 12, 48)).astype(np.float32)
+    there = np.arange(12) < shape[:, :1] * shape[:, 1:]
+    with torch.no_grad():
+        whole = np.pad(np.where(mask, ids, 0), ((0, 0), (0, 12 - ids.shape[1])))
+        text = theirs.get_text_features(torch.tensor(whole).long())
+        image = theirs.get_image_features(
+            torch.tensor(patches), torch.tensor(there.astype(np.int32)), torch.tensor(shape)
+        )
+    arrays = {"patches": patches, "shape": shape, "ids": whole, "mask": np.ones_like(whole, bool)}
+    np.savez(ROOT / "expected_siglip2.npz", image=image.numpy(), text=text.numpy(), **arrays)
 
 
 def vit() -> None:

@@ -52,13 +52,13 @@ def make_models(folder: Path) -> Path:
         texts = {"query": f"a {name} box {i}", "other": f"{i} is {name}"}
         rows.append(texts | {"image": f"{i}.png", "next": f"{(i + 3) % 12}.png"})
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for name in ("clip", "siglip", "vit"):
+    for name in ("clip", "siglip", "siglip2", "vit"):
         shutil.copytree(TOWERS / f"{name}_torch", folder / name)
     shutil.copytree(TOWERS / "clip_flax", folder / "clip_flax")
     shutil.copytree(TOWERS.parent / "models" / "torch_safetensors", folder / "bert")
-    for name in ("clip", "siglip", "vit", "clip_flax"):
+    for name in ("clip", "siglip", "siglip2", "vit", "clip_flax"):
         (folder / name / "preprocessor_config.json").write_text(processor(name.split("_")[0]))
-    for name in ("clip", "siglip", "clip_flax", "bert"):
+    for name in ("clip", "siglip", "siglip2", "clip_flax", "bert"):
         (folder / name / "tokenizer.json").write_text(vocabulary())
     return folder
 

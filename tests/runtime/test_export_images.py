@@ -410,6 +410,14 @@ def random_orders(count: int) -> dict[str, float]:
 # --- faults ----------------------------------------------------------------------------------------------------------
 
 
+def test_siglip_2_of_any_resolution_has_no_export_yet(folder: Path):
+    model = f"{{kind: siglip, name_or_path: {folder}/siglip2}}"
+    make_run(folder, model=model, lora=ADAPTED, length=12)
+    for to in (*FORMS, "peft"):
+        refused(folder / "run", folder / "out", "any resolution", to=to)
+    refused(folder / "siglip2", folder / "out", "any resolution", to="hf")
+
+
 def test_faults_of_a_pair_leave_nothing(folder: Path, capsys: Any):
     make_run(folder, "siglip")
     run = folder / "run"
