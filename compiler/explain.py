@@ -15,6 +15,9 @@ from specrun.spec.plan.file import leaves
 from specrun.spec.plan.model import TextImageConfig
 from specrun.spec.plan.plan import Plan, Value
 
+_LEVELS = {"picked": "preset, picked by the model's name"}
+"""Levels that need more words than their own."""
+
 
 def explain(plan: Plan, path: str | None) -> str:
     """The text for one path of the spec or of the plan; all values of the spec when ``path`` is None."""
@@ -69,7 +72,7 @@ def _explain_value(value: Value) -> str:
     lines.append(f"  class    {value.klass}")
     for i, origin in enumerate(reversed(value.origins)):
         lines.append(
-            f"  {'set by ' if i == 0 else 'instead'}  {_show(origin.value)}  {origin.place} ({origin.level})"
+            f"  {'set by ' if i == 0 else 'instead'}  {_show(origin.value)}  {origin.place} ({_LEVELS.get(origin.level, origin.level)})"
         )
     return "\n".join(lines)
 

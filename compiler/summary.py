@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from specrun.compiler.passes.losses import describe
+from specrun.compiler.summary_presets import preset_lines
 from specrun.spec.plan.model import inside_layer, networks
 from specrun.spec.plan.plan import Plan
 
@@ -14,6 +15,7 @@ def summary(plan: Plan) -> str:
     """What will happen, what it costs, and what was found, on one screen."""
     parts = [
         _head(plan),
+        preset_lines(plan),
         _model(plan),
         _data(plan),
         _training(plan),

@@ -53,6 +53,7 @@ TOP = _arg("-k", "--top", type=int, default=5, metavar="K", help="how many to fi
 COMMANDS: tuple[Command, ...] = (
     Command("init", "write a commented spec to start from", "init", (
         _arg("file", nargs="?", default="spec.yaml", metavar="FILE", help="where to write it"),
+        _arg("--model", metavar="NAME", help="a pretrained model to train: a directory beside FILE, or a Hugging Face name such as openai/clip-vit-base-patch32"),
     )),
     Command("migrate", "turn another tool's configuration into a commented spec", "migrate", (
         _arg("file", metavar="FILE", help="YAML or JSON of vembed-factory, sentence-transformers' TrainingArguments, or the RetNet-HRM encoder"),

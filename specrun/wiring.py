@@ -55,6 +55,11 @@ class RuntimeFacts:
             lowercase=found.lowercase,
         )
 
+    def model_type(self, directory: Path) -> str | None:
+        from specrun.runtime.models.directory import model_type_of
+
+        return model_type_of(directory)
+
     def pretrained_image(self, directory: Path) -> PretrainedImage:
         from specrun.runtime.models.image_directory import inspect_image
 

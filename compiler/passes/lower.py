@@ -162,7 +162,7 @@ def _train(draft: Draft) -> TrainPlan:
         accumulation_steps=train.accumulation_steps,
         micro_batch_size=chunk_rows(train) or train.batch_size,
         score_tile_rows=score_tile_rows(train, _candidates(draft)),
-        document_tile_rows=document_tile_rows(train, _losses(draft), draft.spec.data.max_length),
+        document_tile_rows=document_tile_rows(train, _losses(draft), most_tokens(draft)),
         drop_last=train.drop_last,
         gradient_checkpointing=train.gradient_checkpointing,
         unroll=unroll(draft),

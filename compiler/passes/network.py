@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.passes.network_checks import (
+    check_best,
     check_dims,
     check_lengths,
     check_modalities,
@@ -68,6 +69,7 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     check_vocabulary(draft, text, context)
     check_padding(draft, text, context)
     check_dims(draft, config, context)
+    check_best(draft, config, context)
     check_modalities(draft, config, context)
     rows = _in_towers(_table(config, draft, context), towers_of(model, config))
     processor = _image_processor(draft, config)

@@ -89,6 +89,15 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
     )
 
 
+def model_type_of(directory: Path) -> str | None:
+    """``model_type`` of a directory's config.json; None where that is not there or cannot be read."""
+    folder = Folder(directory)
+    modules = read_sentences(folder) if folder.json("config.json") is None else Sentences()
+    raw = folder.below(modules.transformer).json("config.json") or {}
+    found = raw.get("model_type")
+    return found if isinstance(found, str) else None
+
+
 def _pair(root: Folder, weights: bool) -> PretrainedDirectory | None:
     """A model of texts and images; None for another. Faults are then gathered anew."""
     before = Folder(root.path)

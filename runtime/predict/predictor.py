@@ -18,12 +18,13 @@ from specrun.runtime.loop.embed import embed, embed_tokens, normalised
 from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.predict.corpus import folder_of_images, read_lines
-from specrun.runtime.predict.pictures import Opened, Paired, Picture
+from specrun.runtime.predict.pictures import MAX_PIXELS, Opened, Paired, Picture
 from specrun.runtime.predict.saved import longest_text
 from specrun.runtime.predict.trained import Trained, Which, open_folder
 from specrun.runtime.telling import Counted, Tell, silent
 from specrun.runtime.vectors import TokenVectors, cut, gathered, maxsim
 from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.data import PythonSource
 from specrun.spec.plan.model import SIDES, MultiVectorPlan, Side
 
 BATCH_SIZE = 64
@@ -128,7 +129,7 @@ class Predictor:
                 code="no-image-network",
                 hint="train one of the kind clip, siglip or composed",
             )
-        pixels: Sequence[Any] = Opened(images, processor)
+        pixels: Sequence[Any] = Opened(images, processor, self._max_pixels)
         if texts is not None:
             _check_texts(texts)
             if len(texts) != len(images):
@@ -344,6 +345,14 @@ class Predictor:
             "between": lambda: count.batch(size),
         }
         return given, count
+
+    @property
+    def _max_pixels(self) -> int:
+        """Most pixels of an image; a run's own limit where that is higher."""
+        plan = self.trained.plan
+        source = plan.data.source if plan else None
+        images = None if isinstance(source, PythonSource) or source is None else source.images
+        return max(MAX_PIXELS, images.max_pixels) if images else MAX_PIXELS
 
     def _longest(self, side: Side) -> int:
         """Tokens kept of a text. Of a run whose side is images, those of the other side."""

@@ -345,7 +345,7 @@ class Lora:
     alpha: Annotated[float, Fact(doc="Scale: the update is multiplied by alpha / rank.", gt=0)] = (
         16.0
     )
-    dropout: Annotated[float, Fact(doc="Dropout on the adapter's input.", ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Fact(doc="Dropout on the adapter's input.", ge=0, lt=1)] = 0.05
     target_modules: Annotated[
         tuple[str, ...],
         Fact(

@@ -66,7 +66,7 @@ SIX = ("model.num_hidden_layers=6",)
 DRY = ("model.hidden_dropout_prob=0",)
 BERT = (f"model={{kind: bert, name_or_path: {json.dumps(str(HERE.parent))}}}",)
 WHOLE_LATE = ("train.score_tile_rows=128",)
-LORA = "lora={rank: 4, target_modules: [query, value]}"
+LORA = "lora={rank: 4, dropout: 0, target_modules: [query, value]}"
 LONG = "data.max_length={query: 32, positive: 128}"
 TINY = {
     "hidden_size": 64,
@@ -241,7 +241,7 @@ CASES: dict[str, Case] = {
     "bert-lora-remat": Case((*BERT, LORA, REMAT), bert=TINY),
     "bert-lora-micro": Case((*BERT, LORA, *rows(64, 16)), bert=TINY),
     "lora-all": Case(
-        (*BERT, "lora={rank: 8, target_modules: [query, key, value, dense]}"), bert=TINY
+        (*BERT, "lora={rank: 8, dropout: 0, target_modules: [query, key, value, dense]}"), bert=TINY
     ),
     "head-only": Case(
         (*BERT, "model.projection_dim=32", "train.trainable=['projection.*']"), bert=TINY
@@ -252,7 +252,7 @@ CASES: dict[str, Case] = {
     "qwen3": decoder(),
     "qwen3-wide-heads": decoder("model.attention_probs_dropout_prob=0.1", head_dim=32),
     "qwen3-remat": decoder(REMAT),
-    "qwen3-lora": decoder("lora={rank: 4, target_modules: [q_proj, v_proj]}"),
+    "qwen3-lora": decoder("lora={rank: 4, dropout: 0, target_modules: [q_proj, v_proj]}"),
     "modernbert": modern(),
     "modernbert-drop": modern("model.mlp_dropout=0.1", "model.attention_probs_dropout_prob=0.1"),
     "modernbert-remat": modern(REMAT),
@@ -260,7 +260,7 @@ CASES: dict[str, Case] = {
     "modernbert-l2-remat": modern(REMAT, num_hidden_layers=2, global_layers=(0,)),
     "modernbert-l3-remat": modern(REMAT, num_hidden_layers=3, global_layers=(0,)),
     "modernbert-l6-remat": modern(REMAT, num_hidden_layers=6, global_layers=(0, 3)),
-    "modernbert-lora": modern("lora={rank: 4, target_modules: [Wqkv]}"),
+    "modernbert-lora": modern("lora={rank: 4, dropout: 0, target_modules: [Wqkv]}"),
     "bf16-l2": Case(("precision.compute=bfloat16",)),
     "bf16-l6": Case((*SIX, "precision.compute=bfloat16")),
     "gelu_new-l6": Case(
@@ -275,7 +275,7 @@ CASES: dict[str, Case] = {
     "siglip-remat": pair(SIGLIP, REMAT),
     "siglip-l2-remat": pair(SIGLIP, REMAT, num_hidden_layers=2),
     "siglip-micro": pair(SIGLIP, *rows(64, 16)),
-    "siglip-lora": pair(SIGLIP, "lora={rank: 4, target_modules: [q_proj, v_proj]}"),
+    "siglip-lora": pair(SIGLIP, "lora={rank: 4, dropout: 0, target_modules: [q_proj, v_proj]}"),
     "siglip-frozen-text": pair(SIGLIP, "train.trainable=['image.*']"),
     "siglip2": pair(SIGLIP2),
     "siglip2-remat": pair(SIGLIP2, REMAT),

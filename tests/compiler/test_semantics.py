@@ -185,7 +185,11 @@ ERRORS: list[tuple[dict[str, str], str, str]] = [
         "model.num_attention_heads",
     ),
     (
-        {"model": "{kind: text_encoder, max_position_embeddings: 100}"},
+        {
+            "model": "{kind: text_encoder, max_position_embeddings: 100}",
+            "data": "{kind: jsonl, path: rows.jsonl, max_length: {positive: 128}}",
+            "evaluation": "",
+        },
         "too-few-positions",
         "data.max_length.positive",
     ),

@@ -36,6 +36,7 @@ data:
 losses: [{{kind: infonce}}]
 train: {{batch_size: 9, max_steps: 3}}
 evaluation: {{metrics: [mrr@10]}}
+extends: []
 """
 
 
