@@ -182,6 +182,7 @@ def search(options: Namespace) -> int:
     for hit in find(
         options.folder,
         options.query,
+        image=options.image,
         corpus=options.corpus,
         index=options.index,
         top=options.top,
@@ -283,6 +284,8 @@ def export(options: Namespace) -> int:
     print(f"wrote {done.folder}: {', '.join(done.files)}")
     if done.facts["merged"]:
         print(f"merged     {done.facts['merged']}")
+    if trained := done.facts.get("tensors_of_losses"):
+        print(f"trained    {', '.join(f'{name} of {loss}' for name, loss in trained.items())}")
     kept = [*done.facts["tensors_of_the_source"], *done.facts["files_of_the_source"]]
     for label, names in (("as it was", kept), ("left out", done.facts["left_out"])):
         if names:

@@ -80,6 +80,25 @@ def read_processor(directory: Path) -> ImageProcessor:
     return processor
 
 
+def settings_of(processor: ImageProcessor) -> dict[str, Any]:
+    """preprocessor_config.json of a model from scratch: what ``read_processor`` reads as ``processor``.
+
+    ViTImageProcessor resizes to height and width, rescales and normalises; it crops nothing.
+    """
+    if processor.size is None or processor.crop is not None:
+        raise ValueError("internal error: ViTImageProcessor resizes to a size, and crops nothing")
+    height, width = processor.size
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        **{key: getattr(processor, key) for key in _SWITCHES},
+        "size": {"height": height, "width": width},
+        "resample": _FILTERS.index(processor.resample),
+        "rescale_factor": processor.rescale_factor,
+        "image_mean": list(processor.mean),
+        "image_std": list(processor.std),
+    }
+
+
 def _raw(folder: Folder) -> tuple[str, dict[str, Any] | None]:
     """Name of the file that counts and its object; None after a fault."""
     combined = folder.json(_COMBINED)

@@ -15,7 +15,7 @@ from specrun.runtime.images.pixels import affine
 from specrun.runtime.models.attention import POOLING
 from specrun.runtime.models.bert import model as bert
 from specrun.runtime.models.clip import model as clip
-from specrun.runtime.models.head import HEAD, Head, unit
+from specrun.runtime.models.head import Head, unit
 from specrun.runtime.models.initial import initial_arrays
 from specrun.runtime.models.modernbert import model as modernbert
 from specrun.runtime.models.modules import (
@@ -37,7 +37,7 @@ from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.siglip import model as siglip
 from specrun.runtime.models.siglip2 import model as siglip2
 from specrun.runtime.models.stacking import parameter_leaves
-from specrun.runtime.models.tables import TOKEN_HEAD
+from specrun.runtime.models.tables import HEAD, TOKEN_HEAD
 from specrun.runtime.models.text_encoder import model as text_encoder
 from specrun.runtime.models.towers import network_config, tower
 from specrun.runtime.models.vit import model as vit

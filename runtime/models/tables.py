@@ -33,8 +33,12 @@ from specrun.spec.plan.towers import (
     Siglip2VisionConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
+    TextTower,
     VitConfig,
 )
+
+HEAD = "projector"
+"""How the paths of a composed model's head begin. Some networks have a `head` of their own."""
 
 TOKEN_HEAD = "multi_vector"
 """The head that gives token vectors beside the pooled one; of every family the same."""
@@ -75,6 +79,17 @@ def _family(config: NetworkConfig) -> tuple[TableRow, ...]:
             return qwen3.rows(config)
         case ModernbertConfig():
             return modernbert.rows(config)
+        case _:
+            assert_never(config)
+
+
+def logit_rows(config: TextTower) -> tuple[TableRow, ...]:
+    """The scale, and the offset, of the scores of a model of texts and images; only writing asks for them."""
+    match config:
+        case ClipTextConfig():
+            return clip.logit_rows()
+        case SiglipTextConfig():
+            return siglip.logit_rows()
         case _:
             assert_never(config)
 

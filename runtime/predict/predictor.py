@@ -17,8 +17,9 @@ from specrun.runtime.embedded import Embedded
 from specrun.runtime.loop.embed import embed, embed_tokens, normalised
 from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.models.encoder import build_encoder
-from specrun.runtime.predict.corpus import read_lines
+from specrun.runtime.predict.corpus import folder_of_images, read_lines
 from specrun.runtime.predict.pictures import MAX_PIXELS, Opened, Paired, Picture
+from specrun.runtime.predict.saved import longest_text
 from specrun.runtime.predict.trained import Trained, Which, open_folder
 from specrun.runtime.telling import Counted, Tell, silent
 from specrun.runtime.vectors import TokenVectors, cut, gathered, maxsim
@@ -407,8 +408,7 @@ class Predictor:
 
     def _longest(self, side: Side) -> int:
         """Tokens kept of a text. Of a run whose side is images, those of the other side."""
-        lengths = self.trained.lengths
-        return lengths[side] if lengths[side] > 1 else max(lengths.values())
+        return longest_text(self.trained.lengths, self.trained.model, side)
 
     def _side(self, side: Side | None) -> Side:
         """The side given, or the positive's where one network embeds both."""
@@ -466,19 +466,25 @@ def encode_file(
     side: Side | None = None,
     tell: Tell = silent,
 ) -> tuple[int, int]:
-    """Embed a file's texts into a .npy file, float32 [N, D], written in one move. Returns (N, D).
+    """Embed a file's texts, or a folder's images, into a .npy file, float32 [N, D], written in one move. Returns (N, D).
 
     A .jsonl, .csv, .tsv or .parquet file has a text in ``column`` of each row; of any other file
-    each line is a text, an empty one too. ``side`` is as in ``Predictor.encode_text``, and ``tell``
+    each line is a text, an empty one too. Of a folder every image is taken, sorted by its path. ``side`` is as in ``Predictor.encode_text``, and ``tell``
     hears how many texts are done. InputError names the file and line of what cannot be read.
     """
     target = Path(output)
     _check_target(target)
-    texts = read_lines(Path(input), column)
+    images = folder_of_images(Path(input)).images if Path(input).is_dir() else ()
+    texts = [] if images else read_lines(Path(input), column)
     predictor = Predictor(folder)
     predictor.check_pooled()
     width = predictor.check_dimension(dimension)
-    found = normalised(predictor.embed(texts, side=side, tell=tell), width)
+    found = (
+        predictor.embed_images(list(images), tell=tell)
+        if images
+        else predictor.embed(texts, side=side, tell=tell)
+    )
+    found = normalised(found, width)
     content = io.BytesIO()
     np.save(content, found, allow_pickle=False)
     try:
