@@ -11,23 +11,129 @@ import re
 from collections.abc import Iterator
 
 TITLES = frozenset(
-    "mr mrs ms dr prof rev hon st sr jr gen col capt lt sgt maj cmdr gov sen rep pres supt mt ft".split()
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "dr",
+        "prof",
+        "rev",
+        "hon",
+        "st",
+        "sr",
+        "jr",
+        "gen",
+        "col",
+        "capt",
+        "lt",
+        "sgt",
+        "maj",
+        "cmdr",
+        "gov",
+        "sen",
+        "rep",
+        "pres",
+        "supt",
+        "mt",
+        "ft",
+    ]
 )
 """Abbreviations before a name: never the end of a sentence."""
 
 WITHIN = frozenset(
-    "e.g i.e cf vs viz approx resp incl esp ca al no nos fig figs eq eqs sec secs ch chap vol vols pp p ed eds trans ref refs def thm lem prop cor dept univ assn bros ave blvd rd".split()
+    [
+        "e.g",
+        "i.e",
+        "cf",
+        "vs",
+        "viz",
+        "approx",
+        "resp",
+        "incl",
+        "esp",
+        "ca",
+        "al",
+        "no",
+        "nos",
+        "fig",
+        "figs",
+        "eq",
+        "eqs",
+        "sec",
+        "secs",
+        "ch",
+        "chap",
+        "vol",
+        "vols",
+        "pp",
+        "p",
+        "ed",
+        "eds",
+        "trans",
+        "ref",
+        "refs",
+        "def",
+        "thm",
+        "lem",
+        "prop",
+        "cor",
+        "dept",
+        "univ",
+        "assn",
+        "bros",
+        "ave",
+        "blvd",
+        "rd",
+    ]
 )
 """Abbreviations before what they announce: an end only before a capital letter of another sentence, which cannot be told,
 so none."""
 
 AT_AN_END = frozenset(
-    "etc inc ltd co corp u.s u.k u.n a.m p.m b.c a.d ph.d m.d b.a m.a d.c".split()
+    [
+        "etc",
+        "inc",
+        "ltd",
+        "co",
+        "corp",
+        "u.s",
+        "u.k",
+        "u.n",
+        "a.m",
+        "p.m",
+        "b.c",
+        "a.d",
+        "ph.d",
+        "m.d",
+        "b.a",
+        "m.a",
+        "d.c",
+    ]
 )
 """Abbreviations that may end a sentence: they do where a capital letter follows that begins one."""
 
 _MONTHS = frozenset(
-    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun".split()
+    [
+        "jan",
+        "feb",
+        "mar",
+        "apr",
+        "jun",
+        "jul",
+        "aug",
+        "sep",
+        "sept",
+        "oct",
+        "nov",
+        "dec",
+        "mon",
+        "tue",
+        "wed",
+        "thu",
+        "fri",
+        "sat",
+        "sun",
+    ]
 )
 
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
@@ -35,7 +141,50 @@ _END = re.compile(r"(?:[.!?…]+[\"'”’»)\]]*(?=\s|$)|[。！？]+[」』”
 _WORD = re.compile(r"[\w.&-]*$")
 _SPACE = re.compile(r"\s+")
 _STARTERS = frozenset(
-    "the a an this that these those it he she we they i you there here in on at as if when while for but and so however how what why who where which did do does is are was were can".split()
+    [
+        "the",
+        "a",
+        "an",
+        "this",
+        "that",
+        "these",
+        "those",
+        "it",
+        "he",
+        "she",
+        "we",
+        "they",
+        "i",
+        "you",
+        "there",
+        "here",
+        "in",
+        "on",
+        "at",
+        "as",
+        "if",
+        "when",
+        "while",
+        "for",
+        "but",
+        "and",
+        "so",
+        "however",
+        "how",
+        "what",
+        "why",
+        "who",
+        "where",
+        "which",
+        "did",
+        "do",
+        "does",
+        "is",
+        "are",
+        "was",
+        "were",
+        "can",
+    ]
 )
 """Words that begin a sentence rather than go on with a name."""
 
