@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TokenizerPlan,
         TokenizerSource,
     )
+    from specrun.spec.plan.difficulty import DifficultyPlan
     from specrun.spec.plan.images import ImageProcessor
     from specrun.spec.plan.model import (
         AdapterMatch,
@@ -60,7 +61,11 @@ class Context:
 
 @record
 class StageDraft:
-    """A stage with all that it inherits filled in; ``trained`` holds logical parameter paths."""
+    """A stage with all that it inherits filled in; ``trained`` holds logical parameter paths.
+
+    ``percentiles`` of the rows' difficulty become a selection when the rows are scored; ``said`` is what the spec calls
+    them.
+    """
 
     name: str
     path: str
@@ -71,6 +76,8 @@ class StageDraft:
     trainable: tuple[str, ...] | None
     trainable_path: str
     reset_optimizer: bool
+    percentiles: tuple[float, float] | None = None
+    said: str = ""
     trained: frozenset[str] = frozenset()
 
 
@@ -87,9 +94,11 @@ class Draft:
     pretrained_image: PretrainedImage | None = None
     start: Start | None = None
     teacher: TeacherPlan | None = None
+    encoder: TeacherPlan | None = None
     image_processor: ImageProcessor | None = None
     fields: tuple[str, ...] | None = None
     scan: Scan | None = None
+    difficulty: DifficultyPlan | None = None
     tokenizer: TokenizerPlan | None = None
     config: EncoderConfig | None = None
     rows: tuple[TableRow, ...] = ()

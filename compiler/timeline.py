@@ -33,11 +33,7 @@ def timeline(plan: Plan) -> str:
 def _segment(plan: Plan, index: int, s: Segment, peak: float) -> list[str]:
     trained = sum(p.size for p in plan.model.parameters if p.path in set(s.trained))
     low, high = _rates(plan, s, range(s.first_step, s.stop_step))
-    select = "all rows"
-    if s.selection is not None:
-        bounds = (s.selection.minimum, s.selection.maximum)
-        low_text, high_text = ("" if b is None else f"{b:g}" for b in bounds)
-        select = f"{s.selection.field} in [{low_text}, {high_text}]"
+    select = "all rows" if s.selection is None else s.selection.words
     weights = ", ".join(f"{name} × {weight:g}" for name, weight in s.loss_weights.items())
     reset = ", optimizer reset" if s.reset_optimizer else ""
     return [

@@ -9,6 +9,7 @@ from specrun.spec.codec import to_plain
 from specrun.spec.plan.data import Input, MiningPlan, TokenizerFile
 from specrun.spec.plan.model import StartPlan, networks
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.training import Selection
 
 Facts = list[tuple[str, str]]
 
@@ -54,14 +55,18 @@ def stage(plan: Plan, index: int) -> str:
     scale = f", rate × {s.learning_rate_scale:g}" if s.learning_rate_scale != 1 else ""
     chosen = ""
     if s.selection is not None:
-        low, high = s.selection.minimum, s.selection.maximum
-        ends = ("−∞" if low is None else f"{low:g}", "∞" if high is None else f"{high:g}")
-        chosen = f" with {s.selection.field} in [{ends[0]}, {ends[1]}]"
+        chosen = f" ({s.selection.words})" if s.selection.said else f" with {_range(s.selection)}"
     reset = ", optimizer reset" if s.reset_optimizer else ""
     return (
         f"steps {s.first_step:,} to {s.stop_step:,}, {s.rows:,} rows{chosen}; {weights}; "
         f"{described(s.schedule)}{scale}{reset}"
     )
+
+
+def _range(chosen: Selection) -> str:
+    low, high = chosen.minimum, chosen.maximum
+    ends = ("−∞" if low is None else f"{low:g}", "∞" if high is None else f"{high:g}")
+    return f"{chosen.field} in [{ends[0]}, {ends[1]}]"
 
 
 def described(part: Any) -> str:
