@@ -65,6 +65,7 @@ def stages_have_scores(spec: Experiment, report: Reporter) -> None:
                 "not-scored",
                 f"{what} of the rows' difficulty, and `{AT}` is null: nothing scores them",
                 hint=_how(spec),
+                related=(at,),
             )
 
 
@@ -93,6 +94,7 @@ def _percentile(select: Select, at: str, report: Reporter) -> None:
             "empty-range",
             f"`{at}.percentile` must be two numbers, the second above the first, found [{', '.join(f'{x:g}' for x in ends)}]",
             hint="for instance [20, 80]",
+            related=(f"{at}.percentile",),
         )
 
 

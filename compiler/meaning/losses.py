@@ -77,7 +77,8 @@ def _select(stage: Stage, path: str, report: Reporter) -> None:
     if select.field is None:
         message = f"`{path}.select` names neither a `field` nor a `percentile`"
         hint = "write `field: positive_chars`, or a class of the rows' difficulty: `select: easy`"
-        report.error(f"{path}.select", "no-field", message, hint=hint)
+        related = (f"{path}.select",)
+        report.error(f"{path}.select", "no-field", message, hint=hint, related=related)
     elif select.min is None and select.max is None:
         message = f"`{path}.select` has neither `min` nor `max`"
         hint = "give one, or remove `select` to take all rows"

@@ -96,12 +96,8 @@ def chosen(kind: str, then: Json) -> Json:
 def word_or(values: list[Any], section: Json) -> Json:
     """A mapping, or one of some constants; a misfit is told by the rule of the arm that was meant."""
     kinds = ["string", "object", *(["null"] if None in values else [])]
-    return {
-        "type": kinds,
-        "if": {"type": "object"},
-        "then": section,
-        "else": {"if": {"type": kinds}, "then": {"enum": values}},
-    }
+    words = {"enum": values}
+    return {"type": kinds, "if": {"type": "object"}, "then": section, "else": words}
 
 
 def ref(name: str) -> Json:
