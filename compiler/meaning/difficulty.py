@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from specrun.compiler.meaning.effects import no_effect
 from specrun.compiler.reporter import Reporter
@@ -40,11 +39,10 @@ def difficulty_is_sound(spec: Experiment, report: Reporter) -> None:
             related=(f"{AT}.weights.centrality",),
         )
     for key, part in PARTS.items():
-        if getattr(wanted.weights, part) == 0:
-            for name in _set_below(wanted, key):
-                switch = ("data", FIELD, "weights", part)
-                message = f"`{AT}.{name}` has no effect while `{AT}.weights.{part}` is 0"
-                no_effect(report, ("data", FIELD, *name.split(".")), switch, message)
+        if getattr(wanted.weights, part) == 0 and getattr(wanted, key) is not None:
+            switch = ("data", FIELD, "weights", part)
+            message = f"`{AT}.{key}` has no effect while `{AT}.weights.{part}` is 0"
+            no_effect(report, ("data", FIELD, key), switch, message)
     if not any(_by_difficulty(stage) for stage in _stages(spec)):
         switch = ("curriculum",)
         message = f"`{AT}` has no effect: no stage selects by it"
@@ -140,15 +138,6 @@ def _texts(spec: Experiment, wanted: Difficulty, report: Reporter) -> None:
         hint=hint,
         related=("data.retrieval_mode",),
     )
-
-
-def _set_below(wanted: Difficulty, key: str) -> Iterator[str]:
-    """A key, or the keys below it where it is a section."""
-    value = getattr(wanted, key)
-    if key != "embedding":
-        yield key
-    elif value is not None:
-        yield from (f"{key}.{name}" for name in value.__dataclass_fields__)
 
 
 def _by_difficulty(stage: Stage) -> bool:

@@ -82,7 +82,7 @@ CASES = [
     (
         "curriculum: {stages: [{name: a, select: {percentile: [0, 101]}}]}",
         "out-of-range",
-        (7, 57),
+        (7, 58),
         "at most 100",
     ),
     ("output_dir: .inf", "not-finite", (7, 13), ""),
