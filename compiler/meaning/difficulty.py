@@ -106,6 +106,7 @@ def _weights(wanted: Difficulty, report: Reporter) -> None:
             "weights-sum",
             f"`{AT}.weights` must sum to 1, and {said} are {total:g}",
             hint="write all three; a part of weight 0 is not computed",
+            related=(f"{AT}.weights",),
         )
 
 
