@@ -24,7 +24,8 @@ def embedding(old: Old, path: str, note: str, draft: Draft) -> None:
 
 def stages(old: Old, path: str, note: str, draft: Draft) -> None:
     """Each stage's keys by the names that they have here; what a stage has none for is told."""
-    items = cast("list[Any]", old.value) if isinstance(old.value, list) else []
+    value: Any = old.value
+    items = cast("list[Any]", value) if isinstance(value, list) else []
     if not items or not all(isinstance(item, dict) for item in items):
         draft.miss(old, "stages are a list of mappings")
         return
