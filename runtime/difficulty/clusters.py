@@ -10,6 +10,9 @@ ROUNDS = 100
 BLOCK = 1 << 16
 """Points compared with the centres at a time."""
 
+SUMMED = 1 << 13
+"""Points added up in float32."""
+
 _KEY = np.array([0, 0], np.uint64)
 """Of the first centres. It is not the run's seed: runs of several seeds learn from the same classes."""
 
@@ -26,20 +29,29 @@ def k_means(points: np.ndarray, clusters: int) -> np.ndarray:
         own = nearest(points, centres)
         if before is not None and np.array_equal(own, before):
             break
-        for c in range(len(centres)):
-            if len(members := points[own == c]):
-                centres[c] = members.mean(axis=0, dtype=np.float64)
+        sums, counts = _sums(points, own, len(centres))
+        centres = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
         before = own
     return centres
 
 
+def _sums(points: np.ndarray, own: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sum float64 [C, W] and number [C] of each cluster's points: a product in float32 for each block."""
+    sums = np.zeros((clusters, points.shape[1]))
+    for start in range(0, len(points), SUMMED):
+        member = own[start : start + SUMMED, None] == np.arange(clusters)
+        sums += member.astype(np.float32).T @ points[start : start + SUMMED]
+    return sums, np.bincount(own, minlength=clusters)
+
+
 def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """The centre nearest to each point, int64 [N]."""
-    squares = np.square(centres).sum(axis=1)
+    """The centre nearest to each point, int64 [N], by products in float32."""
+    narrow = centres.astype(np.float32)
+    squares = np.square(narrow).sum(axis=1)
     found = np.empty(len(points), np.int64)
     for start in range(0, len(points), BLOCK):
-        block = points[start : start + BLOCK].astype(np.float64)
-        found[start : start + BLOCK] = np.argmin(squares - 2 * block @ centres.T, axis=1)
+        block = points[start : start + BLOCK]
+        found[start : start + BLOCK] = np.argmin(squares - 2 * (block @ narrow.T), axis=1)
     return found
 
 

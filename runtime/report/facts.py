@@ -7,6 +7,7 @@ from typing import Any
 from specrun.runtime.telling import size
 from specrun.spec.codec import to_plain
 from specrun.spec.plan.data import Input, MiningPlan, PythonSource, TokenizerFile
+from specrun.spec.plan.difficulty import DifficultyPlan
 from specrun.spec.plan.model import StartPlan, networks, token_vectors
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import Selection
@@ -23,6 +24,7 @@ def plan_facts(plan: Plan) -> Facts:
         *([("Adapters", _adapters(plan))] if plan.model.lora else []),
         ("Data", _data(plan)),
         *_images(plan),
+        *([("Difficulty", _difficulty(plan.difficulty))] if plan.difficulty else []),
         *([("Mined negatives", _mining(plan.data.mining))] if plan.data.mining else []),
         ("Tokenizer", _tokenizer(plan)),
         ("Losses", losses(plan)),
@@ -88,7 +90,13 @@ def inputs(plan: Plan) -> list[Input]:
     start = (plan.model.init_from.file,) if plan.model.init_from else ()
     lora = plan.model.lora
     adapter = lora.init_from.files if lora and lora.init_from else ()
-    return [*plan.data.scan.inputs, *weights, *start, *adapter]
+    return [*plan.data.scan.inputs, *weights, *start, *adapter, *_encoder(plan)]
+
+
+def _encoder(plan: Plan) -> tuple[Input, ...]:
+    """What embedded the texts that were scored."""
+    central = plan.difficulty.settings.centrality if plan.difficulty else None
+    return () if central is None else central.encoder.files
 
 
 def _told(value: Any) -> bool:
@@ -144,6 +152,15 @@ def _data(plan: Plan) -> str:
 
 
 _MODES = {"t": "a text", "i": "an image", "m": "a text and an image together"}
+
+
+def _difficulty(plan: DifficultyPlan) -> str:
+    how, found = plan.settings, plan.found
+    parts = " + ".join(f"{getattr(how, name).weight:g} {name}" for name in how.parts)
+    return (
+        f"{parts} of the {how.text}; {found.easy_rows:,} easy, {found.medium_rows:,} medium, {found.hard_rows:,} hard rows; "
+        f"{found.scores_digest}"
+    )
 
 
 def _images(plan: Plan) -> Facts:

@@ -134,7 +134,8 @@ def test_k_means_is_the_same_every_time_whatever_the_block(monkeypatch: pytest.M
     once = clusters.k_means(points, 4)
     assert np.array_equal(once, clusters.k_means(points, 4))
     monkeypatch.setattr(clusters, "BLOCK", 7)
-    np.testing.assert_allclose(clusters.k_means(points, 4), once, atol=1e-12)
+    monkeypatch.setattr(clusters, "SUMMED", 11)
+    np.testing.assert_allclose(clusters.k_means(points, 4), once, atol=1e-6)
 
 
 def test_fewer_different_points_than_clusters_give_fewer_centres():

@@ -285,3 +285,40 @@ def test_a_run_of_a_curriculum_by_difficulty(work: Path):
     assert result.traces["counted"] == result.traces["promised"]
     report = Path("run/report.html").read_text()
     assert "rows (easy)" in report
+    assert "0.5 lexical + 0.5 syntactic of the positive" in report
+
+
+def test_an_interrupted_scoring_leaves_nothing_half_made(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+):
+    settings = (
+        *CENTRAL,
+        "data.difficulty.embedding={kind: pretrained, name_or_path: encoder, max_length: 5}",
+    )
+    before = sorted(Path("cache/difficulty").iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(texts, "normalised", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            made(*settings)
+    assert sorted(Path("cache/difficulty").iterdir()) == before
+    assert made(*settings).difficulty is not None
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_checking_a_spec_with_an_encoder_imports_nothing_heavy(work: Path):
+    settings = (
+        *CENTRAL,
+        "data.difficulty.embedding={kind: run, run: old}",
+    )
+    script = (
+        "import sys, specrun\n"
+        f"assert all(d.severity != 'error' for d in specrun.check({SPEC!r}, overrides={settings!r}, environ={{}}))\n"
+        "print([m for m in ('jax', 'flax', 'transformers', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=work
+    )
+    assert done.stdout.strip() == "[]"
