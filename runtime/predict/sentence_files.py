@@ -18,6 +18,7 @@ from specrun.runtime.models.sentences import PAIR_METHODS, pair_processing
 from specrun.runtime.weights.write import Dtype, write_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Prompts
+from specrun.spec.plan.images import Patching
 from specrun.spec.plan.model import PretrainedConfig, Side
 
 COMPANIONS = (
@@ -101,10 +102,13 @@ def prompts_of(prompts: Prompts, side: Side | None) -> dict[str, str]:
     return {name: named[name] for name in wanted}
 
 
-def write_pair_files(folder: Path, longest: int, padded_to: int | None) -> None:
+def write_pair_files(
+    folder: Path, longest: int, padded_to: int | None, patches: Patching | None
+) -> None:
     """Transformer → Normalize, whose Transformer embeds texts and images of the model in ``folder`` itself.
 
     Versions from 5.4 read it. ``padded_to`` is the length of every text where there is one; it is ``longest`` then.
+    ``patches`` are those of images that keep their shape.
     """
     modules = [("Transformer", ""), ("Normalize", "1_Normalize")]
     write_json(
@@ -114,7 +118,9 @@ def write_pair_files(folder: Path, longest: int, padded_to: int | None) -> None:
             for i, (kind, path) in enumerate(modules)
         ],
     )
-    processing = {} if padded_to is None else {"processing_kwargs": pair_processing(longest)}
+    processing = (
+        {} if padded_to is None else {"processing_kwargs": pair_processing(longest, patches)}
+    )
     settings = {
         "max_seq_length": longest,
         "do_lower_case": False,
