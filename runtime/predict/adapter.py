@@ -13,6 +13,7 @@ from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.models.towers import tower
 from specrun.runtime.predict.image_files import (
     class_of,
+    named_otherwise,
     padded_to,
     tokenizer_settings,
     write_processor,
@@ -84,7 +85,9 @@ class Adapter:
         text = config.text
         assert isinstance(text, TextTower)
         more = tokenizer_settings(text, self.tokenizer)
-        copied = write_tokenizer(new, self.tokenizer, self.base, longest, more)
+        copied = write_tokenizer(
+            new, self.tokenizer, self.base, longest, more, anew=named_otherwise(config)
+        )
         facts = {
             "class": class_of(config),
             "padded_to": padded_to(text),

@@ -9,7 +9,12 @@ from typing import Any
 from specrun.runtime.data.tokenizer import Tokenizer
 from specrun.runtime.predict.sentence_files import write_json
 from specrun.spec.plan.model import TextImageConfig
-from specrun.spec.plan.towers import ClipTextConfig, SiglipTextConfig, TextTower
+from specrun.spec.plan.towers import (
+    ClipTextConfig,
+    Siglip2VisionConfig,
+    SiglipTextConfig,
+    TextTower,
+)
 
 _CLASSES = {
     "clip_vision": "CLIPModel",
@@ -25,6 +30,14 @@ COMBINED = "processor_config.json"
 def class_of(config: TextImageConfig) -> str:
     """transformers' class of a model whose networks are in one directory, by its network of images."""
     return _CLASSES[config.image.kind]
+
+
+def named_otherwise(config: TextImageConfig) -> bool:
+    """Whether the source's tokenizer_config.json may name a class that undoes what tokenizer.json does.
+
+    SigLIP 2's names GemmaTokenizer, which keeps the case where no config.json stands beside it, as under PEFT.
+    """
+    return isinstance(config.image, Siglip2VisionConfig)
 
 
 def write_processor(folder: Path, source: Path) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from specrun.runtime.models.tables import logit_rows, rows
 from specrun.runtime.models.towers import network_config, tower
 from specrun.runtime.predict.image_files import (
     class_of,
+    named_otherwise,
     padded_to,
     tokenizer_settings,
     write_processor,
@@ -80,6 +81,7 @@ class Pair:
             self.source,
             self.longest,
             tokenizer_settings(self.text, trained.tokenizer),
+            anew=named_otherwise(self.config),
         )
         copied = (*copied, *write_processor(new, self.source))
         if self.to == "sentence-transformers":

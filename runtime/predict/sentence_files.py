@@ -140,16 +140,18 @@ def write_tokenizer(
     source: Path,
     longest: int,
     more: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    anew: bool = False,
 ) -> tuple[str, ...]:
     """tokenizer.json and what transformers needs beside it. Returns the names of files copied from ``source``.
 
-    Where ``source`` holds this very tokenizer its other files are copied; else a minimal
+    Where ``source`` holds this very tokenizer its other files are copied; else, or with ``anew``, a minimal
     tokenizer_config.json is written, with ``more`` in it, under which tokenizer.json is taken as it is.
     """
     (folder / "tokenizer.json").write_text(tokenizer.json_text, encoding="utf-8")
     own = source / "tokenizer.json"
     same = own.is_file() and digest_of_text(own.read_text("utf-8")) == tokenizer.digest
-    if same and (source / COMPANIONS[0]).is_file():
+    if same and not anew and (source / COMPANIONS[0]).is_file():
         found = tuple(name for name in COMPANIONS if (source / name).is_file())
         for name in found:
             (folder / name).write_bytes((source / name).read_bytes())
