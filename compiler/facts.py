@@ -83,10 +83,13 @@ class Start:
 
 @record
 class StageRequest:
-    """What the layout of a stage depends on; ``epochs`` is how many are laid out."""
+    """What the layout of a stage depends on; ``epochs`` is how many are laid out, ``mined`` whether its
+    negatives are."""
 
     selection: Selection | None
     epochs: int
+    transition_epochs: int = 0
+    mined: bool = False
 
 
 @record
@@ -133,7 +136,6 @@ class Facts(Protocol):
         batch_size: int,
         accumulation_steps: int,
         drop_last: bool,
-        mined: bool,
         mode: RetrievalMode,
         stages: tuple[StageRequest, ...],
     ) -> tuple[StageLayout, ...]: ...

@@ -126,7 +126,6 @@ class RuntimeFacts:
         batch_size: int,
         accumulation_steps: int,
         drop_last: bool,
-        mined: bool,
         mode: RetrievalMode,
         stages: tuple[StageRequest, ...],
     ) -> tuple[StageLayout, ...]:
@@ -141,7 +140,6 @@ class RuntimeFacts:
             batch_size=batch_size,
             accumulation_steps=accumulation_steps,
             drop_last=drop_last,
-            mined=mined,
             mode=mode,
             stages=stages,
             tell=self._tell,
