@@ -25,7 +25,7 @@ model: {kind: text_encoder, hidden_size: 16, num_hidden_layers: 0, position_embe
 tokenizer: {kind: train, vocab_size: 300}
 data: {kind: jsonl, path: rows.jsonl, max_length: {query: 24, positive: 40}}
 losses: [{kind: infonce}]
-train: {batch_size: 8, accumulation_steps: 2, length_buckets: 4}
+train: {batch_size: 2, accumulation_steps: 2, length_buckets: 8}
 curriculum:
   transition_epochs: 3
   stages:
