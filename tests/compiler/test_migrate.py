@@ -613,10 +613,10 @@ def test_memory_words_and_words_of_stages(place: Path):
         "memory_multiplier: 3",
     ):
         assert line in found.text
-    assert "curriculum" not in found.text
+    assert "\ncurriculum:" not in found.text
     told = {left.name: left.reason for left in found.idle}
     assert "there are no stages" in told["curriculum.transition_epochs"]
     assert "there are no stages" in told["curriculum.reset_optimizer"]
     alone = migrated(place, BASE + "bytes_per_param: 4\n")
-    assert "bytes_per_parameter" not in alone.text
+    assert "\n  bytes_per_parameter: " not in alone.text
     assert "hardware.bytes_per_parameter" in {left.name for left in alone.idle}

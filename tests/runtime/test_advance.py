@@ -22,6 +22,7 @@ from specrun.runtime.loop.run import run, summary
 from specrun.runtime.program.control import control_at, learning_rate_table
 from specrun.runtime.program.program import build_program
 from specrun.runtime.program.state import parameters_of
+from specrun.runtime.report.write import write_report
 from specrun.runtime.trees import flatten
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.plan import Plan
@@ -33,6 +34,7 @@ ENDING = (
     "schedule={kind: cosine, warmup_steps: 3}",
     "train.log_every_steps=1",
     "model.hidden_dropout_prob=0.2",
+    "curriculum.transition_epochs=1",
 )
 
 
@@ -77,10 +79,20 @@ def test_the_next_stage_is_the_plans(folder: Path) -> None:
     assert all(np.float32(rate) == table[step - 1] for step, rate in rates.items())
     evaluated = [x["step"] for x in told if x["kind"] == "evaluation"]
     assert evaluated == [4, 8, *range(20, 53, 4)]
+    assert checkpoints(there) == [50, 52]
+    write_report(there.root)
+    page = there.report.read_text()
+    assert "44 steps, 8 skipped by stages that ended early" in page
+    assert "rows of easy mixed in for 1 epochs" in page
+    assert "ends early: metric mrr@10, patience 1, min delta 0.9" in page
     final = flatten(by_hand(plan, [*range(8), *range(16, 52)]))
     saved = flatten(read_parameters(there.final))
     assert saved.keys() == final.keys()
     assert all(np.asarray(final[p]).tobytes() == x.tobytes() for p, x in saved.items())
+
+
+def checkpoints(there: RunFolder) -> list[int]:
+    return sorted(int(p.name) for p in there.checkpoints.iterdir() if p.name.isdigit())
 
 
 def by_hand(plan: Plan, steps: list[int]) -> Any:
