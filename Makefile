@@ -29,7 +29,7 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/specrun search runs/stdlib-search "$(QUERY)"
 
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n 2 -m "not parity and not editor and not slow and not browser" tests
+	$(VENV)/bin/python -m pytest -n 2 --durations=15 -m "not parity and not editor and not slow and not browser" tests
 
 test-slow: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -s -m "slow and not parity" tests

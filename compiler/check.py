@@ -243,13 +243,34 @@ class _Translate:
 
     def pattern(self, error: Any, path: Path) -> None:
         message = f"`{_name(path)}` does not have the right form: {show(error.instance)}"
-        self.say(path, "wrong-form", message, f"it must match {error.validator_value}")
+        self.say(path, "wrong-form", message, _form(path, error))
 
     def too_few(self, error: Any, path: Path) -> None:
         count = error.validator_value
         items = "item" if count == 1 else "items"
         message = f"`{_name(path)}` must have at least {count} {items}"
         self.say(path, "too-few-items", message)
+
+
+_METRICS = {
+    "metrics": "write `mrr@10`, `ndcg@10`, `recall@10` or `precision@10` with any k, or `spearman`",
+    "select_best": "write a metric such as `ndcg@10`, or `ndcg@10 at 256` for a Matryoshka dimension",
+}
+"""What a pattern says in words, by key."""
+
+
+def _form(path: Path, error: Any) -> str:
+    """The form that a text must have, with the metric that was meant where it is near one."""
+    from difflib import get_close_matches
+
+    words = next((_METRICS[s] for s in path if isinstance(s, str) and s in _METRICS), None)
+    if words is None:
+        return f"it must match {error.validator_value}"
+    stem, at, rest = str(error.instance).partition("@")
+    near = get_close_matches(stem[:40].lower(), ("mrr", "ndcg", "recall", "precision"), n=1)
+    meant = f"{near[0]}@{rest if at else 10}" if near else ""
+    fits = re.search(error.validator_value, meant) is not None
+    return f"did you mean `{meant}`? {words}" if fits else words
 
 
 def _name(path: Path) -> str:

@@ -12,7 +12,11 @@ from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.file import leaves
+from specrun.spec.plan.model import TextImageConfig
 from specrun.spec.plan.plan import Plan, Value
+
+_LEVELS = {"picked": "preset, picked by the model's name"}
+"""Levels that need more words than their own."""
 
 
 def explain(plan: Plan, path: str | None) -> str:
@@ -48,7 +52,11 @@ def _decision(value: Value, plan: Plan) -> str:
     """What the compiler made of `kind: auto`."""
     if value.path != "model.kind" or plan.model.decided_by is None:
         return ""
-    return f"\n  decided  {plan.model.config.kind}, by model_type {plan.model.decided_by!r} of config.json"
+    config = plan.model.config
+    decided = config.kind
+    if isinstance(config, TextImageConfig):
+        decided = f"{config.text.kind} and {config.image.kind}"
+    return f"\n  decided  {decided}, by model_type {plan.model.decided_by!r} of config.json"
 
 
 def _explain_value(value: Value) -> str:
@@ -64,7 +72,7 @@ def _explain_value(value: Value) -> str:
     lines.append(f"  class    {value.klass}")
     for i, origin in enumerate(reversed(value.origins)):
         lines.append(
-            f"  {'set by ' if i == 0 else 'instead'}  {_show(origin.value)}  {origin.place} ({origin.level})"
+            f"  {'set by ' if i == 0 else 'instead'}  {_show(origin.value)}  {origin.place} ({_LEVELS.get(origin.level, origin.level)})"
         )
     return "\n".join(lines)
 

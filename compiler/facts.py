@@ -45,7 +45,7 @@ class Pretrained:
     """A Hugging Face directory as the compiler sees it. ``weights`` is None when only the configuration is there.
 
     ``model_type`` is config.json's, which decided the family of ``config``. ``pools_prompts`` is false where a prompt's
-    tokens would be left out of the pooling.
+    tokens would be left out of the pooling. ``lowercase``: the tokenizer's class lower-cases texts.
     """
 
     config: PretrainedConfig | TextImageConfig
@@ -57,6 +57,7 @@ class Pretrained:
     prompts: Prompts
     pools_prompts: bool
     image: PretrainedImage | None = None
+    lowercase: bool = False
 
 
 @record

@@ -10,6 +10,7 @@ from typing import Any
 
 from specrun.compiler.check import check
 from specrun.compiler.meaning.checks import check_meaning
+from specrun.compiler.presets import FamilyOf, model_of, pick
 from specrun.compiler.repair import repair
 from specrun.compiler.reporter import Reporter
 from specrun.spec.codec import from_plain
@@ -26,7 +27,7 @@ from specrun.spec.levels import (
 )
 from specrun.spec.record import record
 from specrun.spec.source import Read, placed, read_text
-from specrun.spec.tree import Items, Node, Place, Scalar, Table, Texts, format_path
+from specrun.spec.tree import Items, Node, Place, Scalar, Table, Texts, format_path, plain
 from specrun.spec.tree import Path as SpecPath
 
 TEXT_LABEL = "<text>"
@@ -68,8 +69,13 @@ def load(
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
     local: Mapping[str, Path] | None = None,
+    family_of: FamilyOf | None = None,
 ) -> Loaded:
-    """Read and check a spec: a path, or a text if it holds a newline. Never raises for bad input."""
+    """Read and check a spec: a path, or a text if it holds a newline. Never raises for bad input.
+
+    ``family_of`` reads the family of a model's directory, by which a preset is picked where the spec
+    names none; without it the model's name decides.
+    """
     texts = Texts()
     read, folder, label = _read(spec, texts)
     merging = Merging(texts)
@@ -78,6 +84,11 @@ def load(
     merging.diagnostics.extend(names.diagnostics)
     variables = tuple((os.environ if environ is None else environ).items())
     presets, patches = _sources(read, label, folder, merging, variables, overrides)
+    if _extends(patches.environment, _own(read, label), patches.overrides) is None:
+        bare = plain(_merge(read, label, (), patches, Merging(texts)))
+        found = pick(*model_of(bare), folder, names.paths, family_of)
+        if found is not None:
+            presets.pick(found.preset)
     tree = _merge(read, label, presets.found, patches, merging)
     filled = fill(Experiment, tree, merging.history)
     reporter = Reporter(tree=tree, history=merging.history, texts=texts)
@@ -158,7 +169,7 @@ def _merge(
     own = _own(read, label)
     tree: Node = Table({}, own.place)
     for preset in presets:
-        tree = merging.over(tree, preset.tree, "preset")
+        tree = merging.over(tree, preset.tree, preset.level)
     tree = merging.over(tree, own, "spec")
     tree = merging.under(tree, _environment(patches.environment, merging), "environment")
     for patch in patches.overrides:
@@ -180,7 +191,11 @@ def _extends(low: Sequence[Patch], own: Table, high: Sequence[Patch]) -> Node | 
     sources = [own, *(patch.tree for patch in high)]
     weakest = [patch.tree for patch in low]
     given = [t.entries["extends"].node for t in (*weakest, *sources) if "extends" in t.entries]
-    return given[-1] if given else None
+    return given[-1] if given and not _is_null(given[-1]) else None
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.value is None and not node.bad
 
 
 def _taint_bad(node: Node, path: SpecPath, reporter: Reporter) -> None:

@@ -127,12 +127,16 @@ class Reporter:
         return node.place if blame == "value" else place
 
     def who_set(self, path: Path) -> tuple[str, ...]:
-        """The chain of levels that set a value, strongest first; empty when fewer than two did."""
+        """The chain of levels that set a value, strongest first, where two or more did; and that its preset was picked."""
         origins = [o for o in self.history.get(path, ()) if o.level != "default"]
+        picked = (_PICKED,) if origins and origins[-1].level == "picked" else ()
         if len(origins) < 2:
-            return ()
+            return picked
         chain = " <- ".join(_brief(origin) for origin in reversed(origins))
-        return (f"set by {chain}",)
+        return (f"set by {chain}", *picked)
+
+
+_PICKED = "this preset is picked by the model's name; `extends: []` leaves it out"
 
 
 def as_path(path: str | Path) -> Path:

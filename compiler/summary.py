@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from specrun.compiler.fit import allowed
 from specrun.compiler.passes.losses import describe
-from specrun.spec.plan.model import inside_layer, networks
+from specrun.compiler.summary_presets import preset_lines
+from specrun.spec.plan.model import inside_layer, networks, token_vectors
 from specrun.spec.plan.plan import Plan
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -15,6 +16,7 @@ def summary(plan: Plan) -> str:
     """What will happen, what it costs, and what was found, on one screen."""
     parts = [
         _head(plan),
+        preset_lines(plan),
         _model(plan),
         _data(plan),
         _training(plan),
@@ -43,8 +45,8 @@ def _vectors(plan: Plan) -> str:
     if late is None:
         return f"embedding {model.embedding_dim}"
     if late.alone:
-        return f"token vectors {late.width}"
-    return f"embedding {model.embedding_dim} and token vectors {late.width}"
+        return token_vectors(late)
+    return f"embedding {model.embedding_dim} and {token_vectors(late)}"
 
 
 def _model(plan: Plan) -> list[str]:

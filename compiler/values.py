@@ -32,10 +32,18 @@ def values(spec: Experiment, history: Mapping[str, Sequence[History]]) -> tuple[
     """The leaves of ``spec`` in the order of the schema, each with the levels that spoke, the winner last."""
     found: list[Value] = []
     for path, value, klass, _ in leaves_of(spec):
-        said = tuple(_origin(h) for h in history.get(path, ()))
+        said = (*_replaced(path, history), *map(_origin, history.get(path, ())))
         unsaid = (Origin(level="default", place="default", value=value),)
         found.append(Value(path=path, value=value, klass=klass, origins=said or unsaid))
     return tuple(found)
+
+
+def _replaced(path: str, history: Mapping[str, Sequence[History]]) -> Iterator[Origin]:
+    """What weaker levels had given for a list, at its first item's kind: lists are replaced whole."""
+    name = path.removesuffix("[0].kind")
+    for said in history.get(name, ())[:-1] if name != path else ():
+        if said.level != "default":
+            yield _origin(said)
 
 
 def leaves_of(

@@ -1,4 +1,4 @@
-"""What an encoder gives for texts: one vector each, and where the model has them one for every token."""
+"""What an encoder gives for texts and images: one vector each, and where the model has them one for every token."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ import jax
 
 
 class Tokens(NamedTuple):
-    """The vectors of texts' tokens, not normalised; ``mask`` is 0 where a token is padding.
-
-    Whoever makes vectors of other parts, such as patches of an image, says by the mask which of
-    them count.
-    """
+    """The vectors of texts' tokens and of images' patches, not normalised; ``mask`` is 0 where one is padding."""
 
     vectors: jax.Array  # f32 [..., T, D]
     mask: jax.Array  # f32 [..., T]

@@ -29,14 +29,14 @@ class Experiment:
         str, Fact(doc="Name of the run.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", klass="cosmetic")
     ] = "run"
     extends: Annotated[
-        tuple[str, ...],
+        tuple[str, ...] | None,
         Fact(
-            doc="Presets by name, or YAML files by path, merged in order below this file.",
+            doc="Presets by name, or YAML files by path, merged in order below this file. Null is the preset that the model's name stands for (clip, siglip, qwen3), where it has one; [] is none.",
             unique=True,
             klass="cosmetic",
-            examples=(("search_small",),),
+            examples=(("search_small",), ()),
         ),
-    ] = ()
+    ] = None
     seed: Annotated[
         int, Fact(doc="Seed of initialisation, shuffling and dropout.", ge=0, le=2**32 - 1)
     ] = 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.scalars import clip
@@ -23,6 +24,7 @@ class Preset:
 
     label: str
     tree: Table
+    level: Literal["picked", "preset"] = "preset"
 
 
 def read_file(path: Path, label: str, texts: Texts, blame: Place | None = None) -> Read:
@@ -63,6 +65,11 @@ class PresetReader:
         for item in extends.items if isinstance(extends, Items) else ():
             if isinstance(item, Scalar) and isinstance(item.value, str) and not item.bad:
                 self.one(item.value, item.place, base, chain)
+
+    def pick(self, name: str) -> None:
+        """The packaged preset ``name``, which no file names."""
+        self.one(name, Place(name), self.folder, ())
+        self.found = [replace(preset, level="picked") for preset in self.found]
 
     def one(self, name: str, place: Place, base: Path, chain: tuple[str, ...]) -> None:
         packaged = packaged_preset(name)

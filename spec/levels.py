@@ -27,10 +27,10 @@ from specrun.spec.tree import (
     plain,
 )
 
-Level = Literal["default", "environment", "preset", "spec", "override"]
-"""Who sets a value, the weakest first."""
+Level = Literal["default", "environment", "picked", "preset", "spec", "override"]
+"""Who sets a value, the weakest first. ``picked`` is a preset that the model's name stands for."""
 
-LEVELS: tuple[Level, ...] = ("default", "environment", "preset", "spec", "override")
+LEVELS: tuple[Level, ...] = ("default", "environment", "picked", "preset", "spec", "override")
 PREFIX = "SPECRUN__"
 
 

@@ -29,7 +29,9 @@ def check(
     """
     from specrun.compiler.look import check_loaded
 
-    return check_loaded(load(spec, overrides=overrides, environ=environ), RuntimeFacts())
+    facts = RuntimeFacts()
+    loaded = load(spec, overrides=overrides, environ=environ, family_of=facts.model_type)
+    return check_loaded(loaded, facts)
 
 
 def compile(
@@ -53,8 +55,9 @@ def compile_spec(
     """As ``compile``, but errors and warnings come back beside the plan; ``tell(job, done, total)`` hears of long jobs."""
     from specrun.compiler.compile import compile_loaded
 
-    loaded = load(spec, overrides=overrides, environ=environ)
-    return compile_loaded(loaded, RuntimeFacts(tell), print_after=print_after)
+    facts = RuntimeFacts(tell)
+    loaded = load(spec, overrides=overrides, environ=environ, family_of=facts.model_type)
+    return compile_loaded(loaded, facts, print_after=print_after)
 
 
 def run(plan: Plan | Spec, *, extend: bool = False, quiet: bool = True) -> RunResult:

@@ -53,6 +53,7 @@ TOP = _arg("-k", "--top", type=int, default=5, metavar="K", help="how many to fi
 COMMANDS: tuple[Command, ...] = (
     Command("init", "write a commented spec to start from", "init", (
         _arg("file", nargs="?", default="spec.yaml", metavar="FILE", help="where to write it"),
+        _arg("--model", metavar="NAME", help="a pretrained model to train: a directory beside FILE, or a Hugging Face name such as openai/clip-vit-base-patch32"),
     )),
     Command("migrate", "turn another tool's configuration into a commented spec", "migrate", (
         _arg("file", metavar="FILE", help="YAML or JSON of vembed-factory, sentence-transformers' TrainingArguments, or the RetNet-HRM encoder"),
@@ -86,9 +87,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("report", "write report.html of a run, finished or not", "make_report", (
         _arg("folder", metavar="FOLDER", help="a run's folder"),
     )),
-    Command("encode", "embed texts into a .npy file", "encode", (
+    Command("encode", "embed texts or images into a .npy file", "encode", (
         FOLDER,
-        _arg("input", metavar="INPUT", help="a text file, one text a line, or a .jsonl, .csv, .tsv or .parquet file"),
+        _arg("input", metavar="INPUT", help="a text file, one text a line, a .jsonl, .csv, .tsv or .parquet file, or a folder of images"),
         _arg("-o", "--output", default="embeddings.npy", metavar="FILE", help="where the array goes"),
         _arg("--column", default="text", metavar="KEY", help="column of the text in a file that has columns (default text)"),
         _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
@@ -97,8 +98,9 @@ COMMANDS: tuple[Command, ...] = (
     )),
     Command("search", "find the best rows for a query", "search", (
         FOLDER,
-        _arg("query", metavar="QUERY", help="what to look for"),
-        _arg("--corpus", metavar="PATH", help="a .jsonl, .csv, .tsv or .parquet file or a folder of Python code instead of the run's own rows"),
+        _arg("query", nargs="?", metavar="QUERY", help="what to look for"),
+        _arg("--image", metavar="FILE", help="an image to look for, instead of a text or together with it"),
+        _arg("--corpus", metavar="PATH", help="a .jsonl, .csv, .tsv or .parquet file, a folder of Python code, or one of images, instead of the run's own rows"),
         _arg("--index", metavar="DIR", help="an index that `specrun index` made with this encoder instead"),
         TOP,
         _arg("--dimension", type=int, metavar="D", help="cut the embedding to D"),
@@ -152,14 +154,28 @@ def parser() -> ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Run one command. Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 130/143 interrupted."""
     try:
-        options = parser().parse_args(arguments)
-        return _handle(options)
+        return _handle(_parsed(arguments))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _parsed(arguments: list[str]) -> Namespace:
+    """The arguments. argparse takes a query that may be left out as left out once an option stands before it.
+
+    What is left over is then the query.
+    """
+    top = parser()
+    options, rest = top.parse_known_args(arguments)
+    rest = rest[1:] if rest[:1] == ["--"] else rest
+    if len(rest) == 1 and getattr(options, "query", "") is None:
+        options.query = rest[0]
+    elif rest:
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
 
 
 def _handle(options: Namespace) -> int:

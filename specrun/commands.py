@@ -26,8 +26,9 @@ def report(diagnostics: Sequence[Diagnostic], form: Format) -> None:
 
 def init(options: Namespace) -> int:
     from specrun.compiler.init import init as write_spec
+    from specrun.wiring import RuntimeFacts
 
-    for path in write_spec(options.file):
+    for path in write_spec(options.file, options.model, RuntimeFacts().model_type):
         print(f"wrote {path}")
     print(f"next: specrun check {options.file}")
     return 0
@@ -181,6 +182,7 @@ def search(options: Namespace) -> int:
     for hit in find(
         options.folder,
         options.query,
+        image=options.image,
         corpus=options.corpus,
         index=options.index,
         top=options.top,
@@ -232,13 +234,18 @@ def mine(options: Namespace) -> int:
         f"wrote {options.output}: {found.rows} rows, {found.negatives / found.rows:.2f} mined negatives a row, "
         f"{_count(found.rows_without, 'row')} without"
     )
+    for bad in found.bad:
+        print(f"left out   {bad.count} × {bad.reason} ({', '.join(bad.places[:2])})")
+    if found.image_root is not None:
+        print(f"images     their paths begin at {found.image_root}, which is data.image_root")
     return 0
 
 
 def migrate(options: Namespace) -> int:
     from specrun.compiler.migrate.migrate import migrate as turn
+    from specrun.wiring import RuntimeFacts
 
-    done = turn(Path(options.file), options.tool)
+    done = turn(Path(options.file), options.tool, RuntimeFacts().model_type)
     if options.output is None:
         print(done.text, end="")
     else:
@@ -277,6 +284,8 @@ def export(options: Namespace) -> int:
     print(f"wrote {done.folder}: {', '.join(done.files)}")
     if done.facts["merged"]:
         print(f"merged     {done.facts['merged']}")
+    if trained := done.facts.get("tensors_of_losses"):
+        print(f"trained    {', '.join(f'{name} of {loss}' for name, loss in trained.items())}")
     kept = [*done.facts["tensors_of_the_source"], *done.facts["files_of_the_source"]]
     for label, names in (("as it was", kept), ("left out", done.facts["left_out"])):
         if names:

@@ -14,7 +14,11 @@ from specrun.compiler.migrate.losses import TEACHERS
 from specrun.compiler.migrate.migrate import close_to, take
 from specrun.compiler.migrate.read import Key, destination, is_section
 from specrun.compiler.migrate.values import is_off
+from specrun.compiler.presets import model_of, pick
 from specrun.spec.diagnostics import Diagnostic, InputError
+from specrun.spec.files import read_local
+from specrun.spec.tree import Texts
+from specrun.wiring import RuntimeFacts
 
 if TYPE_CHECKING:
     from specrun.runtime.loop.run import RunResult
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 
 CONFIRMED = ("encoder_mode",)
 """Keywords that may say what holds anyway, such as ``encoder_mode="auto"``; anything else is refused."""
+
+
+LENGTHS = ("train.epochs", "train.max_steps", "curriculum")
 
 
 class Trainer:
@@ -49,10 +56,15 @@ class Trainer:
         for name, value in {**own, **words}.items():
             _take(name, _plain(name, value), draft)
         finish(draft)
+        tree = _without_marks(nested(draft.settings))
+        picks = _picks(tree)
+        if not picks and not any(draft.has(p) or draft.get(p) for p in LENGTHS):
+            draft.lack("train", "nothing says how long: give `epochs` or `max_steps`")
         faults = [*(_fault(left) for left in (*draft.unmet, *_ignored(draft, words)))]
         if faults:
             raise InputError(faults)
-        tree = _without_marks(nested(draft.settings))
+        if not picks and "losses" not in tree:
+            tree["losses"] = [{"kind": "infonce"}]
         return json.dumps({"version": 1, **tree}, indent=1, ensure_ascii=False) + "\n"
 
     def plan(self, **words: Any) -> Plan:
@@ -68,6 +80,14 @@ class Trainer:
         return run(self.plan(**words), quiet=quiet)
 
 
+def _picks(tree: Mapping[str, Any]) -> bool:
+    """Whether losses come from a preset, one that is named or one that the model's name stands for."""
+    if tree.get("extends") is not None:
+        return bool(tree["extends"])
+    local = read_local((Path(),), Texts()).paths
+    return pick(*model_of(tree), Path(), local, RuntimeFacts().model_type) is not None
+
+
 def _devices(words: Mapping[str, Any]) -> int | None:
     for name, value in words.items():
         known = destination(name, "")
@@ -79,7 +99,8 @@ def _devices(words: Mapping[str, Any]) -> int | None:
 def _take(name: str, value: Any, draft: Draft) -> None:
     """A section is opened; everything else goes by the table of names."""
     known = destination(name, "")
-    if isinstance(value, Mapping | list) and known is not None and is_section(known.new):
+    opened = isinstance(value, Mapping) or (isinstance(value, list) and _of_mappings(value))  # pyright: ignore[reportUnknownArgumentType]
+    if opened and known is not None and is_section(known.new):
         for path, leaf in _leaves(known.new, value):
             draft.set(path, leaf, Old(name, leaf, 1, "Trainer"))
     elif (
@@ -91,6 +112,10 @@ def _take(name: str, value: Any, draft: Draft) -> None:
         draft.unmet.append(Left(name, 1, known.message(name)))
     else:
         take(Key(name, value, 1, known), draft)
+
+
+def _of_mappings(value: list[Any]) -> bool:
+    return all(isinstance(item, Mapping) for item in value)
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:

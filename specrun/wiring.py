@@ -52,7 +52,13 @@ class RuntimeFacts:
             prompts=found.prompts,
             pools_prompts=found.pools_prompts,
             image=None if found.image is None else _image(found.image),
+            lowercase=found.lowercase,
         )
+
+    def model_type(self, directory: Path) -> str | None:
+        from specrun.runtime.models.directory import model_type_of
+
+        return model_type_of(directory)
 
     def pretrained_image(self, directory: Path) -> PretrainedImage:
         from specrun.runtime.models.image_directory import inspect_image

@@ -93,5 +93,5 @@ def _loss_flops(work: Work, step: Step, batching: Batching) -> int:
 def _late_flops(work: Work, step: Step, batching: Batching) -> int:
     """Of two texts: three products of their tokens at each width, four in tiles, and the maxima."""
     products = 8 if batching.documents < batching.rows * work.candidates else 6
-    pairs = step.texts[0].length * step.texts[1].length
+    pairs = step.compared[0] * step.compared[1]
     return pairs * sum(products * dim + 6 for dim in work.token_dims)

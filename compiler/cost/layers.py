@@ -22,12 +22,13 @@ from specrun.spec.plan.model import (
     TextEncoderConfig,
     Tower,
 )
+from specrun.spec.plan.towers import TowerConfig
 
 PRODUCTS: Mapping[str, int] = {
     "swiglu": 3,
     "gated": 3,
-    "gelu_new": 2,
-    "gelu_pytorch_tanh": 2,
+    "gelu_new": 1,
+    "gelu_pytorch_tanh": 1,
     "gelu": 1,
     "gelu_python": 1,
     "quick_gelu": 1,
@@ -76,20 +77,25 @@ class _Encoding(NamedTuple):
 
 
 def encoding(work: Work, step: Step, batching: Batching, rows: int, text: Text) -> _Encoding:
-    """A group of layers keeps something when it, or anything before it, trains."""
+    """A group of layers keeps something when it, or anything before it, trains.
+
+    Groups of one layer have no loop that would part them, so XLA works on all of them at once.
+    """
     tokens = rows * text.length
     config = work.network(text.tower)
     numbers = tokens * work.number_bytes * config.hidden_size
     positions = _learned_positions(config)
     kept, working = numbers, round((ENDS if positions else ENDS_WITHOUT_POSITIONS) * numbers)
     kept += rows * PIXELS * text.pixels
-    flowing = trains_below(work, step, text.tower)
+    flowing, single = trains_below(work, step, text.tower), 0
     for prefix, group in work.layers(text.tower):
         flowing = flowing or any(p.startswith(prefix) for p in step.trained)
         each = tokens * residuals(work, step, text.tower, prefix, text.length)
         again = _computed_again(batching, group)
         kept += group.count * (numbers if again else each) if flowing else 0
-        working = max(working, round(each * _share(batching, group, flowing)))
+        here = round(each * _share(batching, group, flowing))
+        single += here if group.count == 1 and flowing else 0
+        working = max(working, here, single)
     return _Encoding(kept, working)
 
 
@@ -122,12 +128,21 @@ def residuals(work: Work, step: Step, tower: Tower | None, prefix: str, length: 
     config = work.network(tower)
     width, inner, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads
     products = PRODUCTS[activation(config)]
-    floats = 2 * width + _mixed(config) + products * inner + 4 + heads * (2 * length + 2)
+    floats = 2 * width + _mixed(config) + products * inner + 4
+    floats += heads * (_scores(config) * length + 2)
     masks = 2 * width if config.hidden_dropout_prob > 0 else 0
     masks += 0 if products else 2 * inner
     masks += heads * length if config.attention_probs_dropout_prob > 0 else 0
     inputs, dropped = _saved_inputs(work, step, prefix)
     return work.number_bytes * (floats + inputs) + masks + dropped
+
+
+def _scores(config: NetworkConfig) -> int:
+    """Numbers that a pair of tokens leaves behind in each head.
+
+    Of the networks of CLIP, SigLIP and ViT, which drop no attention, XLA keeps the row's maximum as wide as the scores.
+    """
+    return 3 if isinstance(config, TowerConfig) and not config.attention_probs_dropout_prob else 2
 
 
 def _mixed(config: NetworkConfig) -> int:

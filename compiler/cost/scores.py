@@ -53,8 +53,9 @@ def _late_bytes(work: Work, step: Step, batching: Batching, losses: int) -> int:
     """Token vectors, normalised ones and slopes; the scores of texts, and of tokens those of a tile."""
     rows, candidates = batching.rows, batching.rows * work.candidates
     tokens = rows * sum(text.count * text.length for text in step.texts)
-    vectors = tokens * (2 * work.token_width + 2 * losses * sum(work.token_dims))
-    query, document = step.texts[0].length, step.texts[1].length
+    compared = rows * sum(text.count * text.vectors for text in step.texts)
+    vectors = tokens * 2 * work.token_width + compared * 2 * losses * sum(work.token_dims)
+    query, document = step.compared
     tiled = batching.documents < candidates
     shown = min(batching.documents, candidates) * query * document // batching.devices
     widths = 1 if tiled else losses * len(work.token_dims)

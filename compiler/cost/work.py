@@ -65,12 +65,14 @@ class Batching:
 class Text:
     """What one encoder takes of a row at one padded length: ``tower`` is None where all share one.
 
-    ``pixels`` are the numbers of an image, whose ``length`` is that of its patches; 0 is a text.
+    ``pixels`` are the numbers of an image, whose ``length`` is that of its patches; 0 is a text. ``vectors`` are the
+    token vectors that late interaction compares.
     """
 
     tower: Tower | None
     count: int
     length: int
+    vectors: int
     pixels: int = 0
 
 
@@ -83,6 +85,8 @@ class Step:
     losses: tuple[str, ...]
     trained: frozenset[str]
     steps: int
+    compared: tuple[int, int]
+    """Token vectors of a query and of a document."""
 
 
 @record
@@ -138,6 +142,10 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
             losses=tuple(kinds[name] for name in trace.losses),
             trained=frozenset(plan.segments[trace.segments[0]].trained),
             steps=trace.steps,
+            compared=(
+                sum(text.vectors for text in _side(plan, "query", 1, trace.query_length)),
+                sum(text.vectors for text in _side(plan, "positive", 1, trace.positive_length)),
+            ),
         )
         for trace in plan.traces
     )
@@ -220,7 +228,7 @@ def _side(plan: Plan, side: Side, count: int, length: int) -> Iterator[Text]:
     config = plan.model.config
     if not isinstance(config, TextImageConfig):
         separate = plan.model.towers == "separate"
-        yield Text(tower=side if separate else None, count=count, length=length)
+        yield Text(tower=side if separate else None, count=count, length=length, vectors=length)
         return
     what, image = modality(plan.data.source, side), config.image
     if what != "image":
@@ -229,10 +237,14 @@ def _side(plan: Plan, side: Side, count: int, length: int) -> Iterator[Text]:
             tower="text",
             count=count,
             length=config.text.max_position_embeddings if whole else length,
+            vectors=length,
         )
     if what != "text":
-        pixels = image.num_channels * image.image_size**2
-        yield Text(tower="image", count=count, length=image.tokens, pixels=pixels)
+        late = plan.model.multi_vector
+        vectors = 0 if late is None else late.image_vectors or 0
+        yield Text(
+            tower="image", count=count, length=image.tokens, vectors=vectors, pixels=image.numbers
+        )
 
 
 def activation(config: NetworkConfig) -> str:

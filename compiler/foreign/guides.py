@@ -85,6 +85,8 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
 _VEMBED: Mapping[str, Foreign] = {
     "encoder_mode": none("`model.kind` says which encoder it is", "model"),
     "attn_implementation": none("attention is computed by XLA", "model"),
+    "text_model_name": to("model.text.name_or_path", "of a model of the kind `composed`"),
+    "image_model_name": to("model.image.name_or_path", "of a model of the kind `composed`"),
     "teacher_model_name": to(
         "losses[].teacher",
         "of a loss of the kind `distillation`: `{kind: pretrained, name_or_path: …}`",

@@ -75,7 +75,8 @@ def metric_is_measured(
         message = f"`{path}` {metric} is not in `evaluation.metrics`"
         related = ("evaluation.metrics",)
         report.error(path, "unknown-metric", message, hint=hint, related=related)
-    width = embedding_width(spec) if tokens is None else tokens.dim
+    own = None if tokens is None else tokens.dim  # of texts and images null is the embedding's
+    width = embedding_width(spec) if own is None else own
     if dim and width is not None:
         dims = sorted({*(spec.matryoshka.dims if spec.matryoshka else ()), width})
         if int(dim) not in dims:

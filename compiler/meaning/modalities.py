@@ -78,11 +78,6 @@ def networks_for_both(spec: Experiment, report: Reporter) -> None:
         hint = "set `data.retrieval_mode`, or use a model of one network"
         related = ("data.retrieval_mode", "model.kind")
         report.error(f"model.{idle}", "no-effect", message, hint=hint, related=related)
-    text = spec.model.text
-    for name, given in (("multi_vector", text.multi_vector), ("pooling", text.pooling == "none")):
-        if given:
-            message = f"`model.text.{name}` asks for token vectors, and images have none to compare them with"
-            report.error(f"model.text.{name}", "no-token-vectors", message, related=("model.kind",))
     if spec.model.text.towers != "shared":
         message = "`model.text.towers` must be `shared`: a composed model has one network of texts"
         report.error("model.text.towers", "two-towers", message, related=("model.kind",))

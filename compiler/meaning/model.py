@@ -61,7 +61,7 @@ def positions_suffice(spec: Experiment, report: Reporter) -> None:
         ("query", mode[0], lengths.query),
         ("positive", mode[-1], lengths.positive),
     ):
-        if length > rows and letter != "i":
+        if length is not None and length > rows and letter != "i":
             path = f"data.max_length.{name}"
             message = f"`{path}` {length} is above `{at}.max_position_embeddings` {rows}"
             hint = f"lower it to {rows}, or raise the other"

@@ -22,9 +22,13 @@ from specrun.spec.words.losses import (
     DistillationLoss,
     InfoNCELoss,
     SigLIPLoss,
+    TripletLoss,
 )
 
 FEW_NEGATIVES = 8
+
+MASKING = InfoNCELoss | TripletLoss | SigLIPLoss
+"""Losses that can take candidates for false negatives."""
 
 TAKING = InfoNCELoss | SigLIPLoss | DistillationLoss | ColBERTLoss | DenseLateKLLoss
 """Losses that say which negatives they take."""
@@ -52,7 +56,7 @@ def explicit_negatives_exist(spec: Experiment, report: Reporter) -> None:
 def false_negatives_are_some(spec: Experiment, report: Reporter) -> None:
     """A section of false negatives takes something for one."""
     for index, loss in enumerate(spec.losses):
-        false = loss.false_negatives if isinstance(loss, InfoNCELoss | SigLIPLoss) else None
+        false = loss.false_negatives if isinstance(loss, MASKING) else None
         if false is None:
             continue
         at = ("losses", index, "false_negatives")

@@ -32,6 +32,8 @@ def length_given(spec: Experiment, report: Reporter) -> None:
 def epochs_agree(spec: Experiment, report: Reporter) -> None:
     if spec.curriculum is None or spec.train.epochs is None:
         return
+    if level_of(report, ("train", "epochs")) < level_of(report, ("curriculum", "stages")):
+        return  # as with `max_steps`, what a preset says gives way
     total = sum(stage.epochs for stage in spec.curriculum.stages)
     if spec.train.epochs != total:
         message = f"`train.epochs` is {spec.train.epochs}, and the stages have {total} in all"

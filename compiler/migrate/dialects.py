@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from specrun.compiler.foreign.table import ORIGINS
@@ -12,13 +12,17 @@ from specrun.spec.diagnostics import InputError
 
 @dataclass(frozen=True)
 class Dialect:
-    """``words`` tell the tool; ``per_device`` are counts that it means for each device."""
+    """``words`` tell the tool; ``per_device`` are counts that it means for each device.
+
+    ``presets`` are what models whose name begins so have instead of the defaults.
+    """
 
     name: str
     title: str
     words: frozenset[str]
     defaults: Mapping[str, Any]
     per_device: frozenset[str]
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
 
 VEMBED = Dialect(
@@ -26,6 +30,7 @@ VEMBED = Dialect(
     title="vembed-factory",
     words=frozenset(
         {
+            *("text_model_name", "image_model_name"),
             *("encoder_mode", "teacher_model_name", "val_data_path", "image_root", "loss_type"),
             *("retrieval_mode", "scheduler_type", "use_gradient_cache", "use_mrl", "mrl_dims"),
             *("distillation_alpha", "distillation_temperature", "attn_implementation", "use_lora"),
@@ -44,8 +49,9 @@ VEMBED = Dialect(
         "scheduler_type": "cosine",
     },
     per_device=frozenset({"batch_size"}),
+    presets={"qwen3": {"batch_size": 16, "learning_rate": 1e-5, "use_gradient_cache": True}},
 )
-"""Its guide's values."""
+"""Its guide's values. Its presets for CLIP and SigLIP say nothing that the guide shows."""
 
 _SHARED = frozenset({"model_name_or_path", "report_to", "run_name", "logging_dir"})
 """Words of TrainingArguments and its companions that vembed-factory has too."""

@@ -44,7 +44,7 @@ class Left:
 @dataclass
 class Draft:
     """The spec in the making. ``devices`` is None where the file does not say how many; ``teacher``
-    is set where it distils. ``idle`` has no meaning here; ``unmet`` would change what is trained."""
+    is set where it distils, ``encoder`` is a key that asks for a composed model. ``idle`` has no meaning here; ``unmet`` would change what is trained."""
 
     dialect: Dialect
     devices: int | None = None
@@ -52,6 +52,7 @@ class Draft:
     idle: list[Left] = field(default_factory=list[Left])
     unmet: list[Left] = field(default_factory=list[Left])
     teacher: bool = False
+    encoder: Old | None = None
 
     def set(self, path: str, value: Any, old: Old, note: str = "") -> None:
         """Put ``value`` at ``path`` (``losses[0].kind``); two keys that disagree are both told."""

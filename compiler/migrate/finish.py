@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from specrun.compiler.migrate.dialects import VEMBED
+from specrun.compiler.migrate.dialects import KEYWORDS, VEMBED
 from specrun.compiler.migrate.draft import Draft, Left, Setting
 from specrun.compiler.migrate.losses import finish_teacher
+from specrun.compiler.migrate.models import finish_composed
 from specrun.compiler.migrate.rules import format_of
 
 DIMS = (768, 512, 256)
@@ -82,7 +83,7 @@ def _cache(draft: Draft) -> None:
     """A chunk must be a part of the batch."""
     if not draft.get("train.gradient_cache"):
         return
-    rows = draft.get("train.batch_size") or 1
+    rows = draft.get("train.batch_size") or CHUNK
     most = min(CHUNK, max(1, rows // 2))
     chunk = next(n for n in range(most, 0, -1) if rows % n == 0)
     draft.assume("train.gradient_cache.chunk_size", chunk, "nothing says how many rows at a time")
@@ -113,7 +114,9 @@ def _data(draft: Draft) -> None:
 
 
 def _model(draft: Draft) -> None:
-    if draft.get("model.name_or_path") is not None:
+    finish_composed(draft)
+    named = draft.get("model.kind") == "composed" or draft.get("model.name_or_path") is not None
+    if named:
         if draft.settings.get("tokenizer.vocab_size") is not None:
             draft.remove("tokenizer")
         return
@@ -125,6 +128,8 @@ def _model(draft: Draft) -> None:
 
 
 def _losses(draft: Draft) -> None:
+    if draft.dialect is KEYWORDS and not draft.has("losses"):
+        return  # a preset may have them
     draft.assume("losses[0].kind", "infonce", "no loss is named")
     finish_teacher(draft)
     kind = draft.get("losses[0].kind")
@@ -185,7 +190,7 @@ def _length(draft: Draft) -> None:
             del draft.settings["train.max_steps"]
         else:
             _unless(draft, "train.epochs", "`train.max_steps` overrides it")
-    elif steps is None and epochs is None:
+    elif steps is None and epochs is None and draft.dialect is not KEYWORDS:
         draft.lack("train", "nothing says how long: write `train: {epochs: …}`")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,12 +15,16 @@ from specrun.compiler.migrate.dialects import Dialect, named, told
 from specrun.compiler.migrate.draft import Draft, Left, Old
 from specrun.compiler.migrate.finish import finish
 from specrun.compiler.migrate.losses import TEACHERS, teacher
+from specrun.compiler.migrate.models import encoder, family_by, finish_targets
 from specrun.compiler.migrate.read import IDLE_SECTIONS, Key, destination, is_section, read_keys
 from specrun.compiler.migrate.render import render
 from specrun.compiler.migrate.rules import RULES
 from specrun.compiler.migrate.values import count_of, is_off, plain
+from specrun.compiler.presets import FamilyOf
 from specrun.spec.diagnostics import InputError
 from specrun.spec.experiment import Experiment
+from specrun.spec.files import read_local
+from specrun.spec.tree import Texts
 
 CHANGES = frozenset(
     {
@@ -41,9 +45,6 @@ CHANGES = frozenset(
 )
 """Names without a place here whose values, when set, would change what is trained."""
 
-ENCODERS = ("auto", "clip_like", "text")
-"""Encoder modes that ``kind: auto`` finds in a directory."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Migrated:
@@ -55,11 +56,11 @@ class Migrated:
     idle: tuple[Left, ...]
 
 
-def migrate(file: Path, tool: str | None = None) -> Migrated:
+def migrate(file: Path, tool: str | None = None, family_of: FamilyOf | None = None) -> Migrated:
     """The configuration in ``file``, of the tool that its keys tell or that is named.
 
-    The spec holds every key with its origin. InputError for a file that cannot be read, or whose tool
-    cannot be told.
+    The spec holds every key with its origin. ``family_of`` reads the family of a model's directory, by
+    which layers are named. InputError for a file that cannot be read, or whose tool cannot be told.
     """
     keys = read_keys(file)
     if not keys:
@@ -68,11 +69,16 @@ def migrate(file: Path, tool: str | None = None) -> Migrated:
     draft = Draft(dialect=dialect, devices=_devices(keys))
     for key in keys:
         take(key, draft)
-    for name, value in dialect.defaults.items():
-        known = destination(name, "model" if name == "dropout" else "")
+    for old in _defaults(draft):
+        known = destination(old.name, "model" if old.name == "dropout" else "")
         assert known is not None
-        _settle(Old(name, value, 0, dialect.title), known, draft)
+        _settle(old, known, draft)
     finish(draft)
+    if draft.get("model.name_or_path") is not None:
+        draft.assume("extends", [], "no preset by the model's name: every value is in this file")
+    local = read_local((file.parent, Path.cwd()), Texts())
+    find = family_by(file.parent, dict(local.paths), family_of)
+    finish_targets(draft, find(str(draft.get("model.name_or_path"))))
     text = render(draft, file.name)
     _check(text, draft)
     return Migrated(
@@ -81,6 +87,17 @@ def migrate(file: Path, tool: str | None = None) -> Migrated:
         unmet=tuple(draft.unmet),
         idle=tuple(draft.idle),
     )
+
+
+def _defaults(draft: Draft) -> Iterator[Old]:
+    """What the tool takes where the file is silent, its preset for the model first."""
+    dialect = draft.dialect
+    name = str(draft.get("model.name_or_path") or "").rpartition("/")[2].lower()
+    for preset, values in dialect.presets.items():
+        if name.startswith(preset):
+            title = f"{dialect.title}'s preset {preset}"
+            yield from (Old(key, value, 0, title) for key, value in values.items())
+    yield from (Old(key, value, 0, dialect.title) for key, value in dialect.defaults.items())
 
 
 def _devices(keys: Iterable[Key]) -> int | None:
@@ -98,7 +115,7 @@ def take(key: Key, draft: Draft) -> None:
     name = key.name.replace("-", "_")
     old = Old(name, key.value, key.line, draft.dialect.title)
     if name == "encoder_mode":
-        _encoder(old, draft)
+        encoder(old, draft)
     elif name in TEACHERS:
         teacher(old, draft)
     elif name in IDLE_SECTIONS:
@@ -111,15 +128,6 @@ def take(key: Key, draft: Draft) -> None:
         draft.miss(old, f"not supported yet: {key.known.note}")
     else:
         draft.drop(old, key.known.note)
-
-
-def _encoder(old: Old, draft: Draft) -> None:
-    if old.value in (None, *ENCODERS):
-        draft.drop(old, "`model.kind: auto` reads the family from config.json")
-    else:
-        known = "encoders are those that `model.kind` names"
-        hint = "; `composed` needs a network of images too" if old.value == "composed" else ""
-        draft.miss(old, f"not supported yet: {known}, found {old.value!r}{hint}")
 
 
 def _settle(old: Old, known: Foreign, draft: Draft) -> None:
@@ -165,6 +173,7 @@ def _check(text: str, draft: Draft) -> None:
     lacking = {left.name for left in draft.unmet}
     loaded = load(text, environ={}, local={})
     for found in loaded.diagnostics:
-        if found.severity == "error" and found.path not in lacking:
+        below = any(found.path.startswith(f"{name}.") for name in lacking)
+        if found.severity == "error" and found.path not in lacking and not below:
             hint = f" ({found.hint})" if found.hint else ""
             draft.lack(found.path or found.code, found.message + hint)

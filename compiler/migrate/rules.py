@@ -8,6 +8,7 @@ from typing import Any
 
 from specrun.compiler.migrate.draft import Draft, Old
 from specrun.compiler.migrate.losses import loss, loss_name, of_loss, temperature
+from specrun.compiler.migrate.models import tower
 from specrun.compiler.migrate.values import Rule, count_of, is_count, is_off, items, noted, plain
 
 
@@ -342,6 +343,8 @@ RULES: Mapping[str, Rule] = {
     "name": _name,
     "init_from": _start,
     "model.name_or_path": _pretrained,
+    "model.text.name_or_path": tower,
+    "model.image.name_or_path": tower,
     "model.position_embedding": _positions,
     "model.towers": _towers,
     "tokenizer.vocab_size": noted,

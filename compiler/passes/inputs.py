@@ -10,6 +10,7 @@ from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Pretrained
 from specrun.compiler.locate import locate, locate_model, locate_root
 from specrun.compiler.passes.lengths import bad_rows
+from specrun.compiler.passes.repeated import warn_of_repeated
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import (
     CsvSource,
@@ -188,6 +189,7 @@ def scan_data(draft: Draft, context: Context) -> Draft:
             hint="raise the fraction, or check the file",
         )
     _need_values(draft, scan, context)
+    warn_of_repeated(draft, scan, context)
     for bad in scan.bad:
         context.report.warning(
             "data",
@@ -399,7 +401,8 @@ def _own_tokenizer(draft: Draft, context: Context) -> TokenizerSource | None:
             hint="add the section tokenizer with kind file and its path",
         )
         return None
-    return TokenizerFile(path=str(draft.pretrained.tokenizer))
+    found = draft.pretrained
+    return TokenizerFile(path=str(found.tokenizer), lowercase=found.lowercase)
 
 
 def _require(there: bool, path: str, name: str, place: Path, wanted: str, context: Context) -> None:

@@ -6,14 +6,28 @@ from typing import Literal
 
 from specrun.compiler.draft import Draft
 from specrun.spec.plan.data import modality
+from specrun.spec.plan.model import EncoderConfig
+from specrun.spec.plan.towers import TextTower
 from specrun.spec.words.data import Data, EmojiData
 
+Network = EncoderConfig | TextTower
 
-def most_tokens(draft: Draft) -> tuple[int, int]:
-    """Tokens kept of a query and of a positive; an image counts as one."""
+
+QUERY, POSITIVE = 64, 128
+"""Tokens kept where the spec says nothing."""
+
+
+def most_tokens(draft: Draft, config: Network | None = None) -> tuple[int, int]:
+    """Tokens kept of a query and of a positive; an image counts as one. ``config`` is the draft's unless given."""
     source, limits = draft.need("source"), draft.spec.data.max_length
-    query = 1 if modality(source, "query") == "image" else limits.query
-    return query, 1 if modality(source, "positive") == "image" else limits.positive
+    config = config or draft.config
+    longest = None if config is None else config.longest
+    query = limits.query or min(QUERY, longest or QUERY)
+    positive = limits.positive or min(POSITIVE, longest or POSITIVE)
+    return (
+        1 if modality(source, "query") == "image" else query,
+        1 if modality(source, "positive") == "image" else positive,
+    )
 
 
 def bad_rows(data: Data) -> Literal["skip", "error"]:

@@ -47,7 +47,11 @@ def loss_plan(loss: Loss, data: Data, teacher: TeacherPlan | None = None) -> Los
                 false_negatives=_false_negatives(loss, data),
             )
         case TripletLoss():
-            return Triplet(name=name, margin=loss.margin)
+            return Triplet(
+                name=name,
+                margin=loss.margin,
+                false_negatives=_false_negatives(loss, data),
+            )
         case SigLIPLoss():
             return SigLIP(
                 name=name,
@@ -92,7 +96,9 @@ def loss_plan(loss: Loss, data: Data, teacher: TeacherPlan | None = None) -> Los
             assert_never(loss)
 
 
-def _false_negatives(loss: InfoNCELoss | SigLIPLoss, data: Data) -> FalseNegativesPlan | None:
+def _false_negatives(
+    loss: InfoNCELoss | TripletLoss | SigLIPLoss, data: Data
+) -> FalseNegativesPlan | None:
     """What is nobody's negative; a row's own negatives are other texts than its positive already."""
     false = loss.false_negatives
     if false is None:

@@ -13,10 +13,11 @@ from specrun.compiler.passes.groups import counts
 from specrun.compiler.passes.lengths import bad_rows, most_tokens
 from specrun.compiler.passes.losses import loss_plan
 from specrun.compiler.passes.steps import document_tile_rows, score_tile_rows, unroll
-from specrun.compiler.passes.widths import embedding_dim, multi_vector, towers_of
+from specrun.compiler.passes.token_vectors import multi_vector, vectors_of
+from specrun.compiler.passes.widths import embedding_dim, towers_of
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
-from specrun.spec.plan.model import ModelPlan, ModuleCount
+from specrun.spec.plan.model import SIDES, ModelPlan, ModuleCount, MultiVectorPlan, Side
 from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
 from specrun.spec.plan.training import (
     AdamWPlan,
@@ -127,7 +128,7 @@ def _model(draft: Draft) -> ModelPlan:
         total_parameters=sum(a for a, _ in table.values()),
         trainable_parameters=sum(t for _, t in table.values()),
         embedding_dim=embedding_dim(config),
-        multi_vector=multi_vector(config, _losses(draft)),
+        multi_vector=_token_vectors(draft),
         towers=towers_of(draft.spec.model, draft.need("config")),
         image_processor=draft.image_processor,
         image_weights=draft.pretrained_image.weights if draft.pretrained_image else None,
@@ -136,6 +137,15 @@ def _model(draft: Draft) -> ModelPlan:
         weights=draft.pretrained.weights if draft.pretrained else None,
         init_from=draft.start.plan if draft.start else None,
     )
+
+
+def _token_vectors(draft: Draft) -> MultiVectorPlan | None:
+    return multi_vector(draft.need("config"), _losses(draft), draft.spec.model)
+
+
+def _most_vectors(draft: Draft, side: Side) -> int:
+    longest = most_tokens(draft)[SIDES.index(side)]
+    return vectors_of(_token_vectors(draft), draft.need("source"), side, longest)
 
 
 def _decided_by(draft: Draft) -> str | None:
@@ -173,7 +183,9 @@ def _train(draft: Draft) -> TrainPlan:
         accumulation_steps=train.accumulation_steps,
         micro_batch_size=chunk_rows(train) or train.batch_size,
         score_tile_rows=score_tile_rows(train, _candidates(draft)),
-        document_tile_rows=document_tile_rows(train, _losses(draft), draft.spec.data.max_length),
+        document_tile_rows=document_tile_rows(
+            train, _losses(draft), (_most_vectors(draft, "query"), _most_vectors(draft, "positive"))
+        ),
         drop_last=train.drop_last,
         gradient_checkpointing=train.gradient_checkpointing,
         unroll=unroll(draft),

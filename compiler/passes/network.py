@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.passes.network_checks import (
+    check_best,
     check_dims,
     check_lengths,
     check_modalities,
@@ -13,6 +14,7 @@ from specrun.compiler.passes.network_checks import (
     check_precision,
     check_vocabulary,
 )
+from specrun.compiler.passes.token_vectors import token_head_rows, with_token_vectors
 from specrun.compiler.passes.widths import network_dim, towers_of
 from specrun.spec.plan.data import Prompts
 from specrun.spec.plan.images import ImageProcessor, uniform
@@ -63,11 +65,13 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     config = _config(draft, context)
     if config is None:
         return draft
+    config = with_token_vectors(config, model, context)
     text = config.text if isinstance(config, TextImageConfig) else config
     check_lengths(draft, text, context)
     check_vocabulary(draft, text, context)
     check_padding(draft, text, context)
     check_dims(draft, config, context)
+    check_best(draft, config, context)
     check_modalities(draft, config, context)
     rows = _in_towers(_table(config, draft, context), towers_of(model, config))
     processor = _image_processor(draft, config)
@@ -103,6 +107,7 @@ def _image_processor(draft: Draft, config: EncoderConfig) -> ImageProcessor | No
         return None
     if draft.pretrained_image is not None:
         return draft.pretrained_image.processor
+    assert isinstance(config.image, VitConfig)  # no other is made from scratch
     return uniform(config.image.image_size, config.image.image_size)
 
 
@@ -220,6 +225,7 @@ def _table(config: EncoderConfig, draft: Draft, context: Context) -> tuple[Table
         if name == "image" and draft.pretrained_image is None:  # the table is of one that is read
             own = tuple(replace(row, new=True) for row in own)
         own += _head_rows(network_dim(network), config.head_dim)
+        own += token_head_rows(draft.spec.model, network.hidden_size)
         found += (replace(row, path=f"{name}.{row.path}") for row in own)
     return tuple(found)
 

@@ -16,6 +16,7 @@ from specrun.spec.plan.model import (
     TextImageConfig,
 )
 from specrun.spec.plan.towers import TextTower
+from specrun.spec.plan.training import TOKENS_PREFIX
 
 
 def check_modalities(draft: Draft, config: EncoderConfig, context: Context) -> None:
@@ -43,7 +44,7 @@ def check_precision(draft: Draft, context: Context) -> None:
 def check_lengths(draft: Draft, config: TextConfig | TextTower, context: Context) -> None:
     if isinstance(config, TextEncoderConfig):
         return  # the checks of meaning have seen a model from scratch
-    for side, wanted in zip(SIDES, most_tokens(draft), strict=True):
+    for side, wanted in zip(SIDES, most_tokens(draft, config), strict=True):
         if wanted > config.longest:
             context.report.error(
                 f"data.max_length.{side}",
@@ -90,3 +91,20 @@ def check_dims(draft: Draft, config: EncoderConfig, context: Context) -> None:
                 f"{dim} is above the embedding's width {width}",
                 hint=f"at most {width}",
             )
+
+
+def check_best(draft: Draft, config: EncoderConfig, context: Context) -> None:
+    """The dimension that chooses the best is evaluated; where the spec alone says the width this is told already."""
+    part = draft.spec.evaluation
+    metric, _, dim = part.select_best.partition(" at ") if part else ("", "", "")
+    if not dim or metric.startswith(TOKENS_PREFIX):
+        return
+    trained = draft.spec.matryoshka.dims if draft.spec.matryoshka else ()
+    dims = sorted({*trained, embedding_dim(config)})
+    if int(dim) not in dims:
+        context.report.error(
+            "evaluation.select_best",
+            "unknown-dimension",
+            f"`evaluation.select_best`: dimension {dim} is not evaluated",
+            hint=f"dimensions are {', '.join(map(str, dims))}; `matryoshka.dims` adds others",
+        )

@@ -18,7 +18,6 @@ from specrun.spec.plan.schedule import (
     Schedule,
 )
 from specrun.spec.plan.training import Late, LossPlan, Segment, Trace
-from specrun.spec.words.data import MaxLength
 from specrun.spec.words.optimizer import (
     ConstantSchedule,
     ConstantWithWarmupSchedule,
@@ -137,12 +136,15 @@ def score_tile_rows(train: Train, candidates: int) -> int:
 
 
 def document_tile_rows(
-    train: Train, losses: tuple[LossPlan, ...], longest: MaxLength
+    train: Train, losses: tuple[LossPlan, ...], tokens: tuple[int, int]
 ) -> int | None:
-    """Documents whose tokens are compared with those of a pass's queries at a time: the longest ones fit."""
+    """Documents whose tokens are compared with those of a pass's queries at a time: the longest ones fit.
+
+    ``tokens`` are the most vectors of a query and of a document.
+    """
     if not any(isinstance(loss, Late) for loss in losses):
         return None
-    pairs = train.batch_size * longest.query * longest.positive
+    pairs = train.batch_size * tokens[0] * tokens[1]
     fitting = max(1, WHOLE_SCORES // (4 * pairs))
     return min(train.score_tile_rows or fitting, train.batch_size)
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import cast
 
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.modules import meant
 from specrun.spec.plan.model import (
     AdapterMatch,
     TableRow,
@@ -31,7 +32,8 @@ def match_adapters(draft: Draft, context: Context) -> Draft:
         hits = [m for m in linear if _matches_module(m, target)]
         if not hits:
             names = sorted({inside_layer(m) for m in linear})
-            near = get_close_matches(target, names + [n.rsplit(".", 1)[-1] for n in names], n=1)
+            near = [name for name in meant(target) if any(_matches_module(m, name) for m in linear)]
+            near += get_close_matches(target, names + [n.rsplit(".", 1)[-1] for n in names], n=1)
             context.report.error(
                 f"lora.target_modules[{i}]",
                 "no-match",

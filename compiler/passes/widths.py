@@ -1,18 +1,14 @@
-"""What a network gives: how many towers, how wide an embedding, which token vectors."""
+"""What a network gives: how many towers, how wide an embedding."""
 
 from __future__ import annotations
 
 from specrun.spec.plan.model import (
     EncoderConfig,
-    MultiVectorPlan,
     NetworkConfig,
-    Reduce,
     TextConfig,
     TextImageConfig,
     Towers,
-    token_dim,
 )
-from specrun.spec.plan.training import Late, LossPlan
 from specrun.spec.words.model import (
     ClipModel,
     ComposedModel,
@@ -41,14 +37,3 @@ def network_dim(config: NetworkConfig) -> int:
     if isinstance(config, TextConfig):
         return config.projection_dim or config.hidden_size
     return config.embedding_dim
-
-
-def multi_vector(config: EncoderConfig, losses: tuple[LossPlan, ...]) -> MultiVectorPlan | None:
-    """The token vectors of the model, folded as its losses fold them; None where it has none."""
-    alone = isinstance(config, TextConfig) and config.pooling == "none"
-    beside = token_dim(config)
-    if not alone and beside is None:
-        return None
-    reduce: Reduce = next(x.reduce for x in losses if isinstance(x, Late))
-    width = embedding_dim(config) if beside is None else beside
-    return MultiVectorPlan(width=width, reduce=reduce, alone=alone)

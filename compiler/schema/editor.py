@@ -1,7 +1,8 @@
 """The schema for editors: completion, hovers and messages, in the shapes that yaml-language-server serves best.
 
 A preset may supply what a file leaves out, so sections here demand nothing by themselves. Their required keys
-are asked for at the root, and only where ``extends`` is absent. Items of lists are whole, so theirs stay.
+are asked for at the root, and only where ``extends`` is absent; those that presets of models set only where no
+preset can be picked by the model's name. Items of lists are whole, so theirs stay.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from specrun.compiler.foreign.foreign import Foreign
 from specrun.compiler.foreign.table import FOREIGN, MISPLACED
+from specrun.compiler.presets import PICKS
 from specrun.compiler.schema.constraints import (
     DRAFT,
     Json,
@@ -47,6 +49,19 @@ _SCHEMA_KEY: Json = {
 }
 
 
+_PICKABLE: Json = {
+    "required": ["model"],
+    "properties": {
+        "model": {
+            "type": "object",
+            "required": ["name_or_path"],
+            "properties": {"kind": {"enum": ["auto", *(p.kind for p in PICKS)]}},
+        }
+    },
+}
+"""A model for which a preset may be picked: its name may be of a directory, so only its kind can rule that out."""
+
+
 _NO_VALUE = "see the message at this key"
 """What an editor may offer as the value of a key that is refused."""
 
@@ -56,10 +71,14 @@ def editor_schema(cls: type, title: str) -> Json:
     emitter = Editor(unions_of(cls), frozenset(_in_lists(cls)))
     root = emitter.body(cls, "", required=False)
     root["properties"] |= {"$schema": _SCHEMA_KEY}
-    demands = {"if": {"not": {"required": ["extends"]}}, "then": _demands(Section(cls), None)}
+    always, unpicked = _split(_demands(Section(cls), None))
+    demands = [
+        {"if": {"not": {"required": ["extends"]}}, "then": always},
+        {"if": {"not": {"anyOf": [{"required": ["extends"]}, _PICKABLE]}}, "then": unpicked},
+    ]
     definitions = dict(sorted(emitter.definitions.items()))
     head: Json = {"$schema": DRAFT, "title": title, "type": "object"}
-    return head | root | {"allOf": [demands], "definitions": definitions}
+    return head | root | {"allOf": demands, "definitions": definitions}
 
 
 @dataclass
@@ -293,6 +312,21 @@ def _demands(shape: Shape, default: Any) -> Json:
             return {"type": ["object", "null"]} | when if demand else {}
         case _:
             return {}
+
+
+def _split(demands: Json) -> tuple[Json, Json]:
+    """What every file without ``extends`` needs, and what it needs where no preset is picked: losses and a kind."""
+    model: Json = demands["properties"]["model"]
+    always = demands | {
+        "required": [name for name in demands["required"] if name != "losses"],
+        "properties": demands["properties"] | {"model": model | {"required": []}},
+    }
+    unpicked: Json = {
+        "type": "object",
+        "required": ["losses"],
+        "properties": {"model": {"type": "object", "required": model["required"]}},
+    }
+    return always, unpicked
 
 
 def _in_lists(cls: type) -> set[type]:

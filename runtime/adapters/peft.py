@@ -5,7 +5,8 @@
 
 <module> is the module's name in Hugging Face's model (``encoder.layer.0.attention.self.query``); a model trained from
 scratch has no other name than its own (``layers.0.attention.query``). Separate towers are two base models, so each has
-a folder of its own, ``query`` and ``positive``.
+a folder of its own, ``query`` and ``positive``, and so have the networks of a composed model. CLIP and SigLIP are one
+base model, whose two networks share the folder (``text_model.encoder…``, ``vision_model.encoder…``).
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ from specrun.spec.plan.model import (
     LoraPlan,
     ModelPlan,
     TableRow,
+    TextImageConfig,
     Tower,
     tower_names,
 )
+from specrun.spec.plan.towers import TextTower
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -92,7 +95,7 @@ _AGREE = "give rank, alpha and rslora under `lora` as the adapter has them"
 
 def to_peft(params: Tree, model: ModelPlan) -> dict[str, np.ndarray]:
     """PEFT's tensors by name, f32, from the adapter leaves of a stacked tree (other leaves are left out)."""
-    leaves = unstack(params, model.groups)
+    leaves = _unstacked(params, model)
     return {
         name: np.ascontiguousarray(np.asarray(leaves[path]).T)
         for name, (path, _) in _names(model).items()
@@ -101,7 +104,13 @@ def to_peft(params: Tree, model: ModelPlan) -> dict[str, np.ndarray]:
 
 def from_peft(tensors: Mapping[str, np.ndarray], model: ModelPlan) -> Tree:
     """Adapter leaves as a stacked tree, f32. Raises one InputError naming all missing, unexpected and misshapen."""
-    return stack(adapter_leaves(tensors, model), model.groups, np.stack)
+    leaves = adapter_leaves(tensors, model)
+    if not _is_pair(model):
+        return stack(leaves, model.groups, np.stack)
+    return {
+        name: stack(_below(leaves, name), tower(model, name).groups, np.stack)
+        for name in adapted(model)
+    }
 
 
 def adapter_leaves(tensors: Mapping[str, np.ndarray], model: ModelPlan) -> dict[str, np.ndarray]:
@@ -138,7 +147,11 @@ def adapter_config(model: ModelPlan, base: str | None = None) -> dict[str, Any]:
         "use_dora": False,
         "fan_in_fan_out": False,
         "bias": "none",
-        "target_modules": [_module(match, model) for match in lora.matches],
+        "target_modules": [
+            _module(match, network)
+            for _, network in _networks(model)
+            for match in _lora(network).matches
+        ],
     }
 
 
@@ -150,11 +163,11 @@ def write_adapter(
     *,
     dtype: Dtype = "float32",
 ) -> None:
-    """Write PEFT's two files into ``folder``, which is made; for two networks, into one below it for each.
+    """Write PEFT's two files into ``folder``, which is made; for two base models, into one below it for each.
 
     A tower without adapters has no folder.
     """
-    if model.towers != "shared":
+    if _is_apart(model):
         for name in adapted(model):
             write_adapter(folder / name, params[name], tower(model, name), base, dtype=dtype)
         return
@@ -166,14 +179,14 @@ def write_adapter(
 
 def read_adapter(folder: Path, model: ModelPlan) -> Tree:
     """The adapter leaves of a PEFT folder for ``model``. Raises InputError for what is damaged or does not fit."""
-    if model.towers != "shared":
+    if _is_apart(model):
         return {name: read_adapter(folder / name, tower(model, name)) for name in adapted(model)}
     return from_peft(_tensors(folder, model), model)
 
 
 def read_leaves(folder: Path, model: ModelPlan) -> dict[str, np.ndarray]:
     """As ``read_adapter``, by logical path, the tower's name in front where there are two."""
-    if model.towers == "shared":
+    if not _is_apart(model):
         return adapter_leaves(_tensors(folder, model), model)
     return {
         f"{side}.{path}": leaf
@@ -184,7 +197,7 @@ def read_leaves(folder: Path, model: ModelPlan) -> dict[str, np.ndarray]:
 
 def adapter_files(folder: Path, model: ModelPlan) -> tuple[Path, ...]:
     """The files that an adapter for ``model`` is read from."""
-    if model.towers == "shared":
+    if not _is_apart(model):
         return (folder / CONFIG, folder / WEIGHTS)
     return tuple(folder / side / name for side in adapted(model) for name in (CONFIG, WEIGHTS))
 
@@ -264,14 +277,50 @@ def _fault(path: Path, message: str, hint: str) -> InputError:
 
 def _names(model: ModelPlan) -> dict[str, tuple[str, tuple[int, int]]]:
     """PEFT's name → (logical path of our leaf, its shape)."""
-    lora = _lora(model)
     found: dict[str, tuple[str, tuple[int, int]]] = {}
-    for match in lora.matches:
-        module = f"{_PREFIX}{_module(match, model)}"
-        n_in, n_out = match.shape
-        found[f"{module}.lora_A.weight"] = (f"{match.module}.lora_a", (n_in, lora.rank))
-        found[f"{module}.lora_B.weight"] = (f"{match.module}.lora_b", (lora.rank, n_out))
+    for begin, network in _networks(model):
+        lora = _lora(network)
+        for match in lora.matches:
+            module, path = f"{_PREFIX}{_module(match, network)}", f"{begin}{match.module}"
+            n_in, n_out = match.shape
+            found[f"{module}.lora_A.weight"] = (f"{path}.lora_a", (n_in, lora.rank))
+            found[f"{module}.lora_B.weight"] = (f"{path}.lora_b", (lora.rank, n_out))
     return found
+
+
+def _is_pair(model: ModelPlan) -> bool:
+    """Whether both networks are of one model in Hugging Face's library."""
+    config = model.config
+    return isinstance(config, TextImageConfig) and isinstance(config.text, TextTower)
+
+
+def _is_apart(model: ModelPlan) -> bool:
+    """Whether there are two base models, and so two adapters."""
+    return model.towers != "shared" and not _is_pair(model)
+
+
+def _networks(model: ModelPlan) -> list[tuple[str, ModelPlan]]:
+    """The networks of one base model, and how the paths of each begin."""
+    if not _is_pair(model):
+        return [("", model)]
+    return [(f"{name}.", tower(model, name)) for name in tower_names(model.towers)]
+
+
+def _unstacked(params: Tree, model: ModelPlan) -> dict[str, Any]:
+    """Leaves by logical path; of a pair only those of the networks that carry adapters."""
+    if not _is_pair(model):
+        return unstack(params, model.groups)
+    return {
+        f"{name}.{path}": leaf
+        for name in adapted(model)
+        for path, leaf in unstack(params[name], tower(model, name).groups).items()
+    }
+
+
+def _below(leaves: Mapping[str, np.ndarray], name: Tower) -> dict[str, np.ndarray]:
+    """The leaves of one network, its name taken off."""
+    begin = f"{name}."
+    return {p.removeprefix(begin): x for p, x in leaves.items() if p.startswith(begin)}
 
 
 def _module(match: AdapterMatch, model: ModelPlan) -> str:

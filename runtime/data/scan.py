@@ -19,7 +19,7 @@ from specrun.runtime.data.pictures import Pictures
 from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, FileError, Row, by_class
 from specrun.runtime.data.rows import Rows, Split, load_rows, store_rows
 from specrun.runtime.data.sources import Listing, Place, list_inputs, places, unreadable
-from specrun.runtime.data.split import divide
+from specrun.runtime.data.split import divide, repeated
 from specrun.runtime.data.tables import as_table, open_table
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.codec import from_plain, to_plain
@@ -35,7 +35,7 @@ from specrun.spec.plan.data import (
     Source,
 )
 
-FORMAT = 2
+FORMAT = 3
 """Raised with every change of what is read from the same files: it is part of the cache's keys."""
 
 MAX_FIELDS = 256
@@ -198,6 +198,7 @@ def _summary(read: _Read, source: Source, held_out: HeldOut | None) -> Scan:
         labels=len({row.label for row in training if row.label}),
         scores=len({row.numbers[key] for row in training if key in row.numbers}) if key else 0,
         negative_scores=sum(not math.isnan(x) for row in training for x in row.negative_scores),
+        repeated=repeated(training),
     )
 
 

@@ -32,6 +32,20 @@ class Division(NamedTuple):
     dropped: int
 
 
+def repeated(rows: Sequence[Row]) -> int:
+    """Rows that share their query or their positive with another row, but not its label."""
+    found: set[int] = set()
+    for text_of in (lambda row: row.query, lambda row: row.positive):
+        groups: dict[str, list[int]] = {}
+        for i, row in enumerate(rows):
+            groups.setdefault(normalise(text_of(row)), []).append(i)
+        for group in groups.values():
+            labels = {rows[i].label for i in group}
+            if len(group) > 1 and (len(labels) > 1 or not min(labels)):
+                found.update(group)
+    return len(found)
+
+
 def normalise(text: str) -> str:
     """A text without what does not tell texts apart: compatibility forms, case, and runs of white space."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ _KIND = "tokenizers"
 _BY_SETTINGS = "tokenizer-settings"
 _NAME = "tokenizer.json"
 PAD_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "[pad]", "<|endoftext|>")
+_LOWERCASE = {"type": "Lowercase"}
 _AT_ONCE = 10_000
 TOLD_EVERY = 1000
 
@@ -121,7 +123,7 @@ def prepare(source: TokenizerSource, rows_digest: str, tell: Tell = silent) -> T
         case TrainedTokenizer():
             text = _trained_text(source, rows_digest, tell)
         case TokenizerFile():
-            text = _read(Path(source.path))
+            text = _of_file(source)
     return plan_of(source, Tokenizer(text, _name(source)))
 
 
@@ -153,7 +155,7 @@ def load(
 def verify_tokenizer(plan: TokenizerPlan) -> None:
     """InputError when a tokenizer's file changed after the plan was compiled, or is gone."""
     if isinstance(plan.source, TokenizerFile):
-        _compare(plan, digest_of_text(_read(Path(plan.source.path))))
+        _compare(plan, digest_of_text(_of_file(plan.source)))
 
 
 def plan_of(source: TokenizerSource, tokenizer: Tokenizer) -> TokenizerPlan:
@@ -202,7 +204,7 @@ def _texts(rows: Rows, tell: Tell) -> Iterator[str]:
 def _text_of(plan: TokenizerPlan) -> str | None:
     match plan.source:
         case TokenizerFile():
-            return _read(Path(plan.source.path))
+            return _of_file(plan.source)
         case TrainedTokenizer():
             folder = cache.find(_KIND, plan.digest)
             return (folder / _NAME).read_text(encoding="utf-8") if folder else None
@@ -215,6 +217,33 @@ def _compare(plan: TokenizerPlan, digest: str) -> None:
             code="changed-input",
             hint="restore it, or compile the spec again",
         )
+
+
+def _of_file(source: TokenizerFile) -> str:
+    text = _read(Path(source.path))
+    return lowercased(text) if source.lowercase else text
+
+
+def lowercased(text: str) -> str:
+    """A tokenizer.json that lower-cases texts first, as Siglip2Tokenizer does; the same where it does already.
+
+    What is no tokenizer.json is handed back, for ``Tokenizer`` to refuse.
+    """
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(told, dict):
+        return text
+    own = told.get("normalizer")
+    steps = (
+        own.get("normalizers") if isinstance(own, dict) and own.get("type") == "Sequence" else None
+    )
+    steps = steps if isinstance(steps, list) else [own] if own else []
+    if _LOWERCASE in steps:
+        return text
+    told["normalizer"] = {"type": "Sequence", "normalizers": [_LOWERCASE, *steps]}
+    return json.dumps(told, ensure_ascii=False)
 
 
 def _read(path: Path) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from specrun.runtime.images.faults import BadImage
+from specrun.runtime.images.naflex import pack, shape_of
 from specrun.spec.plan.images import ImageProcessor, Resample
 
 _FILTERS: dict[Resample, Image.Resampling] = {
@@ -26,7 +27,7 @@ _FILTERS: dict[Resample, Image.Resampling] = {
 
 
 def process(image: Image.Image, processor: ImageProcessor) -> np.ndarray:
-    """A decoded picture as bytes. uint8 [height, width, 3]
+    """A decoded picture as bytes. uint8 [height, width, 3]; of patches as ``naflex`` says
 
     BadImage when the picture is not RGB and the processor converts none.
     """
@@ -41,6 +42,8 @@ def process(image: Image.Image, processor: ImageProcessor) -> np.ndarray:
         height, width = resized(image.height, image.width, processor)
         image = image.resize((width, height), _FILTERS[processor.resample])
     pixels = np.array(image)
+    if processor.patches is not None:
+        return pack(pixels, processor.patches)
     return pixels if processor.crop is None else _center_crop(pixels, *processor.crop)
 
 
@@ -64,6 +67,8 @@ def affine(processor: ImageProcessor) -> tuple[np.ndarray, np.ndarray]:
 
 def resized(height: int, width: int, processor: ImageProcessor) -> tuple[int, int]:
     """Height and width of a picture after resizing and before the crop."""
+    if processor.patches is not None:
+        return shape_of(height, width, processor.patches)
     if processor.size is not None:
         return processor.size
     edge = processor.shortest_edge

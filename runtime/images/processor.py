@@ -1,7 +1,7 @@
 """The picture processor of a model directory, and of a model from scratch. Imports no numpy and no Pillow.
 
-Read are CLIPImageProcessor, SiglipImageProcessor, ViTImageProcessor and BitImageProcessor, the older names of
-the same (CLIPFeatureExtractor) and the Fast variants. The Fast variants resize by torchvision, which differs
+Read are CLIPImageProcessor, SiglipImageProcessor, Siglip2ImageProcessor, ViTImageProcessor and
+BitImageProcessor, the older names of the same (CLIPFeatureExtractor) and the Fast variants. The Fast variants resize by torchvision, which differs
 from Pillow by a unit here and there; what is done here is what transformers does with Pillow
 (``backend="pil"``, or where torchvision is not installed). What is not implemented is refused by name.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from specrun.runtime.models.pieces import Folder
-from specrun.spec.plan.images import HALF, ImageProcessor, Resample
+from specrun.spec.plan.images import HALF, ImageProcessor, Patching, Resample
 
 MAX_EDGE = 16_384
 """Longest edge of a processed picture, in pixels."""
@@ -30,6 +30,8 @@ _FILTERS: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "
 _SWITCHES = ("do_convert_rgb", "do_resize", "do_center_crop", "do_rescale", "do_normalize")
 _VALUES = ("size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std")
 _READ = frozenset((*_SWITCHES, *_VALUES, "default_to_square"))
+_PATCHES = ("patch_size", "max_num_patches")
+_ONE_SIZE = ("size", "crop_size", "default_to_square")
 _NAMES = ("image_processor_type", "feature_extractor_type")
 _WITHOUT_EFFECT = frozenset(
     (*_NAMES, "processor_class", "data_format", "_valid_processor_keys", "disable_grouping")
@@ -48,6 +50,7 @@ class _Family:
     image_std: tuple[float, ...] = HALF
     do_center_crop: bool = False
     square: bool = False  # whether a size of one number is a square or the shorter edge
+    patches: Patching | None = None  # of pictures that keep their shape
 
 
 _CLIP = _Family({"shortest_edge": 224}, 3, CLIP_MEAN, CLIP_STD, do_center_crop=True)
@@ -56,6 +59,7 @@ _SQUARE = {"height": 224, "width": 224}
 _FAMILIES = {
     "CLIP": _CLIP,
     "Siglip": _Family(_SQUARE),
+    "Siglip2": _Family({}, 2, patches=Patching(size=16, most=256)),
     "ViT": _Family(_SQUARE, 2, square=True),
     "Bit": _CLIP,
 }
@@ -74,6 +78,25 @@ def read_processor(directory: Path) -> ImageProcessor:
     folder.finish()
     assert processor is not None  # finish raises when a fault was found
     return processor
+
+
+def settings_of(processor: ImageProcessor) -> dict[str, Any]:
+    """preprocessor_config.json of a model from scratch: what ``read_processor`` reads as ``processor``.
+
+    ViTImageProcessor resizes to height and width, rescales and normalises; it crops nothing.
+    """
+    if processor.size is None or processor.crop is not None:
+        raise ValueError("internal error: ViTImageProcessor resizes to a size, and crops nothing")
+    height, width = processor.size
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        **{key: getattr(processor, key) for key in _SWITCHES},
+        "size": {"height": height, "width": width},
+        "resample": _FILTERS.index(processor.resample),
+        "rescale_factor": processor.rescale_factor,
+        "image_mean": list(processor.mean),
+        "image_std": list(processor.std),
+    }
 
 
 def _raw(folder: Folder) -> tuple[str, dict[str, Any] | None]:
@@ -102,15 +125,22 @@ class _Reading:
         family = self._family()
         if family is None:
             return None
-        self._refuse_others()
+        self._refuse_others(family)
         on = {key: self._switch(key, family) for key in _SWITCHES}
-        shortest_edge, size = self._size(family) if on["do_resize"] else (None, None)
+        patches = None if family.patches is None else self._patches(family.patches, on)
+        one_size = on["do_resize"] and patches is None
+        shortest_edge, size = self._size(family) if one_size else (None, None)
         crop = self._crop() if on["do_center_crop"] else None
         factor = self._factor() if on["do_rescale"] else 1.0
         mean = self._channels("image_mean", family.image_mean, on["do_normalize"], 0.0)
         std = self._channels("image_std", family.image_std, on["do_normalize"], 1.0)
         resample = self._resample(family) if on["do_resize"] else _FILTERS[family.resample]
-        if crop is None and size is None and self._folder.faults_found == before:
+        if (
+            crop is None
+            and size is None
+            and patches is None
+            and self._folder.faults_found == before
+        ):
             message = "pictures of one size are needed, and these settings give each its own"
             self._fault(message, "a size of height and width, or a centre crop, makes them equal")
         if self._folder.faults_found > before:
@@ -121,6 +151,7 @@ class _Reading:
             size=size,
             resample=resample,
             crop=crop,
+            patches=patches,
             rescale_factor=factor,
             mean=mean,
             std=std,
@@ -139,10 +170,11 @@ class _Reading:
         self._fault(message, "only these picture processors are implemented")
         return None
 
-    def _refuse_others(self) -> None:
+    def _refuse_others(self, family: _Family) -> None:
         """Keys that would change the numbers and are not implemented."""
+        read = _READ if family.patches is None else (_READ | {*_PATCHES}) - {*_ONE_SIZE}
         for key, value in self._raw.items():
-            if key not in _READ and key not in _WITHOUT_EFFECT and value is not False:
+            if key not in read and key not in _WITHOUT_EFFECT and value is not False:
                 self._fault(f"{key} is not implemented, found {_short(value)}", _UNKNOWN)
 
     def _switch(self, key: str, family: _Family) -> bool:
@@ -164,6 +196,23 @@ class _Reading:
             self._fault(f"size.shortest_edge {_EDGE}, found {_short(edge)}", _TYPE)
             return None, None
         return None, self._rectangle("size", value)
+
+    def _patches(self, default: Patching, on: dict[str, bool]) -> Patching:
+        """Pictures that keep their shape are always resized, to whole patches, and never cropped."""
+        if not on["do_resize"] or on["do_center_crop"]:
+            key = "do_center_crop" if on["do_resize"] else "do_resize"
+            message = f"{key} must be {str(not on[key]).lower()} for pictures that keep their shape"
+            self._fault(message, _UNKNOWN)
+        size = self._whole("patch_size", default.size, 2, 256)
+        return Patching(size=size, most=self._whole("max_num_patches", default.most, 1, 65_535))
+
+    def _whole(self, key: str, default: int, least: int, most: int) -> int:
+        value = self._raw.get(key, default)
+        if type(value) is int and least <= value <= most:
+            return value
+        rule = f"must be a whole number from {least} to {most}"
+        self._fault(f"{key} {rule}, found {_short(value)}", _TYPE)
+        return default
 
     def _crop(self) -> tuple[int, int] | None:
         return self._rectangle("crop_size", self._raw.get("crop_size", _SQUARE))

@@ -46,8 +46,8 @@ def embed(
 
 
 def embed_tokens(
-    sequences: Sequence[np.ndarray],
-    encode: Callable[[np.ndarray, np.ndarray], Embedded],
+    sequences: Sequence[Any],
+    encode: Callable[[Any, np.ndarray], Embedded],
     *,
     batch_size: int,
     longest: int,
@@ -56,17 +56,17 @@ def embed_tokens(
     token_width: int,
     between: Callable[[], None] = lambda: None,
 ) -> tuple[np.ndarray, TokenVectors]:
-    """As ``embed``, with the vectors of the valid tokens, [tokens, token_width] of each text."""
+    """As ``embed``, with the vectors that count, [tokens, token_width] of each text or image."""
     found = np.empty((len(sequences), width), np.float32)
     texts = [np.empty((0, token_width), np.float32)] * len(sequences)
-    for rows, ids, mask in batches(sequences, batch_size, longest, pad_id):
+    for rows, content, mask in batches(sequences, batch_size, longest, pad_id):
         between()
-        dense, tokens = encode(ids, mask)
+        dense, tokens = encode(content, mask)
         assert tokens is not None  # the plan's model gives them
         found[rows] = np.asarray(dense)[: len(rows)]
         vectors, valid = np.asarray(tokens.vectors), np.asarray(tokens.mask) > 0
         for i, row in enumerate(rows):
-            texts[row] = vectors[i][valid[i] & mask[i]]
+            texts[row] = vectors[i][valid[i]]
     return found, gathered(texts, token_width)
 
 

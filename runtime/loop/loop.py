@@ -271,7 +271,14 @@ class Loop:
         """What lies beside the best parameters: the model card, and the queries that fared worst."""
         facts = {"step": best.step, "metrics": best.metrics, "parameters": "best"}
         return {
-            "README.md": model_card(self.plan, {**facts, "device": device_facts(self.state)}),
+            "README.md": model_card(
+                self.plan,
+                {
+                    **facts,
+                    "device": device_facts(self.state),
+                    "candidates": len(measured.candidates),
+                },
+            ),
             "worst.json": worst_of(measured, self.held_out, best.step),
         }
 

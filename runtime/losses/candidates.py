@@ -47,14 +47,19 @@ def _behind(positives: jax.Array, negatives: jax.Array) -> jax.Array:
 def limit_of(false: FalseNegativesPlan | None, outputs: Outputs) -> jax.Array | None:
     """The cosine above which a candidate is not counted, [B]: the positive's less the margin, without a gradient.
 
-    ``relative``: positive · (1 − margin); ``absolute``: positive − margin. None where there is no margin.
+    ``relative``: positive − margin · |positive|; ``absolute``: positive − margin. None where there is no margin.
+
+    Those of sentence-transformers' GISTEmbedLoss and CachedGISTEmbedLoss with the model as its own guide. Their
+    losses differ from ours in what is compared, unless they are told otherwise: queries with queries
+    (``contrast_anchors``) and positives with positives (``contrast_positives``) too, never columns
+    (``symmetric``), and they know neither labels nor texts. A guide of its own weights is not expressible here.
     """
     if false is None or false.margin is None:
         return None
     right = jnp.sum(normalise(outputs.query) * normalise(outputs.positive), axis=-1)
     right = jax.lax.stop_gradient(right)
     relative = false.margin_strategy == "relative"
-    return right * (1 - false.margin) if relative else right - false.margin
+    return right - false.margin * (jnp.abs(right) if relative else 1.0)
 
 
 def masks_of(

@@ -13,7 +13,12 @@ from typing import cast
 from specrun.runtime.models.families import FAMILIES, NOT_YET, Family, family_of
 from specrun.runtime.models.image_directory import PAIRS, ImageDirectory, inspect_pair
 from specrun.runtime.models.pieces import Folder
-from specrun.runtime.models.sentences import Dense, Sentences, read_sentences
+from specrun.runtime.models.sentences import (
+    Dense,
+    Sentences,
+    read_pair_sentences,
+    read_sentences,
+)
 from specrun.runtime.models.tables import rows
 from specrun.runtime.weights.files import digest, find
 from specrun.runtime.weights.head import FILE, ROLE, match_head
@@ -31,7 +36,8 @@ class PretrainedDirectory:
     ``weights`` is None when the directory holds only a configuration. ``unused`` are the tensors that are known and
     take no part in an embedding, such as a pooler or a masked-language head. ``pooling`` is mean where the directory
     names none, as in sentence-transformers. ``prompts`` are those of queries and documents; ``pools_prompts`` is false
-    where their tokens are left out of the pooling. ``model_type`` is config.json's, which decides the family.
+    where their tokens are left out of the pooling. ``model_type`` is config.json's, which decides the family. Texts are lower-cased
+    before the tokenizer where ``lowercase`` says so.
     """
 
     config: PretrainedConfig | TextImageConfig
@@ -46,6 +52,7 @@ class PretrainedDirectory:
     prompts: Prompts = field(default_factory=Prompts)
     pools_prompts: bool = True
     image: ImageDirectory | None = None
+    lowercase: bool = False
 
 
 def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
@@ -55,10 +62,10 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
     """
     folder = Folder(Path(directory))
     folder.require_directory()
+    if (pair := _pair(folder, weights)) is not None:
+        return pair
     sentences = read_sentences(folder)
     model = folder.below(sentences.transformer)
-    if (pair := _pair(model, weights)) is not None:
-        return pair
     config, model_type = _config(model, sentences.pooling)
     max_length = _max_length(model, sentences, config)
     config = _with_head(folder, config, sentences.head)
@@ -82,25 +89,46 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
     )
 
 
-def _pair(folder: Folder, weights: bool) -> PretrainedDirectory | None:
-    """A model of texts and images; None for another."""
+def model_type_of(directory: Path) -> str | None:
+    """``model_type`` of a directory's config.json; None where that is not there or cannot be read."""
+    folder = Folder(directory)
+    modules = read_sentences(folder) if folder.json("config.json") is None else Sentences()
+    raw = folder.below(modules.transformer).json("config.json") or {}
+    found = raw.get("model_type")
+    return found if isinstance(found, str) else None
+
+
+def _pair(root: Folder, weights: bool) -> PretrainedDirectory | None:
+    """A model of texts and images; None for another. Faults are then gathered anew."""
+    before = Folder(root.path)
+    sentences = read_pair_sentences(before)
+    if sentences is None:
+        return None
+    below = before.below(sentences.transformer)
+    if sentences.transformer and below is before:
+        before.finish()  # it leads out of the directory
+    folder = before if below is before else Folder(below.path)
     raw = folder.json("config.json") or {}
     model_type = str(raw.get("model_type"))
     if model_type not in PAIRS:
         return None
-    config, found, image = inspect_pair(folder, raw, model_type, weights)
+    config, found, image, lowercase = inspect_pair(folder, raw, model_type, weights)
+    length = _max_length(folder, sentences, config)
+    before.finish()
+    folder.finish()
     tokenizer = folder.path / "tokenizer.json"
     return PretrainedDirectory(
         config=config,
         model_type=model_type,
         pooling="last",
         normalize=True,
-        max_length=config.longest,
+        max_length=length or config.longest,
         tokenizer=tokenizer.resolve() if tokenizer.is_file() else None,
         weights=found,
         unused=(),
         config_input=image.config_input,
         image=image,
+        lowercase=lowercase,
     )
 
 
@@ -221,7 +249,9 @@ def _check_activation(model: Folder, activation: object, family: Family) -> None
         model.fault("config.json", message, "this activation is not implemented")
 
 
-def _max_length(model: Folder, sentences: Sentences, config: PretrainedConfig | None) -> int | None:
+def _max_length(
+    model: Folder, sentences: Sentences, config: PretrainedConfig | TextImageConfig | None
+) -> int | None:
     """sentence-transformers' own length, else the tokenizer's; never more than the positions there are."""
     if sentences.max_length is not None:
         if config and sentences.max_length > config.longest:

@@ -15,7 +15,7 @@ from specrun.runtime.images.pixels import affine
 from specrun.runtime.models.attention import POOLING
 from specrun.runtime.models.bert import model as bert
 from specrun.runtime.models.clip import model as clip
-from specrun.runtime.models.head import HEAD, Head, unit
+from specrun.runtime.models.head import Head, unit
 from specrun.runtime.models.initial import initial_arrays
 from specrun.runtime.models.modernbert import model as modernbert
 from specrun.runtime.models.modules import (
@@ -31,11 +31,13 @@ from specrun.runtime.models.modules import (
     shell,
 )
 from specrun.runtime.models.mpnet import model as mpnet
+from specrun.runtime.models.patches import image_tokens
 from specrun.runtime.models.qwen3 import model as qwen3
 from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.siglip import model as siglip
+from specrun.runtime.models.siglip2 import model as siglip2
 from specrun.runtime.models.stacking import parameter_leaves
-from specrun.runtime.models.tables import TOKEN_HEAD
+from specrun.runtime.models.tables import HEAD, TOKEN_HEAD
 from specrun.runtime.models.text_encoder import model as text_encoder
 from specrun.runtime.models.towers import network_config, tower
 from specrun.runtime.models.vit import model as vit
@@ -54,12 +56,13 @@ from specrun.spec.plan.model import (
     Side,
     TextConfig,
     TextEncoderConfig,
-    token_dim,
     tower_names,
 )
 from specrun.spec.plan.towers import (
     ClipTextConfig,
     ClipVisionConfig,
+    ImageTower,
+    Siglip2VisionConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
     TextTower,
@@ -102,10 +105,10 @@ class Encoder:
     ) -> jax.Array:
         """Embeddings f32 [B, D]: pooled, normed, projected, not L2-normalised; of either ``side``.
 
-        ``content`` is ids int32 [B, S], or of an image network pixels uint8 [B, H, W, 3]; ``mask`` bool [B, S], True
-        where a token is valid, padding on the right; ``keys`` typed keys [B], one per row, or None for evaluation. A
-        row without valid tokens gives finite numbers. Raises InputError when S exceeds the positions that the model
-        has.
+        ``content`` is ids int32 [B, S], or of an image network pixels uint8 [B, H, W, 3]; those of images of any shape lie
+        as ``images.naflex`` says. ``mask`` bool [B, S], True where a token is valid, padding on the right; ``keys``
+        typed keys [B], one per row, or None for evaluation. A row without valid tokens gives finite numbers. Raises
+        InputError when S exceeds the positions that the model has.
         """
         return self.embed(params, content, mask, keys, side).dense
 
@@ -126,7 +129,10 @@ class Encoder:
         outside = ("groups", HEAD, TOKEN_HEAD)
         ends = bind(self.ends, {k: v for k, v in params.items() if k not in outside})
         per_layer = fork(keys if _is_random(self.model) else None, config.num_hidden_layers + 1)
-        x = ends.embed(self._seen(content), per_layer[0])  # [B, S, D]
+        seen = self._seen(content)
+        if isinstance(seen, siglip2.Patches):  # an image says itself how much of it there is
+            mask = siglip2.valid(seen.shape, config.max_num_patches)
+        x = ends.embed(seen, per_layer[0])  # [B, S, D]
         context, each = _context(config, ends, mask), _of_each_layer(config)
         for i, (stack, group) in enumerate(zip(self.stacks, self.model.groups, strict=True)):
             first, last = group.first, group.first + group.count
@@ -139,24 +145,41 @@ class Encoder:
         self, ends: Any, params: Tree, x: jax.Array, content: jax.Array, mask: jax.Array
     ) -> Embedded:
         """The outputs, from the states [B, S, D] of the last layer."""
-        config, valid = network_config(self.model), mask.astype(jnp.float32)
-        x = ends.tokens(x) if isinstance(config, TextConfig) else x
-        if isinstance(config, TextConfig) and config.pooling == "none":
-            nothing = jnp.zeros((x.shape[0], 0), jnp.float32)
-            return Embedded(nothing, Tokens(ends.finish(x), valid))
-        dense = ends.finish(_pool(config, ends, x, content, mask))
-        dense = dense if self.head is None else bind(self.head, params[HEAD])(dense)
-        if self.tokens is None:
+        config, late = network_config(self.model), self.model.multi_vector
+        head = (lambda y: y) if self.head is None else bind(self.head, params[HEAD])
+        normed = ends.tokens(x)
+        if late is not None and late.alone:
+            dense = jnp.zeros((x.shape[0], 0), jnp.float32)
+        else:
+            pooled_of = normed if isinstance(config, TextConfig) else x
+            dense = head(ends.finish(_pool(config, ends, pooled_of, content, mask)))
+        if late is None:
             return Embedded(dense)
-        return Embedded(dense, Tokens(bind(self.tokens, params[TOKEN_HEAD])(x), valid))
+        if self.tokens is None:
+            vectors = head(ends.finish(normed))
+        else:
+            vectors = bind(self.tokens, params[TOKEN_HEAD])(normed)
+        valid = mask.astype(jnp.float32)
+        if isinstance(
+            config, Siglip2VisionConfig
+        ):  # whose images are of many lengths, padded to one
+            return Embedded(dense, Tokens(vectors, valid))
+        if isinstance(config, ImageTower):
+            return Embedded(dense, image_tokens(vectors, late.top_k_patches))
+        # SigLIP's texts are longer inside than they were given, by padding.
+        return Embedded(dense, Tokens(vectors[:, : valid.shape[1]], valid))
 
-    def _seen(self, content: jax.Array) -> jax.Array:
+    def _seen(self, content: jax.Array) -> jax.Array | siglip2.Patches:
         """Ids as they are; of pixels what the model's image processor makes of them."""
         if content.ndim == 2:
             return content
         assert self.model.image_processor is not None
         scale, shift = affine(self.model.image_processor)
-        return content.astype(jnp.float32) * scale + shift
+        if not isinstance(self.model.config, Siglip2VisionConfig):
+            return content.astype(jnp.float32) * scale + shift
+        pixels = content[:, :-1].astype(jnp.float32) * scale + shift
+        flat = pixels.reshape(*pixels.shape[:2], -1)
+        return siglip2.Patches(flat, siglip2.shapes(content))
 
 
 @dataclass(frozen=True)
@@ -226,12 +249,7 @@ class TextImage:
 
         A text and an image together are the sum of the two embeddings brought to length 1.
         """
-        if isinstance(content, Both):
-            text = self.encode(params, content.ids, mask, keys)
-            return unit(text) + unit(self.encode(params, content.pixels, mask, keys))
-        if content.ndim == 2:
-            return self.text.encode(params["text"], content, mask, keys)
-        return self.image.encode(params["image"], content, mask, keys)
+        return self.embed(params, content, mask, keys, side).dense
 
     def embed(
         self,
@@ -241,8 +259,20 @@ class TextImage:
         keys: Keys = None,
         side: Side | None = None,
     ) -> Embedded:
-        """As ``encode``. Token vectors of texts and images are not given."""
-        return Embedded(self.encode(params, content, mask, keys, side))
+        """As ``encode``, with token vectors where the model gives such: of a text and an image together those of both."""
+        if isinstance(content, Both):
+            text = self.text.embed(params["text"], content.ids, mask, keys)
+            image = self.image.embed(params["image"], content.pixels, mask, keys)
+            return Embedded(unit(text.dense) + unit(image.dense), _together(text, image))
+        if content.ndim == 2:
+            return self.text.embed(params["text"], content, mask, keys)
+        return self.image.embed(params["image"], content, mask, keys)
+
+
+def _together(text: Embedded, image: Embedded) -> Tokens | None:
+    if text.tokens is None or image.tokens is None:
+        return None
+    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), text.tokens, image.tokens)
 
 
 def build_encoder(
@@ -274,16 +304,15 @@ def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> En
     stacks = tuple(stack(group) for group in model.groups)
     heads = [p for p in model.parameters if p.path.startswith(f"{HEAD}.") and p.role == "kernel"]
     head = shell(lambda: Head(*(p.shape for p in heads))) if heads else None
-    encoder = Encoder(model, ends, stacks, head, _token_head(network_config(model)))
+    encoder = Encoder(model, ends, stacks, head, _token_head(model))
     _check_table(encoder)
     return encoder
 
 
-def _token_head(config: NetworkConfig) -> Shell | None:
-    width = token_dim(config)
-    if width is None:
-        return None
-    return shell(lambda: Dense(config.hidden_size, width, bias=False))
+def _token_head(model: ModelPlan) -> Shell | None:
+    path = f"{TOKEN_HEAD}.kernel"
+    shape = next((p.shape for p in model.parameters if p.path == path), None)
+    return None if shape is None else shell(lambda: Dense(*shape, bias=False))
 
 
 def _family(model: ModelPlan) -> tuple[Shell, Layers]:
@@ -313,6 +342,8 @@ def _family(model: ModelPlan) -> tuple[Shell, Layers]:
             ends, layer = siglip.TextEnds, siglip.TextLayer
         case SiglipVisionConfig():
             ends, layer = siglip.VisionEnds, siglip.VisionLayer
+        case Siglip2VisionConfig():
+            ends, layer = siglip2.VisionEnds, siglip2.VisionLayer
         case VitConfig():
             ends, layer = vit.VisionEnds, vit.VisionLayer
         case _:
@@ -332,6 +363,8 @@ def _context(config: NetworkConfig, ends: Any, mask: jax.Array) -> tuple[Any, ..
             return clip.context(config, mask)
         case SiglipTextConfig() | SiglipVisionConfig():
             return siglip.context(config, mask)
+        case Siglip2VisionConfig():
+            return siglip2.context(config, mask)
         case VitConfig():
             return vit.context(config, mask)
         case Qwen3Config():

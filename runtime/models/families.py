@@ -86,7 +86,7 @@ FAMILIES = (
 
 
 NOT_YET = (
-    *("siglip2", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"),
+    *("qwen2_vl", "qwen2_5_vl", "qwen3_vl"),
     "qwen2",
 )
 """Values of ``model_type`` that are planned: refused as such, rather than as unknown."""

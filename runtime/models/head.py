@@ -9,9 +9,6 @@ from flax import nnx
 
 from specrun.runtime.models.modules import Dense, gelu
 
-HEAD = "projector"
-"""How the paths of its parameters begin. Some networks have a `head` of their own."""
-
 
 class Head(nnx.Module):
     """x [B, in] → [B, out]; ``first`` and ``second`` are (in, out) of the two matrices."""

@@ -11,6 +11,8 @@ from specrun.runtime.images.processor import read_processor
 from specrun.runtime.models.clip.config import clip_config
 from specrun.runtime.models.pieces import Folder
 from specrun.runtime.models.siglip.config import siglip_config
+from specrun.runtime.models.siglip.texts import text_rules
+from specrun.runtime.models.siglip2.config import siglip2_config
 from specrun.runtime.models.tables import rows
 from specrun.runtime.models.vit.config import vit_config
 from specrun.runtime.weights.files import digest, find
@@ -19,11 +21,15 @@ from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Input
 from specrun.spec.plan.images import ImageProcessor
 from specrun.spec.plan.model import NetworkConfig, TextImageConfig, WeightsPlan
-from specrun.spec.plan.towers import ImageTower, SiglipTextConfig, TextTower
+from specrun.spec.plan.towers import ImageTower, Siglip2VisionConfig, SiglipTextConfig, TextTower
 
 Pair = Callable[[Mapping[str, Any]], tuple[TextTower, ImageTower]]
 
-PAIRS: Mapping[str, Pair] = {"clip": clip_config, "siglip": siglip_config}
+PAIRS: Mapping[str, Pair] = {
+    "clip": clip_config,
+    "siglip": siglip_config,
+    "siglip2": siglip2_config,
+}
 """Values of ``model_type`` that stand for a network of texts and one of images, and how config.json is read."""
 
 
@@ -56,25 +62,17 @@ def inspect_image(directory: Path, *, weights: bool = True) -> ImageDirectory:
 
 def inspect_pair(
     folder: Folder, raw: Mapping[str, Any], model_type: str, weights: bool
-) -> tuple[TextImageConfig, WeightsPlan | None, ImageDirectory]:
-    """The two networks of a directory, and where the weights of the texts' one come from."""
+) -> tuple[TextImageConfig, WeightsPlan | None, ImageDirectory, bool]:
+    """The two networks of a directory, where the weights of the texts' one come from, and whether texts are lower-cased."""
     text, image = PAIRS[model_type](raw)
+    lowercase = False
     if isinstance(text, SiglipTextConfig):
-        text = replace(text, pad_token_id=_padding(folder, text.pad_token_id))
+        rules = text_rules(folder, model_type, text.pad_token_id)
+        folder.finish()
+        text, lowercase = replace(text, pad_token_id=rules.pad_id), rules.lowercase
     found = _image(folder, image, weights)
-    config = TextImageConfig(text=text, image=image, head_dim=None)
-    return config, weights_of(folder.path, text) if weights else None, found
-
-
-def _padding(folder: Folder, otherwise: int) -> int:
-    """The id that the directory's tokenizer pads with; config.json's is often a mere default."""
-    raw = folder.json("tokenizer_config.json") or {}
-    token, added = raw.get("pad_token"), raw.get("added_tokens_decoder")
-    name = token.get("content") if isinstance(token, dict) else token
-    for number, entry in (added if isinstance(added, dict) else {}).items():
-        if isinstance(entry, dict) and name and entry.get("content") == name and number.isdigit():
-            return int(number)
-    return otherwise
+    config = TextImageConfig(text=text, image=found.config, head_dim=None)
+    return config, weights_of(folder.path, text) if weights else None, found, lowercase
 
 
 def weights_of(directory: Path, config: NetworkConfig) -> WeightsPlan | None:
@@ -89,16 +87,37 @@ def weights_of(directory: Path, config: NetworkConfig) -> WeightsPlan | None:
 
 def _image(folder: Folder, config: ImageTower, weights: bool) -> ImageDirectory:
     processor = read_processor(folder.path)
-    if (processor.height, processor.width) != (config.image_size, config.image_size):
-        raise InputError(
-            f"the processor of {folder.path} makes images of {processor.height} × "
-            f"{processor.width}, and the network takes {config.image_size} × {config.image_size}",
-            code="bad-model",
-            hint="are preprocessor_config.json and config.json of one model?",
-        )
+    if isinstance(config, Siglip2VisionConfig):
+        config = _of_any_shape(folder, config, processor)
+    elif processor.patches is not None:
+        raise _unlike(folder, "keeps the shape of images", "takes them of one size")
+    elif (processor.height, processor.width) != (config.image_size, config.image_size):
+        made = f"makes images of {processor.height} × {processor.width}"
+        raise _unlike(folder, made, f"takes {config.image_size} × {config.image_size}")
     return ImageDirectory(
         config=config,
         processor=processor,
         weights=weights_of(folder.path, config) if weights else None,
         config_input=folder.digest("config"),
+    )
+
+
+def _of_any_shape(
+    folder: Folder, config: Siglip2VisionConfig, processor: ImageProcessor
+) -> Siglip2VisionConfig:
+    """The network with as many patches as the processor makes, which config.json does not say."""
+    patches = processor.patches
+    if patches is None:
+        raise _unlike(folder, "makes images of one size", "takes patches of any shape")
+    if patches.size != config.patch_size:
+        made = f"makes patches of {patches.size} pixels"
+        raise _unlike(folder, made, f"takes {config.patch_size}")
+    return replace(config, max_num_patches=patches.most)
+
+
+def _unlike(folder: Folder, makes: str, takes: str) -> InputError:
+    return InputError(
+        f"the processor of {folder.path} {makes}, and the network {takes}",
+        code="bad-model",
+        hint="are preprocessor_config.json and config.json of one model?",
     )

@@ -257,9 +257,29 @@ def _quick_gelu_backward(x: jax.Array, slope: jax.Array) -> tuple[jax.Array]:
 quick_gelu.defvjp(lambda x: (quick_gelu(x), x), _quick_gelu_backward)
 
 
+@jax.custom_vjp
 def tanh_gelu(x: jax.Array) -> jax.Array:
-    """GELU by tanh in f32, in the dtype of x (Hendrycks & Gimpel 2016)."""
+    """GELU by tanh in f32, in the dtype of x: x · (1 + tanh(c (x + 0.044715 x³))) / 2 (Hendrycks & Gimpel 2016).
+
+    Going backward tanh is computed again from x, as in ``gelu``: jax would keep five arrays of the layer's width.
+    """
     return jax.nn.gelu(x.astype(jnp.float32), approximate=True).astype(x.dtype)
+
+
+_ROOT = np.float32((2.0 / math.pi) ** 0.5)
+_CUBE = np.float32(0.044715)
+
+
+def _tanh_gelu_backward(x: jax.Array, slope: jax.Array) -> tuple[jax.Array]:
+    x = jax.lax.optimization_barrier(x)
+    wide = x.astype(jnp.float32)
+    bent = jnp.tanh(_ROOT * (wide + _CUBE * wide**3))
+    rise = _ROOT * (1.0 + 3.0 * _CUBE * wide * wide)
+    change = 0.5 * (1.0 + bent + wide * (1.0 - bent * bent) * rise)
+    return ((slope * change).astype(x.dtype),)
+
+
+tanh_gelu.defvjp(lambda x: (tanh_gelu(x), x), _tanh_gelu_backward)
 
 
 # --- products --------------------------------------------------------------------------------------------------------

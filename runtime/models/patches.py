@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from specrun.runtime.embedded import Tokens
+from specrun.runtime.models.head import unit
 from specrun.runtime.models.modules import Dense, Embedding
 from specrun.spec.plan.towers import ImageShape
 
@@ -40,3 +42,18 @@ def with_class_token(token: Embedding, patches: jax.Array) -> jax.Array:
     """tokens [B, P, D] → [B, 1 + P, D]: the class token before them."""
     first = jnp.broadcast_to(token.embedding[...][None], (patches.shape[0], 1, patches.shape[2]))
     return jnp.concatenate([first, patches], axis=1)
+
+
+def image_tokens(vectors: jax.Array, top_k: int | None) -> Tokens:
+    """The vectors of images that count: all [B, S, D], or the class token, which is the first, and ``top_k`` patches.
+
+    These are the ones of the highest cosine to the class token, of equal ones the first; they stand in that order.
+    Which they are has no gradient, and the vectors chosen have theirs.
+    """
+    if top_k is not None:
+        fixed = unit(jax.lax.stop_gradient(vectors))
+        cosines = jnp.einsum("BPD,BD->BP", fixed[:, 1:], fixed[:, 0])
+        _, places = jax.lax.top_k(cosines, top_k)  # of equal ones the first
+        chosen = jnp.take_along_axis(vectors[:, 1:], places[:, :, None], axis=1)
+        vectors = jnp.concatenate([vectors[:, :1], chosen], axis=1)
+    return Tokens(vectors, jnp.ones(vectors.shape[:2], jnp.float32))

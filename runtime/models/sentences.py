@@ -32,6 +32,18 @@ _ORDER = (
 )
 _ONLY = "Transformer, Pooling, and then at most Dense and Normalize, in this order"
 
+_PAIR_ORDER = (
+    *(["Transformer"], ["Transformer", "Normalize"]),
+    *(["CLIPModel"], ["CLIPModel", "Normalize"]),
+)
+"""Modules of a model of texts and images, whose networks pool by themselves."""
+
+PAIR_METHODS = {
+    kind: {"method": f"get_{kind}_features", "method_output_name": "pooler_output"}
+    for kind in ("text", "image")
+}
+"""What sentence-transformers calls for a text and for an image, and what it takes of the output."""
+
 IDENTITY = "torch.nn.modules.linear.Identity"
 _DENSE: dict[str, tuple[object, str]] = {
     "bias": (False, "a head has no bias"),
@@ -96,6 +108,70 @@ def read_sentences(folder: Folder) -> Sentences:
         head=_dense(folder, paths[2]) if "Dense" in kinds else None,
         prompts=prompts,
         pools_prompts=_pools_prompts(folder.below(paths[1])),
+    )
+
+
+def read_pair_sentences(folder: Folder) -> Sentences | None:
+    """As ``read_sentences``, of a model of texts and images; None where modules.json tells of another kind of model."""
+    modules = folder.any_json("modules.json")
+    if modules is None:
+        return Sentences(normalize=True)
+    if not isinstance(modules, list) or not all(_is_module(m) for m in modules):
+        return None
+    kinds, paths = _modules(folder, modules)
+    if kinds not in _PAIR_ORDER:
+        return None
+    transformer = folder.below(paths[0])
+    return Sentences(
+        transformer=paths[0], normalize="Normalize" in kinds, max_length=_pair_length(transformer)
+    )
+
+
+def pair_processing(longest: int) -> dict[str, Any]:
+    """How sentence-transformers calls the tokenizer of a network whose texts are all ``longest`` tokens, without a mask."""
+    return {
+        "text": {
+            "padding": "max_length",
+            "max_length": longest,
+            "truncation": True,
+            "return_attention_mask": False,
+        }
+    }
+
+
+def _pair_length(folder: Folder) -> int | None:
+    """max_seq_length of sentence_bert_config.json. Outputs of another kind than ``PAIR_METHODS`` are refused."""
+    name = "sentence_bert_config.json"
+    raw = folder.json(name) or {}
+    methods = raw.get("modality_config")
+    if methods is not None and not _are_features(methods):
+        message = f"modality_config must call get_text_features and get_image_features, found {str(methods)[:80]}"
+        folder.fault(name, message, _CHOOSE)
+    length = raw.get("max_seq_length")
+    processing = raw.get("processing_kwargs")
+    fixed = processing.get("text", {}).get("max_length") if _is_object(processing) else None
+    if processing and not (type(fixed) is int and processing == pair_processing(fixed)):
+        message = f"processing_kwargs are not read, found {str(processing)[:80]}"
+        folder.fault(name, message, _CHOOSE)
+    if length is None or (type(length) is int and length >= 1):
+        return length
+    folder.fault(name, f"max_seq_length must be a whole number ≥ 1, found {length!r}", "mend it")
+    return None
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("text", {}), dict)
+
+
+def _are_features(methods: Any) -> bool:
+    """Whether texts and images are embedded as by ``PAIR_METHODS``; older transformers give no name to the output."""
+    if not isinstance(methods, dict) or methods.keys() != PAIR_METHODS.keys():
+        return False
+    return all(
+        isinstance(own, dict)
+        and own.get("method") == PAIR_METHODS[kind]["method"]
+        and own.get("method_output_name") in (None, "pooler_output")
+        for kind, own in methods.items()
     )
 
 

@@ -12,6 +12,7 @@ from specrun.runtime.models.qwen3 import table as qwen3
 from specrun.runtime.models.roberta import table as roberta
 from specrun.runtime.models.shapes import dense
 from specrun.runtime.models.siglip import table as siglip
+from specrun.runtime.models.siglip2 import table as siglip2
 from specrun.runtime.models.text_encoder import table as text_encoder
 from specrun.runtime.models.vit import table as vit
 from specrun.spec.plan.model import (
@@ -29,10 +30,15 @@ from specrun.spec.plan.model import (
 from specrun.spec.plan.towers import (
     ClipTextConfig,
     ClipVisionConfig,
+    Siglip2VisionConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
+    TextTower,
     VitConfig,
 )
+
+HEAD = "projector"
+"""How the paths of a composed model's head begin. Some networks have a `head` of their own."""
 
 TOKEN_HEAD = "multi_vector"
 """The head that gives token vectors beside the pooled one; of every family the same."""
@@ -65,12 +71,25 @@ def _family(config: NetworkConfig) -> tuple[TableRow, ...]:
             return siglip.text_rows(config)
         case SiglipVisionConfig():
             return siglip.vision_rows(config)
+        case Siglip2VisionConfig():
+            return siglip2.vision_rows(config)
         case VitConfig():
             return vit.rows(config)
         case Qwen3Config():
             return qwen3.rows(config)
         case ModernbertConfig():
             return modernbert.rows(config)
+        case _:
+            assert_never(config)
+
+
+def logit_rows(config: TextTower) -> tuple[TableRow, ...]:
+    """The scale, and the offset, of the scores of a model of texts and images; only writing asks for them."""
+    match config:
+        case ClipTextConfig():
+            return clip.logit_rows()
+        case SiglipTextConfig():
+            return siglip.logit_rows()
         case _:
             assert_never(config)
 

@@ -11,16 +11,24 @@ from specrun.runtime.adapters.lora import is_adapter
 from specrun.runtime.data.tokenizer import Tokenizer, load
 from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.models.towers import tower
-from specrun.runtime.predict.order import Order, refuse_two_networks
-from specrun.runtime.predict.saved import CARD, read_saved
+from specrun.runtime.predict.image_files import (
+    CLASSES,
+    padded_to,
+    tokenizer_settings,
+    write_processor,
+)
+from specrun.runtime.predict.logits import trained_logits
+from specrun.runtime.predict.order import Order, refuse_any_resolution, refuse_side
+from specrun.runtime.predict.saved import CARD, longest_text, read_saved
 from specrun.runtime.predict.sentence_files import write_tokenizer
-from specrun.runtime.predict.trained import read_run
+from specrun.runtime.predict.trained import lengths_of, read_run
 from specrun.runtime.report.card import base_model
 from specrun.runtime.report.export_card import export_card
 from specrun.runtime.trees import Tree
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.model import ModelPlan, TextImageConfig
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.towers import TextTower
 
 NAMED = 5
 """Parameters that a message names."""
@@ -38,16 +46,15 @@ class Adapter:
     parameters: Tree
     base: Path
     tokenizer: Tokenizer
+    longest: int
 
     def write(self, new: Path) -> dict[str, Any]:
         """adapter_config.json, adapter_model.safetensors, the tokenizer and the card. Returns the note's facts."""
-        order, data = self.order, self.plan.data
-        lengths = {"query": data.max_query_length, "positive": data.max_positive_length}
-        longest = lengths[order.side] if order.side else max(lengths.values())
+        order, longest = self.order, self.longest
         peft.write_adapter(
             new, self.parameters, self.model, base_model(self.plan), dtype=order.dtype
         )
-        copied = write_tokenizer(new, self.tokenizer, self.base, longest)
+        copied, pair = self._beside(new, longest)
         facts = {
             "to": "peft",
             "source": str(order.folder.resolve()),
@@ -60,13 +67,30 @@ class Adapter:
             "tensors_of_the_source": [],
             "left_out": [],
             "max_seq_length": longest,
-            "pooling": self.model.config.pooling,
             "files_of_the_source": list(copied),
             "merged": None,
+            **pair,
         }
         card = export_card(self.plan, read_saved(order, self.plan), facts)
         (new / CARD).write_text(card, encoding="utf-8")
         return facts
+
+    def _beside(self, new: Path, longest: int) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """The tokenizer, and the image processor where there is one: files copied, and what the card needs of them."""
+        config = self.model.config
+        if not isinstance(config, TextImageConfig):
+            copied = write_tokenizer(new, self.tokenizer, self.base, longest)
+            return copied, {"pooling": config.pooling}
+        text = config.text
+        assert isinstance(text, TextTower)
+        more = tokenizer_settings(text, self.tokenizer)
+        copied = write_tokenizer(new, self.tokenizer, self.base, longest, more)
+        facts = {
+            "class": CLASSES[text.kind],
+            "padded_to": padded_to(text),
+            "left_out": [f"{row} of {p}" for row, p in trained_logits(self.plan, text).items()],
+        }
+        return (*copied, *write_processor(new, self.base)), facts
 
 
 def open_adapter(order: Order) -> Adapter:
@@ -86,25 +110,26 @@ def open_adapter(order: Order) -> Adapter:
             hint=_MERGED.removesuffix(" with adapters merged"),
         )
     model, own = _network(plan, parameters, order)
+    _refuse_composed(model, order)
     base = _base(plan, order)
     _check_rest(model, order)
     text = folder.tokenizer.read_text("utf-8") if folder.tokenizer.is_file() else None
     tokenizer = load(plan.tokenizer, text=text)
     return Adapter(
-        order=order, plan=plan, model=model, parameters=own, base=base, tokenizer=tokenizer
+        order=order,
+        plan=plan,
+        model=model,
+        parameters=own,
+        base=base,
+        tokenizer=tokenizer,
+        longest=longest_text(lengths_of(plan), model, order.side),
     )
 
 
 def _network(plan: Plan, parameters: Tree, order: Order) -> tuple[ModelPlan, Tree]:
     """The one network whose adapters are written."""
-    refuse_two_networks(plan.model, order)
-    if plan.model.towers == "shared":
-        if order.side is not None:
-            raise InputError(
-                f"{order.folder} has one network for both sides, so there is no {order.side} tower to choose",
-                code="tower",
-                hint="leave out --tower",
-            )
+    if plan.model.towers != "separate":
+        refuse_side(order)
         return plan.model, parameters
     if order.side is None:
         raise InputError(
@@ -120,6 +145,18 @@ def _network(plan: Plan, parameters: Tree, order: Order) -> tuple[ModelPlan, Tre
             hint=_MERGED,
         )
     return model, parameters[order.side]
+
+
+def _refuse_composed(model: ModelPlan, order: Order) -> None:
+    config = model.config
+    if isinstance(config, TextImageConfig):
+        refuse_any_resolution(config, order)
+    if isinstance(config, TextImageConfig) and not isinstance(config.text, TextTower):
+        raise InputError(
+            f"{order.folder} has adapters upon two base models, and a directory of PEFT's is of one",
+            code="two-bases",
+            hint="export --to hf, which holds both networks with adapters merged",
+        )
 
 
 def _base(plan: Plan, order: Order) -> Path:

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from specrun.runtime.loop.folder import RunFolder, sync_folder, writing
-from specrun.runtime.models.directory import inspect
-from specrun.runtime.models.families import family_of
-from specrun.runtime.models.stacking import unstack
-from specrun.runtime.models.tables import pooler_rows, rows
 from specrun.runtime.models.towers import tower
 from specrun.runtime.predict.adapter import open_adapter
-from specrun.runtime.predict.order import FORMS, Order, To, Whole, refuse_two_networks
-from specrun.runtime.predict.saved import CARD, longest_of, read_saved
+from specrun.runtime.predict.composed import Composed, open_composed
+from specrun.runtime.predict.network_files import (
+    Source,
+    config_json,
+    source_of,
+    write_network,
+)
+from specrun.runtime.predict.order import FORMS, Order, To, Whole, refuse_side
+from specrun.runtime.predict.pair import Pair, open_pair
+from specrun.runtime.predict.saved import (
+    CARD,
+    longest_of,
+    merged_of,
+    origin_of,
+    read_saved,
+)
 from specrun.runtime.predict.sentence_files import (
     SETTINGS,
+    prompts_of,
     write_json,
     write_sentence_files,
     write_tokenizer,
@@ -32,28 +42,18 @@ from specrun.runtime.predict.sentence_files import (
 from specrun.runtime.predict.trained import Trained, Which, open_folder
 from specrun.runtime.report.export_card import export_card
 from specrun.runtime.trees import flatten
-from specrun.runtime.weights.load import load_beside
-from specrun.runtime.weights.names import write_names
-from specrun.runtime.weights.write import FILES, LAYOUTS, Dtype, Form, write_weights
+from specrun.runtime.weights.write import Dtype
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import (
     ModelPlan,
-    PretrainedConfig,
     Side,
     TextEncoderConfig,
+    TextImageConfig,
 )
+from specrun.spec.plan.towers import TextTower
 
 NOTE = "specrun_export.json"
 """What was exported from where, and what was left out."""
-
-_DROPOUT = (
-    "hidden_dropout_prob",
-    "embedding_dropout",
-    "mlp_dropout",
-    "attention_probs_dropout_prob",
-)
-_BY_SPEC = ("pooling", "projection_dim", "multi_vector_dim", *_DROPOUT)
-"""Numbers of a configuration that the spec may set beside config.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +79,15 @@ def export(
     Under ``hf`` it holds config.json (the source's), the weights with adapters merged, and the
     tokenizer; under ``sentence-transformers`` and ``flax`` the files of sentence-transformers
     besides, under which the embeddings are those of ``Predictor``; under ``peft`` the adapters
-    alone. Each with a model card. ``side`` chooses one of separate towers. The directory appears
+    alone. CLIP and SigLIP are one directory of both networks; a composed model is one for each, with its heads and what
+    joins them. Each with a model card. ``side`` chooses one of separate towers. The directory appears
     whole or not at all. InputError for what has no place there and for an ``output`` that is not
     empty; RunError when it cannot be written.
     """
     order = Order(Path(folder), to, dtype, which, side)
     target = Path(output).absolute()
     _check_target(target)
-    write = open_adapter(order).write if order.to == "peft" else _open_whole(order, order.to).write
+    write = open_adapter(order).write if order.to == "peft" else _open(order, order.to).write
     with writing(str(target)), _aside(target) as new:
         facts = write(new)
         write_json(new / NOTE, facts)
@@ -103,38 +104,39 @@ class _Whole:
     trained: Trained
     model: ModelPlan
     parameters: Mapping[str, Any]
-    source: _Source
+    source: Source
 
     def write(self, new: Path) -> dict[str, Any]:
         """The files of the network in ``new``, which exists. Returns the facts of the note."""
         trained, order = self.trained, self.order
-        weights = _write_weights(new, order, FORMS[self.to], self.model, self.parameters)
+        weights = write_network(new, order, FORMS[self.to], self.model, self.parameters)
         beside = _write_beside(new, self)
-        facts = {"to": self.to, **_origin(trained, order), **weights, **beside}
-        facts["merged"] = _merged(trained, order.side)
+        facts = {"to": self.to, **origin_of(trained, order), **weights, **beside}
+        facts["merged"] = merged_of(trained, order.side)
         card = export_card(trained.plan, read_saved(order, trained.plan), facts)
         (new / CARD).write_text(card, encoding="utf-8")
         return facts
 
 
-def _open_whole(order: Order, to: Whole) -> _Whole:
+def _open(order: Order, to: Whole) -> _Whole | Pair | Composed:
     trained = open_folder(order.folder, order.which)
-    _check_outputs(trained, order)
     _check_which(trained, order)
+    _check_outputs(trained, order)
+    config = trained.model.config
+    if isinstance(config, TextImageConfig):
+        refuse_side(order)
+        is_pair = isinstance(config.text, TextTower)
+        return (open_pair if is_pair else open_composed)(order, to, trained)
+    return _open_whole(order, to, trained)
+
+
+def _open_whole(order: Order, to: Whole, trained: Trained) -> _Whole:
     model, parameters = _network(trained, order)
     _check_head(model, to)
-    source = _source(model, order)
+    source = source_of(model, order)
     return _Whole(
         order=order, to=to, trained=trained, model=model, parameters=parameters, source=source
     )
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The directory that the network's weights were read from, and its config.json as it stands."""
-
-    directory: Path
-    config: dict[str, Any]
 
 
 def _network(trained: Trained, order: Order) -> tuple[ModelPlan, Mapping[str, Any]]:
@@ -148,14 +150,8 @@ def _network(trained: Trained, order: Order) -> tuple[ModelPlan, Mapping[str, An
             hint=f"its weights are in {kept.best} and {kept.final} as safetensors; "
             "Predictor and `specrun encode` embed with them",
         )
-    refuse_two_networks(trained.model, order)
     if trained.model.towers == "shared":
-        if side is not None:
-            raise InputError(
-                f"{folder} has one network for both sides, so there is no {side} tower to choose",
-                code="tower",
-                hint="leave out --tower",
-            )
+        refuse_side(order)
         return trained.model, trained.parameters
     if side is None:
         raise InputError(
@@ -168,13 +164,14 @@ def _network(trained: Trained, order: Order) -> tuple[ModelPlan, Mapping[str, An
 
 def _check_outputs(trained: Trained, order: Order) -> None:
     late = trained.model.multi_vector
-    if late is not None and (not late.alone or order.to == "hf"):
+    texts = not isinstance(trained.model.config, TextImageConfig)
+    if late is not None and not (late.alone and texts and order.to != "hf"):
         kept = RunFolder(order.folder).best
         raise InputError(
             f"{order.folder} gives token vectors, and of its outputs the files would hold another",
             code="token-vectors",
             hint="--to sentence-transformers holds them where they are the only output"
-            if late.alone
+            if late.alone and texts
             else f"its weights are in {kept} as safetensors; Predictor gives both outputs",
         )
 
@@ -188,63 +185,17 @@ def _check_head(model: ModelPlan, to: Whole) -> None:
         )
 
 
-def _source(model: ModelPlan, order: Order) -> _Source:
-    """The source's config.json, which must still be the plan's."""
-    if model.weights is None:
-        raise InputError(
-            f"the plan of {order.folder} names no directory that its weights were read from",
-            code="source",
-            hint="compile with the model's weights in place",
-        )
-    directory = Path(model.weights.directory)
-    found, config = inspect(directory, weights=False).config, model.config
-    same = {x.name: getattr(config, x.name) for x in fields(config) if x.name in _BY_SPEC}
-    if replace(found, **same) != config:
-        raise InputError(
-            f"config.json in {directory} is not the one that the plan was compiled with",
-            code="input-changed",
-            hint="put the old file back",
-        )
-    return _Source(directory, json.loads((directory / "config.json").read_text("utf-8")))
-
-
-def _origin(trained: Trained, order: Order) -> dict[str, Any]:
-    """Where it comes from; of a run its name, and which of its parameters."""
-    run = {} if trained.plan is None else {"run": trained.plan.name, "parameters": order.which}
-    return {"source": str(order.folder.resolve()), **run, "tower": order.side}
-
-
-def _write_weights(
-    new: Path, order: Order, form: Form, model: ModelPlan, parameters: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The encoder's tensors, and the pooler as the source has it. The head stands elsewhere."""
-    config, layout = model.config, LAYOUTS[form]
-    assert model.weights is not None
-    assert not isinstance(config, TextEncoderConfig)
-    leaves = {p: np.asarray(x) for p, x in unstack(parameters, model.groups).items()}
-    kept = load_beside(model.weights, config, pooler_rows(config))
-    pooler = write_names(kept, [r for r in pooler_rows(config) if r.path in kept], config, layout)
-    tensors = write_names(leaves, [r for r in rows(config) if not r.new], config, layout)
-    write_weights(new / FILES[form], {**tensors, **pooler}, form, order.dtype)
-    return {
-        "weights": FILES[form],
-        "dtype": order.dtype,
-        "tensors_of_the_source": sorted(pooler),
-        "left_out": _left_out(model, bool(pooler)),
-    }
-
-
 def _write_beside(new: Path, whole: _Whole) -> dict[str, Any]:
     """config.json, the tokenizer, and but for ``hf`` the files of sentence-transformers with the head."""
     order, trained, config = whole.order, whole.trained, whole.model.config
-    assert not isinstance(config, TextEncoderConfig)
-    write_json(new / "config.json", _config(whole.source.config, config, order.dtype))
+    assert not isinstance(config, TextEncoderConfig | TextImageConfig)
+    write_json(new / "config.json", config_json(whole.source.config, config, order.dtype))
     longest = longest_of(trained, order)
     copied = write_tokenizer(new, trained.tokenizer, whole.source.directory, longest)
     if whole.to != "hf":
         head = flatten(whole.parameters).get("projection.kernel")
         array = None if head is None else np.asarray(head)
-        prompts = _prompts(trained, order.side)
+        prompts = prompts_of(trained.prompts, order.side)
         write_sentence_files(new, config, array, longest, order.dtype, prompts)
         copied = (*copied, *_settings(new, whole))
     return {
@@ -261,60 +212,6 @@ def _settings(new: Path, whole: _Whole) -> tuple[str, ...]:
         return ()
     shutil.copyfile(own, new / SETTINGS)
     return (SETTINGS,)
-
-
-def _prompts(trained: Trained, side: Side | None) -> dict[str, str]:
-    """Prompts under sentence-transformers' names; of one tower its own."""
-    found = trained.prompts
-    if not found.any:
-        return {}
-    named = {"query": found.query, "document": found.positive}
-    wanted = {"query": ("query",), "positive": ("document",), None: tuple(named)}[side]
-    return {name: named[name] for name in wanted}
-
-
-def _config(raw: dict[str, Any], config: PretrainedConfig, dtype: Dtype) -> dict[str, Any]:
-    """The source's config.json with what differs now: the class, the dtype of the file, the dropout."""
-    model_type = str(raw["model_type"])
-    family = family_of(model_type)
-    assert family is not None  # inspect has read it
-    kept = {k: v for k, v in raw.items() if k not in ("_name_or_path", "auto_map", "torch_dtype")}
-    rates = {
-        family.keys.get(x.name, x.name): getattr(config, x.name)
-        for x in fields(config)
-        if x.name in _DROPOUT
-    }
-    return {
-        **kept,
-        "architectures": [family.model_types[model_type]],
-        "dtype": dtype,
-        **rates,
-    }
-
-
-def _merged(trained: Trained, side: Side | None) -> str | None:
-    """The adapters that were added to the kernels; None where there were none."""
-    lora = trained.plan.model.lora if trained.plan else None
-    if trained.plan is None or lora is None:
-        return None
-    own = lora if side is None else tower(trained.plan.model, side).lora
-    if own is None or not own.matches:
-        return None
-    layers = len(own.matches)
-    return f"adapters of rank {own.rank} on {layers} linear layers, times {own.scale:g}"
-
-
-def _left_out(model: ModelPlan, pooler: bool) -> list[str]:
-    """Known tensors of the source that the export lacks, by the source's names."""
-    assert model.weights is not None
-    directory = Path(model.weights.directory)
-    try:
-        found = inspect(directory)
-    except InputError:
-        found = None
-    if found is None or found.weights is None:
-        return [f"whatever else {directory} held: its weights are gone or damaged"]
-    return [name for name in found.unused if not (pooler and "pooler." in name)]
 
 
 def _check_which(trained: Trained, order: Order) -> None:

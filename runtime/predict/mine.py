@@ -10,17 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from specrun.runtime.data.scan import ensure_rows
 from specrun.runtime.data.split import normalise
 from specrun.runtime.loop.embed import normalised
 from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.mining.nearest import Backend, nearest, require_faiss
 from specrun.runtime.mining.pool import choose, pool_of
-from specrun.runtime.predict.corpus import read_pairs
+from specrun.runtime.predict.mined_rows import Pairs, read_rows
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import TableSource, has_images
+from specrun.spec.plan.data import BadRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,19 +56,16 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Mined:
-    """Rows written, negatives found for them in all, and rows for which there are none."""
+    """Rows written, negatives found for them in all, and rows for which there are none.
+
+    ``bad`` are rows left out, by class; ``image_root`` is the folder of the images that the rows name.
+    """
 
     rows: int
     negatives: int
     rows_without: int
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    queries: list[str]
-    positives: list[str]
-    own: list[list[str]]
-    labels: np.ndarray | None = None
+    bad: tuple[BadRows, ...] = ()
+    image_root: str | None = None
 
 
 def mine(
@@ -85,7 +81,10 @@ def mine(
     The rows are the training rows of the run, or those of ``corpus``, a file with the columns that the
     run's data has, else `query` and `positive`. A line is ``{"query", "positive", "negatives"}``, with
     ``"label"`` where the rows have labels; negatives that a row had already stand first. It is what
-    ``data: {kind: jsonl, columns: {negatives: negatives}}`` reads. InputError for input that cannot be used.
+    ``data: {kind: jsonl, columns: {negatives: negatives}}`` reads. Of a run whose queries or positives are
+    images, these are their paths below the run's ``image_root``, those of queries in ``"query_image"``; rows
+    with a bad image are counted or an error, as its ``data.bad_rows`` says. InputError for input that cannot
+    be used.
     """
     rule, target = rule or Rule(), Path(output)
     _check_target(target)
@@ -93,7 +92,7 @@ def mine(
         require_faiss("backend")
     predictor = Predictor(folder)
     predictor.check_pooled()
-    pairs = _pairs(predictor, corpus)
+    pairs = read_rows(predictor, None if corpus is None else Path(corpus), tell)
     if rule.top_k >= len(pairs.queries):
         raise _wrong(
             f"the {rule.top_k} nearest are looked at, and there are {len(pairs.queries)} rows",
@@ -107,61 +106,34 @@ def mine(
         raise InputError(f"cannot write {target}: {error.strerror}", code="unwritable") from error
     counts = (chosen >= 0).sum(axis=1)
     return Mined(
-        rows=len(chosen), negatives=int(counts.sum()), rows_without=int((counts == 0).sum())
+        rows=len(chosen),
+        negatives=int(counts.sum()),
+        rows_without=int((counts == 0).sum()),
+        bad=pairs.bad,
+        image_root=None if pairs.images is None else pairs.images.root,
     )
 
 
-def _pairs(predictor: Predictor, corpus: str | os.PathLike[str] | None) -> _Pairs:
-    plan = predictor.trained.plan
-    if plan is not None and has_images(plan.data.source):
-        raise InputError(
-            f"the rows of {predictor.folder} have images, and mining into a file is for rows of texts",
-            code="corpus",
-            hint="mine while training: `data: {negatives: {kind: mined, …}}`",
-        )
-    if corpus is not None:
-        source = plan.data.source if plan else None
-        own = (source.query, source.positive) if isinstance(source, TableSource) else None
-        rows = read_pairs(Path(corpus), own)
-        return _Pairs([r.query for r in rows], [r.positive for r in rows], [[] for _ in rows])
-    if plan is None:
-        raise InputError(
-            f"{predictor.folder} is no run and has no rows of its own to mine for",
-            code="corpus",
-            hint="name a file of rows as the corpus",
-        )
-    training = ensure_rows(plan.data).training
-    count = range(len(training))
-    lists = training.negatives
-    return _Pairs(
-        [training.queries[i] for i in count],
-        [training.positives[i] for i in count],
-        [[] if lists is None else lists[i] for i in count],
-        training.labels,
-    )
-
-
-def _search(predictor: Predictor, pairs: _Pairs, rule: Rule, tell: Tell) -> np.ndarray:
+def _search(predictor: Predictor, pairs: Pairs, rule: Rule, tell: Tell) -> np.ndarray:
     """The negatives of each row: int32 [rows, num_negatives] of rows, -1 for none."""
     pool = pool_of(pairs.queries, pairs.positives, pairs.labels)
     width = predictor.dimension
     asked = [pairs.queries[int(row)] for row in pool.queries]
     offered = [pairs.positives[int(row)] for row in pool.documents]
-    queries = normalised(predictor.embed(asked, side="query", tell=tell), width)
-    documents = normalised(predictor.embed(offered, side="positive", tell=tell), width)
+    queries = normalised(pairs.embed(predictor, asked, "query", tell), width)
+    documents = normalised(pairs.embed(predictor, offered, "positive", tell), width)
     scores, found = nearest(queries, documents, pool.wanted(rule), rule.backend)
     own = np.einsum("nd,nd->n", queries[pool.query_of], documents[pool.document_of])
     return choose(pool, rule, scores, found, own)
 
 
-def _lines(pairs: _Pairs, chosen: np.ndarray) -> Iterator[str]:
+def _lines(pairs: Pairs, chosen: np.ndarray) -> Iterator[str]:
     for row, found in enumerate(chosen.tolist()):
+        negatives = _together(pairs.own[row], (pairs.positives[at] for at in found if at >= 0))
         line: dict[str, object] = {
-            "query": pairs.queries[row],
-            "positive": pairs.positives[row],
-            "negatives": _together(
-                pairs.own[row], (pairs.positives[at] for at in found if at >= 0)
-            ),
+            **pairs.query(row),
+            "positive": pairs.shown(pairs.positives[row]),
+            "negatives": [pairs.shown(item) for item in negatives],
         }
         if pairs.labels is not None and pairs.labels[row] >= 0:
             line["label"] = int(pairs.labels[row])

@@ -9,7 +9,8 @@ from typing import Literal
 from specrun.runtime.predict.trained import Which
 from specrun.runtime.weights.write import Dtype, Form
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import ModelPlan, Side
+from specrun.spec.plan.model import Side, TextImageConfig
+from specrun.spec.plan.towers import Siglip2VisionConfig
 
 To = Literal["sentence-transformers", "hf", "flax", "peft"]
 """The library that loads the directory: SentenceTransformer, AutoModel, Flax classes, PeftModel."""
@@ -35,11 +36,21 @@ class Order:
     side: Side | None
 
 
-def refuse_two_networks(model: ModelPlan, order: Order) -> None:
-    """A model of texts and images has no export yet. InputError says where its parameters are."""
-    if model.towers == "text_image":
+def refuse_any_resolution(config: TextImageConfig, order: Order) -> None:
+    """InputError for SigLIP 2 of any resolution, whose export is not there yet."""
+    if isinstance(config.image, Siglip2VisionConfig):
         raise InputError(
-            f"{order.folder} has a network of texts and one of images, whose export is not there yet",
-            code="two-networks",
+            f"{order.folder} is a SigLIP 2 of any resolution (NaFlex), whose export is not there yet",
+            code="no-export",
             hint="its parameters are safetensors in best/ and final/; Predictor embeds with them",
+        )
+
+
+def refuse_side(order: Order) -> None:
+    """InputError where one of separate towers is asked for, and there are none."""
+    if order.side is not None:
+        raise InputError(
+            f"{order.folder} has no separate towers, so there is no {order.side} tower to choose",
+            code="tower",
+            hint="leave out --tower",
         )

@@ -25,14 +25,16 @@ MAX_PIXELS = 50_000_000
 class Opened(Sequence[np.ndarray]):
     """What the image network takes of pictures: item i is uint8 [H, W, 3]. InputError for one that cannot be read."""
 
-    def __init__(self, images: Sequence[Picture], processor: ImageProcessor):
+    def __init__(
+        self, images: Sequence[Picture], processor: ImageProcessor, max_pixels: int = MAX_PIXELS
+    ):
         if not isinstance(images, list | tuple):
             raise InputError(
                 f"images must be a list, found {type(images).__name__}",
                 code="bad-image",
                 hint="put a single image into a list",
             )
-        self._images, self._processor = images, processor
+        self._images, self._processor, self._max_pixels = images, processor, max_pixels
 
     def __len__(self) -> int:
         return len(self._images)
@@ -48,10 +50,10 @@ class Opened(Sequence[np.ndarray]):
             if isinstance(image, Image.Image):
                 return process(image, self._processor)
             if isinstance(image, bytes):
-                return pixels_of(image, self._processor, MAX_PIXELS)
+                return pixels_of(image, self._processor, self._max_pixels)
             if isinstance(image, str | os.PathLike):
-                data = read(str(Path(image)), MAX_PIXELS)
-                return pixels_of(data, self._processor, MAX_PIXELS)
+                data = read(str(Path(image)), self._max_pixels)
+                return pixels_of(data, self._processor, self._max_pixels)
         except BadImage as bad:
             name = str(image)[:200] if isinstance(image, str | os.PathLike) else f"images[{index}]"
             reason = bad.reason.replace("_", " ")

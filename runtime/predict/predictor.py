@@ -17,12 +17,14 @@ from specrun.runtime.embedded import Embedded
 from specrun.runtime.loop.embed import embed, embed_tokens, normalised
 from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.models.encoder import build_encoder
-from specrun.runtime.predict.corpus import read_lines
-from specrun.runtime.predict.pictures import Opened, Paired, Picture
+from specrun.runtime.predict.corpus import folder_of_images, read_lines
+from specrun.runtime.predict.pictures import MAX_PIXELS, Opened, Paired, Picture
+from specrun.runtime.predict.saved import longest_text
 from specrun.runtime.predict.trained import Trained, Which, open_folder
 from specrun.runtime.telling import Counted, Tell, silent
 from specrun.runtime.vectors import TokenVectors, cut, gathered, maxsim
 from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.data import PythonSource
 from specrun.spec.plan.model import SIDES, MultiVectorPlan, Side
 
 BATCH_SIZE = 64
@@ -87,14 +89,12 @@ class Predictor:
         """
         if output == "multi_vector":
             return self._encode_tokens(texts, dimension, batch_size, side)
-        if output != "dense":
-            raise InputError(
-                f"output must be dense or multi_vector, found {output!r}", code="output"
-            )
+        _check_output(output)
         self.check_pooled()
         dimension = self.check_dimension(dimension)
         return normalised(self.embed(texts, batch_size=batch_size, side=side), dimension)
 
+    @overload
     def encode_image(
         self,
         images: Sequence[Picture],
@@ -102,12 +102,41 @@ class Predictor:
         texts: Sequence[str] | None = None,
         dimension: int | None = None,
         batch_size: int = BATCH_SIZE,
-    ) -> np.ndarray:
+        output: Literal["dense"] = "dense",
+    ) -> np.ndarray: ...
+    @overload
+    def encode_image(
+        self,
+        images: Sequence[Picture],
+        *,
+        texts: Sequence[str] | None = None,
+        dimension: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        output: Literal["multi_vector"],
+    ) -> list[np.ndarray]: ...
+    def encode_image(
+        self,
+        images: Sequence[Picture],
+        *,
+        texts: Sequence[str] | None = None,
+        dimension: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        output: Output = "dense",
+    ) -> np.ndarray | list[np.ndarray]:
         """Embeddings float32 [N, D] of images, each of length 1 in L2: paths, the bytes of files, or Pillow's images.
 
-        With ``texts``, one for each image, of both together. InputError for an image that cannot be read, and for a
-        model without a network of images.
+        With ``texts``, one for each image, of both together. With ``output`` ``multi_vector`` a list of N arrays
+        [vectors, D]: the class token, where the network has one, before its patches, and a text's tokens before those.
+        InputError for an image that cannot be read, and for a model without a network of images.
         """
+        if output == "multi_vector":
+            self._check_tokens()
+            width = self._token_width(dimension)
+            return _listed(
+                self.embed_image_tokens(images, texts=texts, batch_size=batch_size), width
+            )
+        _check_output(output)
+        self.check_pooled()
         dimension = self.check_dimension(dimension)
         return normalised(self.embed_images(images, texts=texts, batch_size=batch_size), dimension)
 
@@ -120,6 +149,29 @@ class Predictor:
         tell: Tell = silent,
     ) -> np.ndarray:
         """Embeddings float32 [N, whole width] as the encoder gives them, not normalised."""
+        self.check_pooled()
+        return self._dense(*self._pictures(images, texts, batch_size, tell))
+
+    def embed_image_tokens(
+        self,
+        images: Sequence[Picture],
+        *,
+        texts: Sequence[str] | None = None,
+        batch_size: int = BATCH_SIZE,
+        tell: Tell = silent,
+    ) -> TokenVectors:
+        """The vectors of the images' patches as the encoder gives them, not normalised."""
+        late = self._check_tokens()
+        return self._tokens(late, *self._pictures(images, texts, batch_size, tell))
+
+    def _pictures(
+        self,
+        images: Sequence[Picture],
+        texts: Sequence[str] | None,
+        batch_size: int,
+        tell: Tell,
+    ) -> tuple[dict[str, Any], Counted]:
+        """What ``embed`` and ``embed_tokens`` take of images, or of images and texts together."""
         processor = self.trained.model.image_processor
         if processor is None:
             raise InputError(
@@ -127,7 +179,7 @@ class Predictor:
                 code="no-image-network",
                 hint="train one of the kind clip, siglip or composed",
             )
-        pixels: Sequence[Any] = Opened(images, processor)
+        pixels: Sequence[Any] = Opened(images, processor, self._max_pixels)
         if texts is not None:
             _check_texts(texts)
             if len(texts) != len(images):
@@ -135,11 +187,8 @@ class Predictor:
                     f"there must be a text for each image: {len(texts)} texts, {len(images)} images"
                 )
             pixels = Paired(self._ids(texts, "query"), pixels)
-        return self._dense(
-            *self._given(
-                pixels, batch_size, "query", Counted("encoding, images", len(images), tell)
-            )
-        )
+        count = Counted("encoding, images", len(images), tell)
+        return self._given(pixels, batch_size, "query", count)
 
     @overload
     def encode_query(
@@ -240,6 +289,11 @@ class Predictor:
         self, texts: Sequence[str], dimension: int | None, batch_size: int, side: Side | None
     ) -> list[np.ndarray]:
         self._check_tokens()
+        width = self._token_width(dimension)
+        return _listed(self.embed_tokens(texts, batch_size=batch_size, side=side), width)
+
+    def _token_width(self, dimension: int | None) -> int:
+        """The width to cut token vectors to. InputError for one that was not trained."""
         width = self.token_dimensions[0] if dimension is None else dimension
         if width not in self.token_dimensions:
             allowed = ", ".join(map(str, self.token_dimensions))
@@ -249,9 +303,7 @@ class Predictor:
                 code="dimension",
                 hint="add it to matryoshka.dims and train again",
             )
-        found = cut(self.embed_tokens(texts, batch_size=batch_size, side=side), width)
-        assert isinstance(found, TokenVectors)
-        return [found.text(i) for i in range(len(found))]
+        return width
 
     def embed_tokens(
         self,
@@ -263,7 +315,9 @@ class Predictor:
     ) -> TokenVectors:
         """The vectors of the texts' tokens as the encoder gives them, not normalised."""
         late = self._check_tokens()
-        given, count = self._batches(texts, batch_size, side, tell)
+        return self._tokens(late, *self._batches(texts, batch_size, side, tell))
+
+    def _tokens(self, late: MultiVectorPlan, given: dict[str, Any], count: Counted) -> TokenVectors:
         _, found = embed_tokens(
             **given, width=0 if late.alone else self.dimension, token_width=late.width
         )
@@ -344,10 +398,17 @@ class Predictor:
         }
         return given, count
 
+    @property
+    def _max_pixels(self) -> int:
+        """Most pixels of an image; a run's own limit where that is higher."""
+        plan = self.trained.plan
+        source = plan.data.source if plan else None
+        images = None if isinstance(source, PythonSource) or source is None else source.images
+        return max(MAX_PIXELS, images.max_pixels) if images else MAX_PIXELS
+
     def _longest(self, side: Side) -> int:
         """Tokens kept of a text. Of a run whose side is images, those of the other side."""
-        lengths = self.trained.lengths
-        return lengths[side] if lengths[side] > 1 else max(lengths.values())
+        return longest_text(self.trained.lengths, self.trained.model, side)
 
     def _side(self, side: Side | None) -> Side:
         """The side given, or the positive's where one network embeds both."""
@@ -405,19 +466,25 @@ def encode_file(
     side: Side | None = None,
     tell: Tell = silent,
 ) -> tuple[int, int]:
-    """Embed a file's texts into a .npy file, float32 [N, D], written in one move. Returns (N, D).
+    """Embed a file's texts, or a folder's images, into a .npy file, float32 [N, D], written in one move. Returns (N, D).
 
     A .jsonl, .csv, .tsv or .parquet file has a text in ``column`` of each row; of any other file
-    each line is a text, an empty one too. ``side`` is as in ``Predictor.encode_text``, and ``tell``
+    each line is a text, an empty one too. Of a folder every image is taken, sorted by its path. ``side`` is as in ``Predictor.encode_text``, and ``tell``
     hears how many texts are done. InputError names the file and line of what cannot be read.
     """
     target = Path(output)
     _check_target(target)
-    texts = read_lines(Path(input), column)
+    images = folder_of_images(Path(input)).images if Path(input).is_dir() else ()
+    texts = [] if images else read_lines(Path(input), column)
     predictor = Predictor(folder)
     predictor.check_pooled()
     width = predictor.check_dimension(dimension)
-    found = normalised(predictor.embed(texts, side=side, tell=tell), width)
+    found = (
+        predictor.embed_images(list(images), tell=tell)
+        if images
+        else predictor.embed(texts, side=side, tell=tell)
+    )
+    found = normalised(found, width)
     content = io.BytesIO()
     np.save(content, found, allow_pickle=False)
     try:
@@ -444,6 +511,18 @@ def compiled(trained: Trained) -> Callable[[Any, np.ndarray, Side], Embedded]:
         return compiled(parameters, ids, mask, None if shared else side)
 
     return encode
+
+
+def _listed(found: TokenVectors, width: int) -> list[np.ndarray]:
+    """An array for each, cut to ``width`` and brought to length 1."""
+    vectors = cut(found, width)
+    assert isinstance(vectors, TokenVectors)
+    return [vectors.text(i) for i in range(len(vectors))]
+
+
+def _check_output(output: object) -> None:
+    if output != "dense":
+        raise InputError(f"output must be dense or multi_vector, found {output!r}", code="output")
 
 
 def _check_texts(texts: Sequence[str]) -> None:

@@ -12,9 +12,17 @@ from specrun.runtime import cache
 from specrun.runtime.data.scan import ensure_rows
 from specrun.runtime.loop.embed import normalised
 from specrun.runtime.metrics import top_k
-from specrun.runtime.predict.collection import embed_corpus, images_of, open_corpus
+from specrun.runtime.predict.collection import (
+    ask,
+    ask_tokens,
+    embed_corpus,
+    embed_corpus_tokens,
+    images_of,
+    open_corpus,
+)
 from specrun.runtime.predict.corpus import Corpus, rows_corpus
 from specrun.runtime.predict.index import open_index
+from specrun.runtime.predict.pictures import Picture
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.telling import Tell, silent
 from specrun.runtime.vectors import by_maxsim, cut
@@ -38,52 +46,66 @@ class Hit:
 
 def search(
     folder: str | os.PathLike[str],
-    query: str,
+    query: str | None = None,
     *,
+    image: Picture | None = None,
     corpus: str | os.PathLike[str] | None = None,
     index: str | os.PathLike[str] | None = None,
     top: int = 5,
     dimension: int | None = None,
     tell: Tell = silent,
 ) -> list[Hit]:
-    """The ``top`` texts nearest to ``query``, best first.
+    """The ``top`` texts or images nearest to ``query``, or to ``image``, or to both together, best first.
 
     They are the unique positives of the run's training and held-out rows, or those of ``corpus``
     (see ``corpus.read_corpus``), or those of an ``index`` that ``index.build_index`` wrote, at its width. Embeddings are kept in the cache, so a second search is quick;
     vectors of tokens are made anew each time. ``tell`` hears how the encoding goes.
-    InputError for a query, corpus, number or width that cannot be used.
+    InputError for a query, image, corpus, number or width that cannot be used.
     """
-    _check(query, top)
+    _check(query, image, top)
     predictor = Predictor(folder)
+    asked = _Asked(query, image)
     if index is not None:
-        return _in_index(predictor, query, Path(index), corpus, top, dimension)
+        return _in_index(predictor, asked, Path(index), corpus, top, dimension)
     dimension = predictor.check_dimension(dimension)
     found = _corpus(predictor, corpus)
-    scores, indices = _nearest(predictor, query, found, top, dimension, tell)
+    scores, indices = _nearest(predictor, asked, found, top, dimension, tell)
     return [
         Hit(score=float(score), place=found.places[i], text=_line(found, i))
         for score, i in zip(scores[0], indices[0].tolist(), strict=True)
     ]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A text, an image, or both."""
+
+    text: str | None
+    image: Picture | None
+
+    def embedded(self, predictor: Predictor, dimension: int) -> np.ndarray:
+        """float32 [1, dimension], of length 1."""
+        return normalised(ask(predictor, self.text, self.image), dimension)
+
+
 def _nearest(
-    predictor: Predictor, query: str, found: Corpus, top: int, dimension: int, tell: Tell
+    predictor: Predictor, asked: _Asked, found: Corpus, top: int, dimension: int, tell: Tell
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and numbers of the best texts: by cosine, or by MaxSim where a model gives token vectors alone."""
     late = predictor.trained.model.multi_vector
     if late is None or not late.alone:
-        embeddings = normalised(_embeddings(predictor, found, tell), dimension)
-        return top_k(normalised(predictor.embed([query], side="query"), dimension), embeddings, top)
-    documents = predictor.embed_tokens(list(found.texts), side="positive", tell=tell)
-    asked = predictor.embed_tokens([query], side="query")
+        query = asked.embedded(predictor, dimension)  # first, so that a bad image is told at once
+        return top_k(query, normalised(_embeddings(predictor, found, tell), dimension), top)
+    tokens = ask_tokens(predictor, asked.text, asked.image)
+    documents = embed_corpus_tokens(predictor, found, tell)
     return top_k(
-        cut(asked, dimension), cut(documents, dimension), top, compare=by_maxsim(late.reduce)
+        cut(tokens, dimension), cut(documents, dimension), top, compare=by_maxsim(late.reduce)
     )
 
 
 def _in_index(
     predictor: Predictor,
-    query: str,
+    asked: _Asked,
     folder: Path,
     corpus: object,
     top: int,
@@ -103,7 +125,7 @@ def _in_index(
             code="dimension",
             hint="leave the dimension out, or make an index of that width",
         )
-    wanted = normalised(predictor.embed([query], side="query"), opened.dimension)
+    wanted = asked.embedded(predictor, opened.dimension)
     scores, found = opened.index.search(wanted, min(top, len(opened.corpus.texts)))
     return [
         Hit(score=float(score), place=opened.corpus.places[at], text=_line(opened.corpus, at))
@@ -112,9 +134,14 @@ def _in_index(
     ]
 
 
-def _check(query: str, top: int) -> None:
-    if not isinstance(query, str) or not query.strip():
-        raise InputError("the query must be a text with a word in it", code="query")
+def _check(query: str | None, image: Picture | None, top: int) -> None:
+    bare = query is None and image is not None
+    if not bare and (not isinstance(query, str) or not query.strip()):
+        raise InputError(
+            "the query must be a text with a word in it",
+            code="query",
+            hint="or an image: --image FILE",
+        )
     if type(top) is not int or top < 1:
         raise InputError(f"top must be a whole number above 0, found {top!r}", code="top")
 

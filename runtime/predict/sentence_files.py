@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from specrun.runtime.data.tokenizer import PAD_NAMES, Tokenizer, digest_of_text
+from specrun.runtime.models.sentences import PAIR_METHODS, pair_processing
 from specrun.runtime.weights.write import Dtype, write_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import PretrainedConfig
+from specrun.spec.plan.data import Prompts
+from specrun.spec.plan.model import PretrainedConfig, Side
 
 COMPANIONS = (
     "tokenizer_config.json",
@@ -25,6 +28,7 @@ COMPANIONS = (
     "vocab.json",
     "merges.txt",
     "sentencepiece.bpe.model",
+    "spiece.model",
 )
 """What may stand beside a tokenizer.json and belongs to it."""
 
@@ -73,23 +77,68 @@ def write_sentence_files(
         folder / SETTINGS,
         {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
-    chosen = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}[config.pooling]
-    modes = {f"pooling_mode_{mode}": mode == chosen for mode in _MODES}
+    modes = pooling_modes(config.pooling)
     write_json(
         folder / "1_Pooling" / "config.json",
         {"word_embedding_dimension": config.hidden_size, **modes},
     )
     if head is not None:
-        _write_head(folder / "2_Dense", head, dtype)
+        write_dense(folder / "2_Dense", head, dtype)
+
+
+def pooling_modes(pooling: str) -> dict[str, bool]:
+    """sentence-transformers' switches for our word."""
+    chosen = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}[pooling]
+    return {f"pooling_mode_{mode}": mode == chosen for mode in _MODES}
+
+
+def prompts_of(prompts: Prompts, side: Side | None) -> dict[str, str]:
+    """Prompts under sentence-transformers' names; of one tower its own."""
+    if not prompts.any:
+        return {}
+    named = {"query": prompts.query, "document": prompts.positive}
+    wanted = {"query": ("query",), "positive": ("document",), None: tuple(named)}[side]
+    return {name: named[name] for name in wanted}
+
+
+def write_pair_files(folder: Path, longest: int, padded_to: int | None) -> None:
+    """Transformer → Normalize, whose Transformer embeds texts and images of the model in ``folder`` itself.
+
+    Versions from 5.4 read it. ``padded_to`` is the length of every text where there is one; it is ``longest`` then.
+    """
+    modules = [("Transformer", ""), ("Normalize", "1_Normalize")]
+    write_json(
+        folder / "modules.json",
+        [
+            {"idx": i, "name": str(i), "path": path, "type": f"{_PACKAGE}.{kind}"}
+            for i, (kind, path) in enumerate(modules)
+        ],
+    )
+    processing = {} if padded_to is None else {"processing_kwargs": pair_processing(longest)}
+    settings = {
+        "max_seq_length": longest,
+        "do_lower_case": False,
+        "transformer_task": "feature-extraction",
+        "modality_config": PAIR_METHODS,
+        "module_output_name": "sentence_embedding",
+        **processing,
+    }
+    write_json(folder / "sentence_bert_config.json", settings)
+    kept = {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
+    write_json(folder / SETTINGS, kept)
 
 
 def write_tokenizer(
-    folder: Path, tokenizer: Tokenizer, source: Path, longest: int
+    folder: Path,
+    tokenizer: Tokenizer,
+    source: Path,
+    longest: int,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[str, ...]:
     """tokenizer.json and what transformers needs beside it. Returns the names of files copied from ``source``.
 
     Where ``source`` holds this very tokenizer its other files are copied; else a minimal
-    tokenizer_config.json is written, under which tokenizer.json is taken as it is.
+    tokenizer_config.json is written, with ``more`` in it, under which tokenizer.json is taken as it is.
     """
     (folder / "tokenizer.json").write_text(tokenizer.json_text, encoding="utf-8")
     own = source / "tokenizer.json"
@@ -102,8 +151,9 @@ def write_tokenizer(
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": longest,
-        "pad_token": _pad_token(tokenizer),
+        "pad_token": more.get("pad_token") or _pad_token(tokenizer),
         "clean_up_tokenization_spaces": False,
+        **more,
     }
     write_json(folder / COMPANIONS[0], settings)
     return ()
@@ -173,20 +223,26 @@ def write_multi_vector_files(
     write_json(folder / f"{len(kinds) - 2}_MultiVectorMask" / "config.json", mask)
     write_json(folder / f"{len(kinds) - 1}_Normalize" / "config.json", _TOKENS)
     if head is not None:
-        _write_head(folder / "1_Dense", head, dtype, _TOKENS)
+        write_dense(folder / "1_Dense", head, dtype, settings=_TOKENS)
 
 
-def _write_head(
-    folder: Path, head: np.ndarray, dtype: Dtype, names: Mapping[str, str] | None = None
+def write_dense(
+    folder: Path,
+    kernel: np.ndarray,
+    dtype: Dtype,
+    *,
+    bias: np.ndarray | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """sentence-transformers' Dense without bias and activation: the head's matrix, (out, in) as torch keeps it."""
-    n_in, n_out = head.shape
-    settings = {
-        **(names or {}),
+    """sentence-transformers' Dense of ``kernel`` (in, out), which torch keeps (out, in); no activation but for ``settings``."""
+    n_in, n_out = kernel.shape
+    whole = {
         "in_features": n_in,
         "out_features": n_out,
-        "bias": False,
+        "bias": bias is not None,
         "activation_function": "torch.nn.modules.linear.Identity",
+        **settings,
     }
-    write_json(folder / "config.json", settings)
-    write_weights(folder / "model.safetensors", {"linear.weight": head.T}, "safetensors", dtype)
+    write_json(folder / "config.json", whole)
+    tensors = {"linear.weight": kernel.T, **({} if bias is None else {"linear.bias": bias})}
+    write_weights(folder / "model.safetensors", tensors, "safetensors", dtype)

@@ -11,14 +11,15 @@ import numpy as np
 
 from specrun.runtime import cache
 from specrun.runtime.adapters import lora
-from specrun.runtime.data.tokenizer import Tokenizer, load
+from specrun.runtime.data.tokenizer import Tokenizer, load, lowercased
 from specrun.runtime.loop import digests
 from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.loop.parameters import MANIFEST, check_leaves, read_parameters
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
-from specrun.runtime.models.stacking import group_of, groups_of, stack
+from specrun.runtime.models.stacking import stack
 from specrun.runtime.models.tables import rows
-from specrun.runtime.models.towers import network_config
+from specrun.runtime.predict.as_read import as_read, two_networks
+from specrun.runtime.predict.composed_folder import JOINED, TEXT, read_composed
 from specrun.runtime.trees import Tree
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.codec import to_plain
@@ -28,13 +29,9 @@ from specrun.spec.plan.file import read_plan
 from specrun.spec.plan.model import (
     ModelPlan,
     MpnetConfig,
-    NetworkConfig,
-    Parameter,
     RobertaConfig,
     Side,
     TextImageConfig,
-    Tower,
-    inside_layer,
 )
 from specrun.spec.plan.plan import Plan
 
@@ -80,6 +77,8 @@ def open_folder(folder: Path, which: Which = "best") -> Trained:
         raise InputError(f"there is no folder {folder}", code="missing-folder", hint=_NAME_ONE)
     if RunFolder(folder).plan.is_file():
         return _of_run(RunFolder(folder), which)
+    if (folder / JOINED).is_file():
+        return _of_composed(folder)
     if any((folder / name).is_file() for name in ("config.json", "modules.json")):
         return _of_directory(folder)
     raise InputError(
@@ -110,12 +109,17 @@ def _of_run(folder: RunFolder, which: Which) -> Trained:
         parameters=merged,
         tokenizer=load(plan.tokenizer, text=_text(folder.tokenizer)),
         prompts=plan.tokenizer.prompts,
-        lengths={"query": plan.data.max_query_length, "positive": plan.data.max_positive_length},
+        lengths=lengths_of(plan),
         dimensions=_widths(width, dims),
         token_dimensions=_widths(model.multi_vector.width, dims) if model.multi_vector else (),
         matmul=plan.precision.matmul,
         plan=plan,
     )
+
+
+def lengths_of(plan: Plan) -> dict[Side, int]:
+    """The tokens kept of each side; one where it is images."""
+    return {"query": plan.data.max_query_length, "positive": plan.data.max_positive_length}
 
 
 def _widths(whole: int, dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -178,9 +182,12 @@ def _of_directory(folder: Path) -> Trained:
         )
     config = found.config
     if isinstance(config, TextImageConfig):
-        model, parameters = _two_networks(config, found)
+        assert found.image is not None
+        model, parameters = two_networks(
+            config, found.weights, found.image.weights or found.weights, found.image.processor
+        )
     else:
-        model = replace(_as_read(config), weights=found.weights)
+        model = replace(as_read(config), weights=found.weights)
         leaves = load_weights(found.weights, config, rows(config))
         parameters = stack(leaves, model.groups, np.stack)
     longest = found.max_length or config.longest
@@ -196,46 +203,33 @@ def _of_directory(folder: Path) -> Trained:
     )
 
 
-def _two_networks(config: TextImageConfig, found: PretrainedDirectory) -> tuple[ModelPlan, Tree]:
-    """The plan and the parameters of a model of texts and images, as it is read."""
-    assert found.image is not None
-    assert found.weights is not None
-    parts: dict[Tower, ModelPlan] = {
-        "text": replace(_as_read(config.text), weights=found.weights),
-        "image": replace(_as_read(config.image), weights=found.image.weights),
-    }
-    tree = {
-        name: stack(
-            load_weights(
-                part.weights or found.weights, network_config(part), rows(network_config(part))
-            ),
-            part.groups,
-            np.stack,
+def _of_composed(folder: Path) -> Trained:
+    found = read_composed(folder)
+    if found.text.tokenizer is None:
+        raise InputError(
+            f"{folder / TEXT} holds no tokenizer.json",
+            code="tokenizer-missing",
+            hint="put the file back: it belongs to the folder",
         )
-        for name, part in parts.items()
-    }
-    model = replace(
-        parts["text"],
-        config=config,
-        towers="text_image",
-        groups=tuple(replace(g, tower=name) for name, part in parts.items() for g in part.groups),
-        parameters=tuple(
-            replace(p, path=f"{name}.{p.path}")
-            for name, part in parts.items()
-            for p in part.parameters
-        ),
-        total_parameters=sum(part.total_parameters for part in parts.values()),
-        image_processor=found.image.processor,
-        image_weights=found.image.weights,
+    return _trained(
+        model=found.model,
+        parameters=found.parameters,
+        tokenizer=_tokenizer(found.text, folder / TEXT),
+        prompts=found.prompts,
+        lengths=found.lengths,
+        dimensions=(found.model.embedding_dim,),
+        matmul="highest",
+        plan=None,
     )
-    return model, tree
 
 
 def _tokenizer(found: PretrainedDirectory, folder: Path) -> Tokenizer:
     """The directory's tokenizer, whose ids must all have a row in the token table."""
     assert found.tokenizer is not None
     network = found.config.text if isinstance(found.config, TextImageConfig) else found.config
-    tokenizer = Tokenizer(_text(found.tokenizer), str(found.tokenizer))
+    text = _text(found.tokenizer)
+    text = lowercased(text) if found.lowercase else text
+    tokenizer = Tokenizer(text, str(found.tokenizer))
     if tokenizer.vocab_size > network.vocab_size:
         raise InputError(
             f"the tokenizer of {folder} has {tokenizer.vocab_size} ids, "
@@ -253,32 +247,6 @@ def _tokenizer(found: PretrainedDirectory, folder: Path) -> Tokenizer:
             hint="use the tokenizer that belongs to the model",
         )
     return tokenizer
-
-
-def _as_read(config: NetworkConfig) -> ModelPlan:
-    """The plan of a network as it is read: layers that are alike in one group."""
-    table = rows(config)
-    groups = groups_of(table)
-    found: dict[str, Parameter] = {}
-    for row in table:
-        path, shape, stacked = row.path, row.shape, None
-        if row.layer is not None:
-            number, _ = group_of(groups, row.layer)
-            path = f"groups.{number}.{inside_layer(row.path)}"
-            shape, stacked = (groups[number].count, *row.shape), groups[number].first
-        found[path] = Parameter(path=path, shape=shape, role=row.role, stacked=stacked, new=False)
-    total = sum(p.size for p in found.values())
-    return ModelPlan(
-        config=config,  # type: ignore[arg-type]
-        groups=groups,
-        parameters=tuple(found.values()),
-        modules=(),
-        total_parameters=total,
-        trainable_parameters=0,
-        embedding_dim=getattr(config, "embedding_dim", None)
-        or getattr(config, "projection_dim", None)
-        or config.hidden_size,
-    )
 
 
 def _trained(**parts: Any) -> Trained:

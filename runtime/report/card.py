@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from specrun.runtime.report.facts import inputs, plan_facts
+from specrun.spec.plan.data import has_images
 from specrun.spec.plan.file import identity, plan_digest
 from specrun.spec.plan.model import ModelPlan, TextImageConfig
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.training import REVERSE_PREFIX
 
 TAGS = ("specrun", "sentence-similarity", "feature-extraction")
 
@@ -20,7 +23,8 @@ def model_card(plan: Plan, facts: Mapping[str, Any]) -> str:
     """The text of README.md. It holds no time, so the same run gives the same card.
 
     ``facts``: ``step`` steps finished; ``metrics`` by name; ``parameters``, the folder's name
-    (``best`` or ``final``); ``device`` with platform, kind and count.
+    (``best`` or ``final``); ``device`` with platform, kind and count; ``candidates``, how many the metrics' queries
+    were held against, where that is known.
     """
     parts = [
         *opening(plan, facts, "specrun"),
@@ -44,7 +48,7 @@ def training(plan: Plan, facts: Mapping[str, Any]) -> list[str]:
     """How it was trained, what was measured, and on what data."""
     return [
         section("Training", table(("", ""), plan_facts(plan))),
-        section("Metrics", _metrics(facts)),
+        section("Metrics", _metrics(plan, facts)),
         section("Data", _inputs(plan)),
     ]
 
@@ -73,7 +77,8 @@ def _what(plan: Plan, facts: Mapping[str, Any]) -> str:
     width, measure = f"{model.embedding_dim} numbers", "their cosine"
     late = model.multi_vector
     if late is not None:
-        own = f"{late.width} numbers for each of its tokens"
+        parts = "tokens" if late.image_vectors is None else "tokens or patches"
+        own = f"{late.width} numbers for each of its {parts}"
         width = own if late.alone else f"{width}, and to {own}"
         measure = "their MaxSim" if late.alone else "their cosine and their MaxSim"
     if len(widths) > 1 or widths[0] != model.embedding_dim:
@@ -100,17 +105,50 @@ def _use(plan: Plan, facts: Mapping[str, Any]) -> str:
     folder = json.dumps(plan.output_dir, ensure_ascii=False)
     told = plan.model.towers == "separate" or plan.tokenizer.prompts.any
     call = "encode_document" if told else "encode_text"
+    seen = isinstance(plan.model.config, TextImageConfig)
+    predictor = f'Predictor({folder}, which="{facts["parameters"]}")'
+    images = f'images = {predictor}.encode_image(["picture.png"])\n' if seen else ""
     code = (
         "```python\n"
         "from specrun import Predictor\n"
-        f'vectors = Predictor({folder}, which="{facts["parameters"]}").{call}(["a text", "another"])\n'
-        "```"
+        f'vectors = {predictor}.{call}(["a text", "another"])\n'
+        f"{images}```"
     )
     return section("Use", code)
 
 
-def _metrics(facts: Mapping[str, Any]) -> str:
-    return table(("metric", "value"), [(n, f"{v:.4f}") for n, v in facts["metrics"].items()])
+def _metrics(plan: Plan, facts: Mapping[str, Any]) -> str:
+    """The metrics; of a run with images beside what a random order would have."""
+    found, candidates = facts["metrics"], facts.get("candidates")
+    if not has_images(plan.data.source) or not candidates:
+        return table(("metric", "value"), [(n, f"{v:.4f}") for n, v in found.items()])
+    rows = [(n, f"{v:.4f}", _shown(chance(n, candidates))) for n, v in found.items()]
+    whole = table(("metric", "value", "by chance"), rows)
+    note = f"By chance: a random order of {candidates:,} candidates, one of them right."
+    return f"{whole}\n\n{note}" if whole else ""
+
+
+def chance(metric: str, candidates: int) -> float | None:
+    """The expected value of a metric for a random order with one right candidate; None of what is no such metric.
+
+    So too of the other direction, whose candidates are the queries.
+    """
+    match = re.search(r"\b(recall|mrr|ndcg|precision)@(\d+)\b", metric)
+    if match is None or metric.startswith(REVERSE_PREFIX):
+        return None
+    k = int(match[2])
+    ranks = range(1, min(k, candidates) + 1)
+    worth = {
+        "recall": (1.0 for _ in ranks),
+        "mrr": (1 / rank for rank in ranks),
+        "ndcg": (1 / math.log2(rank + 1) for rank in ranks),
+        "precision": (1 / k for _ in ranks),
+    }[match[1]]
+    return sum(worth) / candidates
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _inputs(plan: Plan) -> str:

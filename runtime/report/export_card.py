@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from specrun.runtime.report import card
+from specrun.runtime.report.image_use import image_use
 from specrun.spec.plan.plan import Plan
 
 LIBRARIES = {
@@ -55,9 +56,15 @@ def _export(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("tower", facts["tower"]),
         ("merged", facts["merged"]),
         ("as in the source", ", ".join(facts["tensors_of_the_source"])),
+        ("of the losses", _of_losses(facts)),
+        ("heads", ", ".join(facts.get("heads", ()))),
         ("left out", ", ".join(facts["left_out"])),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _of_losses(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{n} of {loss}" for n, loss in facts.get("tensors_of_losses", {}).items())
 
 
 _TOKENS = """tokenizer = AutoTokenizer.from_pretrained("{folder}")
@@ -73,7 +80,8 @@ _POOLED = {
 
 def _use(facts: Mapping[str, Any]) -> str:
     """Code whose vectors are those of ``Predictor``. ``DIRECTORY`` stands for the place of the files."""
-    return f"```python\n{_CODE[facts['to']](facts)}\n```"
+    code = image_use(facts) if "class" in facts else _CODE[facts["to"]](facts)
+    return f"```python\n{code}\n```"
 
 
 def _sentence_transformers(facts: Mapping[str, Any]) -> str:

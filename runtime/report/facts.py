@@ -6,8 +6,8 @@ from typing import Any
 
 from specrun.runtime.telling import size
 from specrun.spec.codec import to_plain
-from specrun.spec.plan.data import Input, MiningPlan, TokenizerFile
-from specrun.spec.plan.model import StartPlan, networks
+from specrun.spec.plan.data import Input, MiningPlan, PythonSource, TokenizerFile
+from specrun.spec.plan.model import StartPlan, networks, token_vectors
 from specrun.spec.plan.plan import Plan
 
 Facts = list[tuple[str, str]]
@@ -21,6 +21,7 @@ def plan_facts(plan: Plan) -> Facts:
         *([("Started from", started_from(plan.model.init_from))] if plan.model.init_from else []),
         *([("Adapters", _adapters(plan))] if plan.model.lora else []),
         ("Data", _data(plan)),
+        *_images(plan),
         *([("Mined negatives", _mining(plan.data.mining))] if plan.data.mining else []),
         ("Tokenizer", _tokenizer(plan)),
         ("Losses", losses(plan)),
@@ -90,6 +91,8 @@ def described(part: Any) -> str:
 def inputs(plan: Plan) -> list[Input]:
     """Every file that shaped the plan."""
     weights = plan.model.weights.files if plan.model.weights else ()
+    seen = plan.model.image_weights.files if plan.model.image_weights else ()
+    weights = (*weights, *(file for file in seen if file not in weights))
     start = (plan.model.init_from.file,) if plan.model.init_from else ()
     lora = plan.model.lora
     adapter = lora.init_from.files if lora and lora.init_from else ()
@@ -124,7 +127,7 @@ def _vectors(plan: Plan) -> str:
     model, late = plan.model, plan.model.multi_vector
     if late is None:
         return f"embedding {model.embedding_dim}"
-    tokens = f"token vectors {late.width}, MaxSim by {late.reduce}"
+    tokens = f"{token_vectors(late)}, MaxSim by {late.reduce}"
     return tokens if late.alone else f"embedding {model.embedding_dim} and {tokens}"
 
 
@@ -146,6 +149,21 @@ def _data(plan: Plan) -> str:
         f"{plan.data.source.kind}: {scan.rows_read:,} rows read, {scan.training_rows:,} trained on, "
         f"{scan.validation_rows:,} held out, {left_out:,} left out"
     )
+
+
+_MODES = {"t": "a text", "i": "an image", "m": "a text and an image together"}
+
+
+def _images(plan: Plan) -> Facts:
+    """What finds what, and how images become pixels; nothing of a run of texts alone."""
+    source, processor = plan.data.source, plan.model.image_processor
+    if isinstance(source, PythonSource) or processor is None:
+        return []
+    asked, found = (_MODES[source.retrieval_mode[at]] for at in (0, -1))
+    return [
+        ("Retrieval", f"{source.retrieval_mode}: {asked} finds {found}"),
+        ("Image processor", described(processor)),
+    ]
 
 
 def _mining(mining: MiningPlan) -> str:

@@ -56,6 +56,9 @@ _FAMILIES: dict[str, Names] = {
     "siglip_vision": Names(
         dict(siglip.VISION_NAMES), (), siglip.VISION_UNUSED, dict(siglip.VISION_BARE)
     ),
+    "siglip2_vision": Names(
+        dict(siglip.VISION_NAMES), (), siglip.VISION_UNUSED, dict(siglip.VISION_BARE)
+    ),
     "vit": Names(dict(vit.NAMES), vit.PREFIXES, vit.UNUSED, dict(vit.BARE)),
     "qwen3": Names(dict(qwen3.NAMES), qwen3.PREFIXES, qwen3.UNUSED),
     "modernbert": Names(dict(modernbert.NAMES), modernbert.PREFIXES, modernbert.UNUSED),

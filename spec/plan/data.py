@@ -198,6 +198,12 @@ class Scan:
     negative_scores: Annotated[
         int, Fact(doc="Explicit negatives of training rows that have a score; 0 is none.")
     ] = 0
+    repeated: Annotated[
+        int,
+        Fact(
+            doc="Training rows that have their query or their positive with another row in common, and not its label: each other's false negatives."
+        ),
+    ] = 0
 
 
 @record
@@ -245,6 +251,9 @@ class TrainedTokenizer:
 class TokenizerFile:
     kind: Annotated[Literal["file"], Fact(doc="A ready tokenizer.json.")] = "file"
     path: Annotated[str, Fact(doc="Absolute path of the tokenizer.json.", klass="cosmetic")]
+    lowercase: Annotated[
+        bool, Fact(doc="Texts are lower-cased first, as the model's own class of tokenizer does.")
+    ] = False
 
 
 TokenizerSource = TrainedTokenizer | TokenizerFile

@@ -14,6 +14,14 @@ HALF = (0.5, 0.5, 0.5)
 
 
 @record
+class Patching:
+    """Pictures keep their shape: each is resized to as many whole patches as may be, and cut into them."""
+
+    size: Annotated[int, Fact(doc="Height and width of a patch.", unit="pixels")]
+    most: Annotated[int, Fact(doc="Most patches of a picture; one of fewer is padded.")]
+
+
+@record
 class ImageProcessor:
     """What is done to each picture, in this order; every picture comes out at ``height`` × ``width``.
 
@@ -34,6 +42,9 @@ class ImageProcessor:
     resample: Annotated[Resample, Fact(doc="Filter of the resizing.")]
     do_center_crop: Annotated[bool, Fact(doc="Cropped to the middle, or padded with zeros.")]
     crop: Annotated[tuple[int, int] | None, Fact(doc="Height and width kept.", unit="pixels")]
+    patches: Annotated[
+        Patching | None, Fact(doc="Patches of a picture of any shape; null is one size for all.")
+    ]
     do_rescale: Annotated[bool, Fact(doc="Multiplied.")]
     rescale_factor: Annotated[float, Fact(doc="By what the bytes are multiplied.")]
     do_normalize: Annotated[bool, Fact(doc="Mean subtracted, divided by the deviation.")]
@@ -42,16 +53,18 @@ class ImageProcessor:
 
     @property
     def height(self) -> int:
-        """Rows of pixels of every processed picture."""
+        """Rows of pixels of every processed picture; of patches one more than there may be."""
         return self._shape[0]
 
     @property
     def width(self) -> int:
-        """Pixels in a row of every processed picture."""
+        """Pixels in a row of every processed picture, or of a patch."""
         return self._shape[1]
 
     @property
     def _shape(self) -> tuple[int, int]:
+        if self.patches is not None:
+            return self.patches.most + 1, self.patches.size**2
         shape = self.crop or self.size
         assert shape is not None  # a processor without one size for all is not made
         return shape
@@ -67,6 +80,7 @@ def uniform(height: int, width: int) -> ImageProcessor:
         resample="bicubic",
         do_center_crop=False,
         crop=None,
+        patches=None,
         do_rescale=True,
         rescale_factor=1 / 255,
         do_normalize=True,

@@ -216,6 +216,12 @@ class TextImageConfig:
         int | None,
         Fact(doc="Width of a new head Linear, GELU, Linear on each network; null is none."),
     ]
+    multi_vector_dim: Annotated[
+        int | None, Fact(doc="Width of the token vectors beside the pooled one; null is none.")
+    ] = None
+    pooled: Annotated[
+        bool, Fact(doc="Whether there is a pooled vector; else token vectors alone.")
+    ] = True
 
     @property
     def longest(self) -> int | None:
@@ -228,7 +234,8 @@ EncoderConfig = TextConfig | TextImageConfig
 
 def token_dim(config: EncoderConfig | NetworkConfig) -> int | None:
     """Width of the token vectors beside the pooled one; None where there are none."""
-    return config.multi_vector_dim if isinstance(config, TextConfig) else None
+    whole = isinstance(config, TextConfig | TextImageConfig)
+    return config.multi_vector_dim if whole else None
 
 
 @record
@@ -372,6 +379,29 @@ class MultiVectorPlan:
     width: Annotated[int, Fact(doc="Width of a token vector.")]
     reduce: Annotated[Literal["mean", "sum"], Fact(doc="How MaxSim folds the query's tokens.")]
     alone: Annotated[bool, Fact(doc="Whether there is no pooled vector beside them.")]
+    head: Annotated[
+        Literal["projection", "own"],
+        Fact(
+            doc="What makes a vector of a state behind the last norm: what makes the pooled vector, or the matrix `multi_vector.kernel` of each network."
+        ),
+    ]
+    image_vectors: Annotated[
+        int | None, Fact(doc="Vectors of an image; null where texts alone are embedded.")
+    ] = None
+    top_k_patches: Annotated[
+        int | None,
+        Fact(
+            doc="Patches kept of an image beside its class token, the nearest to it; null is all."
+        ),
+    ] = None
+
+
+def token_vectors(late: MultiVectorPlan) -> str:
+    """The token vectors of a model in a few words."""
+    if late.image_vectors is None:
+        return f"token vectors {late.width}"
+    nearest = "" if late.top_k_patches is None else ", the nearest to its class token"
+    return f"token vectors {late.width} ({late.image_vectors} of an image{nearest})"
 
 
 @record

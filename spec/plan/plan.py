@@ -30,7 +30,12 @@ FORMAT_VERSION = "1.0"
 class Origin:
     """One level's say about a value."""
 
-    level: Annotated[str, Fact(doc="default, environment, preset, file or set.")]
+    level: Annotated[
+        str,
+        Fact(
+            doc="default, environment, picked (a preset by the model's name), preset, spec or override."
+        ),
+    ]
     place: Annotated[str, Fact(doc="File with line and column, variable, or option.")]
     value: Annotated[Any, Fact(doc="The value there.")]
 

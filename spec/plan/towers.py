@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
 
-ImagePooling = Literal["cls", "mean"]
+ImagePooling = Literal["cls", "mean", "none"]
+"""``none`` has no pooled vector: the model gives token vectors alone."""
 
 
 @record
@@ -62,6 +64,11 @@ class ImageShape(BlockShape):
         """As ``tokens``: every image has as many."""
         return self.tokens
 
+    @property
+    def numbers(self) -> int:
+        """Numbers of an image as the network reads it."""
+        return self.num_channels * self.image_size**2
+
 
 @record
 class ClipTextConfig(TextShape):
@@ -115,6 +122,46 @@ class SiglipVisionConfig(ImageShape):
 
 
 @record
+class Siglip2VisionConfig(BlockShape):
+    """Images keep their shape: each is as many patches as it has, up to ``max_num_patches``."""
+
+    kind: Annotated[
+        Literal["siglip2_vision"], Fact(doc="SigLIP 2 (NaFlex), images of any shape.")
+    ] = "siglip2_vision"
+    patch_size: Annotated[int, Fact(doc="Height and width of a patch.", unit="pixels")]
+    num_channels: Annotated[int, Fact(doc="Numbers of a pixel.")]
+    num_patches: Annotated[
+        int, Fact(doc="Rows of the position table, a square grid resized to each image.")
+    ]
+    max_num_patches: Annotated[int, Fact(doc="Most patches of an image; shorter ones are padded.")]
+
+    @property
+    def grid(self) -> int:
+        """Height and width of the grid of positions."""
+        return math.isqrt(self.num_patches)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of every image in the blocks, padding counted."""
+        return self.max_num_patches
+
+    @property
+    def longest(self) -> int:
+        """As ``tokens``."""
+        return self.tokens
+
+    @property
+    def numbers(self) -> int:
+        """Numbers of an image as the network reads it."""
+        return self.max_num_patches * self.num_channels * self.patch_size**2
+
+    @property
+    def embedding_dim(self) -> int:
+        """The attention that pools keeps the width."""
+        return self.hidden_size
+
+
+@record
 class VitConfig(ImageShape):
     kind: Annotated[Literal["vit"], Fact(doc="ViT, read or from scratch.")] = "vit"
     pooling: Annotated[
@@ -133,5 +180,5 @@ class VitConfig(ImageShape):
 
 
 TextTower = ClipTextConfig | SiglipTextConfig
-ImageTower = ClipVisionConfig | SiglipVisionConfig | VitConfig
+ImageTower = ClipVisionConfig | SiglipVisionConfig | Siglip2VisionConfig | VitConfig
 TowerConfig = TextTower | ImageTower

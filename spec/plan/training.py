@@ -23,7 +23,8 @@ class FalseNegativesPlan:
         float | None, Fact(doc="Those whose cosine is above the positive's less that; null is off.")
     ]
     margin_strategy: Annotated[
-        Literal["relative", "absolute"], Fact(doc="positive · (1 − margin), or positive − margin.")
+        Literal["relative", "absolute"],
+        Fact(doc="positive − margin · |positive|, or positive − margin."),
     ]
 
 
@@ -52,6 +53,9 @@ class Triplet:
     kind: Annotated[Literal["triplet"], Fact(doc="Hinge on the hardest negative.")] = "triplet"
     name: Annotated[str, Fact(doc="Unique name.")]
     margin: Annotated[float, Fact(doc="Between the positive's cosine and the negative's.")]
+    false_negatives: Annotated[
+        FalseNegativesPlan | None, Fact(doc="What is nobody's negative; null is labels alone.")
+    ] = None
 
 
 @record
@@ -160,7 +164,7 @@ Late = ColBERT | DenseLateKL
 
 def by_text(losses: tuple[LossPlan, ...]) -> bool:
     """Whether a loss asks which texts are identical."""
-    found = (x.false_negatives for x in losses if isinstance(x, InfoNCE | SigLIP))
+    found = (x.false_negatives for x in losses if isinstance(x, InfoNCE | Triplet | SigLIP))
     return any(false is not None and false.identical for false in found)
 
 

@@ -14,10 +14,26 @@ IMAGE_MODES = ("t2i", "i2t", "i2i", "m2t", "m2i")
 class MaxLength:
     """Longest token sequences; longer texts are cut."""
 
-    query: Annotated[int, Fact(doc="Tokens kept of a query.", ge=2, le=1048576, unit="tokens")] = 64
+    query: Annotated[
+        int | None,
+        Fact(
+            doc="Tokens kept of a query; null is 64, or the model's positions where these are fewer.",
+            ge=2,
+            le=1048576,
+            unit="tokens",
+            examples=(64,),
+        ),
+    ] = None
     positive: Annotated[
-        int, Fact(doc="Tokens kept of a positive.", ge=2, le=1048576, unit="tokens")
-    ] = 128
+        int | None,
+        Fact(
+            doc="Tokens kept of a positive; null is 128, or the model's positions where these are fewer.",
+            ge=2,
+            le=1048576,
+            unit="tokens",
+            examples=(128,),
+        ),
+    ] = None
 
 
 @record

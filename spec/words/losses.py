@@ -28,7 +28,7 @@ class FalseNegatives:
     margin_strategy: Annotated[
         Literal["relative", "absolute"],
         Fact(
-            doc="The limit: positive · (1 − margin) or positive − margin, as in sentence-transformers' GISTEmbedLoss with the model as its own guide.",
+            doc="The limit: positive − margin · |positive| or positive − margin, as in sentence-transformers' GISTEmbedLoss with the model as its own guide.",
         ),
     ] = "relative"
 
@@ -98,6 +98,12 @@ class TripletLoss:
     margin: Annotated[
         float, Fact(doc="By how much the positive's cosine is to be above.", gt=0, le=2)
     ] = 0.5
+    false_negatives: Annotated[
+        FalseNegatives | None,
+        Fact(
+            doc="What is nobody's negative besides rows of one label; null is nothing. A row that its texts leave without a negative does not count; one that the margin leaves without has no loss."
+        ),
+    ] = None
     name: Name = None
     weight: Weight = 1.0
 
@@ -345,7 +351,7 @@ class Lora:
     alpha: Annotated[float, Fact(doc="Scale: the update is multiplied by alpha / rank.", gt=0)] = (
         16.0
     )
-    dropout: Annotated[float, Fact(doc="Dropout on the adapter's input.", ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Fact(doc="Dropout on the adapter's input.", ge=0, lt=1)] = 0.05
     target_modules: Annotated[
         tuple[str, ...],
         Fact(

@@ -14,21 +14,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
-import resource
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
-from functools import partial
 from importlib.util import find_spec
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.sides import Actions, Side, cores, in_turn, medians, paired
+
 ROWS = 32
-PAUSE = 0.3
 SPEC = """\
 version: 1
 output_dir: run
@@ -58,75 +52,20 @@ def measure(root: Path, length: int, precision: str, repeats: int, train: str) -
     assert spec.origin is not None
     model = Path(spec.origin).parent / "model"
     (root / "rows.jsonl").write_text(_rows(length))
-    sides = [Side(make, root, model, length, precision, train) for make in (_ours, _theirs)]
+    made = {"ours": _ours, "torch": _theirs}
+    sides = {k: Side(make, root, model, length, precision, train) for k, make in made.items()}
     for name in ("train", "encode"):
-        found = compare(*(partial(side.ask, name) for side in sides), repeats=repeats)
-        peaks = {
-            f"{n}_peak_mb": s.ask("peak") for n, s in zip(("ours", "torch"), sides, strict=True)
-        }
-        case = {"case": name, "length": length, "precision": precision}
-        print(json.dumps(case | found | peaks), flush=True)
-    for side in sides:
+        taken = in_turn(sides, name, repeats)
+        found = {"case": name, "length": length, "precision": precision}
+        found |= {f"{k}_s": medians(t)["seconds"] for k, t in taken.items()}
+        found |= paired(taken["ours"], taken["torch"])
+        found |= {f"{k}_peak_mb": side.ask("peak") for k, side in sides.items()}
+        print(json.dumps(found), flush=True)
+    for side in sides.values():
         side.close()
 
 
-def compare(
-    ours: Callable[[], float], theirs: Callable[[], float], repeats: int
-) -> dict[str, float]:
-    """Seconds and ratios of two actions done in turn, after one round that is not counted."""
-    pairs: list[tuple[float, float]] = []
-    for i in range(repeats + 1):
-        if i % 2:
-            a, b = ours(), theirs()
-        else:
-            b, a = theirs(), ours()
-        pairs.append((a, b))
-    ratios = sorted(a / b for a, b in pairs[1:])
-    return {
-        "ours_s": round(statistics.median(a for a, _ in pairs[1:]), 4),
-        "torch_s": round(statistics.median(b for _, b in pairs[1:]), 4),
-        "ratio": round(statistics.median(ratios), 3),
-        "ratio_low": round(ratios[0], 3),
-        "ratio_high": round(ratios[-1], 3),
-    }
-
-
-class Side:
-    """A process that does the named actions of ``make(*arguments)`` and says how long each took."""
-
-    def __init__(self, make: Callable[..., dict[str, Callable[[], None]]], *arguments: Any):
-        context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, make, arguments), daemon=True)
-        self._process.start()
-
-    def ask(self, name: str) -> float:
-        """Seconds of an action; of ``peak``, the megabytes that the process took at most."""
-        time.sleep(PAUSE)
-        self._pipe.send(name)
-        return self._pipe.recv()
-
-    def close(self) -> None:
-        self._pipe.send("")
-        self._process.join()
-
-
-def _serve(
-    pipe: Connection, make: Callable[..., dict[str, Callable[[], None]]], arguments: tuple[Any, ...]
-) -> None:
-    actions = make(*arguments)
-    while name := pipe.recv():
-        if name == "peak":
-            pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-            continue
-        start = time.perf_counter()
-        actions[name]()
-        pipe.send(time.perf_counter() - start)
-
-
-def _ours(
-    root: Path, model: Path, length: int, precision: str, train: str
-) -> dict[str, Callable[[], None]]:
+def _ours(root: Path, model: Path, length: int, precision: str, train: str) -> Actions:
     from specrun.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()  # as the command ``specrun run`` does
@@ -162,13 +101,12 @@ def _ours(
     return {"train": step, "encode": encode}
 
 
-def _theirs(
-    root: Path, model: Path, length: int, precision: str, train: str
-) -> dict[str, Callable[[], None]]:
+def _theirs(root: Path, model: Path, length: int, precision: str, train: str) -> Actions:
     del train
     import torch
     from sentence_transformers import SentenceTransformer, losses
 
+    torch.set_num_threads(cores())
     network = SentenceTransformer(str(model), device="cpu")
     network.max_seq_length = length
     rows = [json.loads(line) for line in (root / "rows.jsonl").read_text().splitlines()[:ROWS]]

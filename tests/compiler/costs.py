@@ -6,20 +6,29 @@ Names of cases behind it compile those alone.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from specrun.compiler.compile import compile_loaded
-from specrun.compiler.facts import Pretrained, StageLayout, StageRequest
+from specrun.compiler.facts import Pretrained, PretrainedImage, StageLayout, StageRequest
 from specrun.compiler.front import load
 from specrun.spec.plan.data import Scan, TokenizerPlan, TokenizerSource
-from specrun.spec.plan.model import PretrainedConfig
+from specrun.spec.plan.images import ImageProcessor, Patching, uniform
+from specrun.spec.plan.model import PretrainedConfig, TextImageConfig
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.towers import (
+    ClipTextConfig,
+    ClipVisionConfig,
+    ImageTower,
+    Siglip2VisionConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+)
 from tests.compiler.fakes import TINY_BERT, FakeFacts
 from tests.runtime.models.tiny import modernbert_config, qwen3_config
 
@@ -38,13 +47,15 @@ train: {{batch_size: 64, max_steps: 3}}
 class Case(NamedTuple):
     """Settings over ``SPEC``, the tokenizer's size, and the configuration of the pretrained model.
 
-    ``bert`` changes the numbers of ``family``, a tiny BERT unless another is named.
+    ``bert`` changes the numbers of ``family``, a tiny BERT unless another is named; ``pair`` is a model of texts and
+    images in its place.
     """
 
     settings: tuple[str, ...] = ()
     vocab: int = 1000
     bert: Mapping[str, Any] = MappingProxyType({})
     family: PretrainedConfig = TINY_BERT
+    pair: TextImageConfig | None = None
 
 
 PLAIN = Case()
@@ -55,7 +66,7 @@ SIX = ("model.num_hidden_layers=6",)
 DRY = ("model.hidden_dropout_prob=0",)
 BERT = (f"model={{kind: bert, name_or_path: {json.dumps(str(HERE.parent))}}}",)
 WHOLE_LATE = ("train.score_tile_rows=128",)
-LORA = "lora={rank: 4, target_modules: [query, value]}"
+LORA = "lora={rank: 4, dropout: 0, target_modules: [query, value]}"
 LONG = "data.max_length={query: 32, positive: 128}"
 TINY = {
     "hidden_size": 64,
@@ -81,6 +92,55 @@ def modern(*settings: str, **changes: Any) -> Case:
     """Four layers, two of them local, and a gated feed-forward."""
     own = {**TINY, "num_hidden_layers": 4, "intermediate_size": 96, "global_layers": (0, 3)}
     return Case((*MODERN, *settings), bert={**own, **changes}, family=modernbert_config())
+
+
+_SHAPE = {key: value for key, value in TINY.items() if key != "num_hidden_layers"}
+_BLOCKS: dict[str, Any] = {
+    **_SHAPE,
+    "num_hidden_layers": 6,
+    "hidden_act": "gelu_pytorch_tanh",
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "layer_norm_eps": 1e-6,
+    "initializer_range": 0.02,
+}
+SIGLIP = TextImageConfig(
+    text=SiglipTextConfig(
+        **_BLOCKS, vocab_size=1000, max_position_embeddings=16, pad_token_id=0, projection_dim=64
+    ),
+    image=SiglipVisionConfig(**_BLOCKS, image_size=32, patch_size=4, num_channels=3),
+    head_dim=None,
+)
+CLIP = TextImageConfig(
+    text=ClipTextConfig(
+        **_BLOCKS, vocab_size=1000, max_position_embeddings=16, eos_token_id=9, projection_dim=32
+    ),
+    image=ClipVisionConfig(
+        **_BLOCKS, image_size=32, patch_size=4, num_channels=3, projection_dim=32
+    ),
+    head_dim=None,
+)
+SIGLIP2 = replace(
+    SIGLIP,
+    image=Siglip2VisionConfig(
+        **_BLOCKS, patch_size=4, num_channels=3, num_patches=64, max_num_patches=64
+    ),
+)
+PAIR = (
+    "data.retrieval_mode=t2i",
+    f"data.image_root={json.dumps(str(HERE.parent))}",
+    "data.columns={positive: image}",
+    "data.max_length=null",
+    "data.max_length={query: 16}",
+)
+
+
+def pair(config: TextImageConfig, *settings: str, **changes: Any) -> Case:
+    """A text for each image. ``changes`` are of both networks."""
+    both = {name: replace(getattr(config, name), **changes) for name in ("text", "image")}
+    kind = config.text.kind.removesuffix("_text")
+    model = tuple(text.replace("kind: bert", f"kind: {kind}") for text in BERT)
+    return Case((*model, *PAIR, *rows(32), *settings), pair=replace(config, **both))
 
 
 def rows(*counts: int) -> tuple[str, ...]:
@@ -181,7 +241,7 @@ CASES: dict[str, Case] = {
     "bert-lora-remat": Case((*BERT, LORA, REMAT), bert=TINY),
     "bert-lora-micro": Case((*BERT, LORA, *rows(64, 16)), bert=TINY),
     "lora-all": Case(
-        (*BERT, "lora={rank: 8, target_modules: [query, key, value, dense]}"), bert=TINY
+        (*BERT, "lora={rank: 8, dropout: 0, target_modules: [query, key, value, dense]}"), bert=TINY
     ),
     "head-only": Case(
         (*BERT, "model.projection_dim=32", "train.trainable=['projection.*']"), bert=TINY
@@ -192,13 +252,33 @@ CASES: dict[str, Case] = {
     "qwen3": decoder(),
     "qwen3-wide-heads": decoder("model.attention_probs_dropout_prob=0.1", head_dim=32),
     "qwen3-remat": decoder(REMAT),
-    "qwen3-lora": decoder("lora={rank: 4, target_modules: [q_proj, v_proj]}"),
+    "qwen3-lora": decoder("lora={rank: 4, dropout: 0, target_modules: [q_proj, v_proj]}"),
     "modernbert": modern(),
     "modernbert-drop": modern("model.mlp_dropout=0.1", "model.attention_probs_dropout_prob=0.1"),
     "modernbert-remat": modern(REMAT),
-    "modernbert-lora": modern("lora={rank: 4, target_modules: [Wqkv]}"),
+    "modernbert-l2": modern(num_hidden_layers=2, global_layers=(0,)),
+    "modernbert-l2-remat": modern(REMAT, num_hidden_layers=2, global_layers=(0,)),
+    "modernbert-l3-remat": modern(REMAT, num_hidden_layers=3, global_layers=(0,)),
+    "modernbert-l6-remat": modern(REMAT, num_hidden_layers=6, global_layers=(0, 3)),
+    "modernbert-lora": modern("lora={rank: 4, dropout: 0, target_modules: [Wqkv]}"),
     "bf16-l2": Case(("precision.compute=bfloat16",)),
     "bf16-l6": Case((*SIX, "precision.compute=bfloat16")),
+    "gelu_new-l6": Case(
+        (*BERT, *DRY), bert=TINY | {"hidden_act": "gelu_new", "num_hidden_layers": 6}
+    ),
+    "two-groups-of-one": Case(("optimizer.no_decay=['layers.0.*']",)),
+    "clip": pair(CLIP, hidden_act="quick_gelu"),
+    "siglip": pair(SIGLIP),
+    "siglip-l1": pair(SIGLIP, num_hidden_layers=1),
+    "siglip-l12": pair(SIGLIP, num_hidden_layers=12),
+    "siglip-erf": pair(SIGLIP, hidden_act="gelu"),
+    "siglip-remat": pair(SIGLIP, REMAT),
+    "siglip-l2-remat": pair(SIGLIP, REMAT, num_hidden_layers=2),
+    "siglip-micro": pair(SIGLIP, *rows(64, 16)),
+    "siglip-lora": pair(SIGLIP, "lora={rank: 4, dropout: 0, target_modules: [q_proj, v_proj]}"),
+    "siglip-frozen-text": pair(SIGLIP, "train.trainable=['image.*']"),
+    "siglip2": pair(SIGLIP2),
+    "siglip2-remat": pair(SIGLIP2, REMAT),
     "towers": Case(("model.towers=separate",)),
     "scores-triplet": Case(
         (*SCORES, *rows(4096), "train.score_tile_rows=4096", "losses=[{kind: triplet}]")
@@ -231,19 +311,29 @@ CASES: dict[str, Case] = {
 }
 
 
-@dataclasses.dataclass
+@dataclass
 class Facts(FakeFacts):
     """Rows that are all as long as the spec allows."""
 
     case: Case = PLAIN
 
     def tokenizer(self, source: TokenizerSource, scan: Scan) -> TokenizerPlan:
-        return dataclasses.replace(super().tokenizer(source, scan), vocab_size=self.case.vocab)
+        return replace(super().tokenizer(source, scan), vocab_size=self.case.vocab)
 
     def pretrained(self, directory: Path) -> Pretrained:
         found = super().pretrained(directory)
+        if self.case.pair is not None:
+            config = self.case.pair
+            image = PretrainedImage(
+                config=config.image,
+                processor=processor_of(config.image),
+                weights=None,
+                config_input=found.config_input,
+            )
+            kind = config.text.kind.removesuffix("_text")
+            return replace(found, config=config, model_type=kind, image=image)
         sizes = {"vocab_size": self.case.vocab, "max_position_embeddings": 128, **self.case.bert}
-        return dataclasses.replace(found, config=dataclasses.replace(self.case.family, **sizes))
+        return replace(found, config=replace(self.case.family, **sizes))
 
     def layout(
         self, *, stages: tuple[StageRequest, ...], **settings: object
@@ -253,7 +343,15 @@ class Facts(FakeFacts):
             int(str(settings["max_positive_length"])),
         )
         found = super().layout(stages=stages, **settings)
-        return tuple(dataclasses.replace(x, lengths=(longest,) * len(x.lengths)) for x in found)
+        return tuple(replace(x, lengths=(longest,) * len(x.lengths)) for x in found)
+
+
+def processor_of(config: ImageTower) -> ImageProcessor:
+    """What makes the images that a network takes."""
+    if not isinstance(config, Siglip2VisionConfig):
+        return uniform(config.image_size, config.image_size)
+    patches = Patching(size=config.patch_size, most=config.max_num_patches)
+    return replace(uniform(1, 1), size=None, patches=patches)
 
 
 def plan_of(case: Case, *more: str) -> Plan:
@@ -282,7 +380,7 @@ def main(names: list[str]) -> None:
         [figures] = measure(plan_of(case)).functions
         found[name] = {"peak_bytes": figures.peak_bytes, "flops": figures.flops}
         print(name, found[name], figures.ratio, flush=True)
-    FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -52,3 +52,49 @@ def test_init_says_what_it_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError):
         init(tmp_path / "file" / "spec.yaml")
+
+
+@pytest.mark.parametrize(
+    ("model", "preset", "mode"),
+    [
+        ("openai/clip-vit-base-patch32", "clip", "t2i"),
+        ("google/siglip-base-patch16-224", "siglip", "t2i"),
+        ("Qwen/Qwen3-Embedding-0.6B", "qwen3", "t2t"),
+        ("sentence-transformers/all-MiniLM-L6-v2", None, "t2t"),
+        ("models/with space: # and {braces}", None, "t2t"),
+        ("123", None, "t2t"),
+    ],
+)
+def test_a_spec_for_a_model_checks_clean(
+    tmp_path: Path, model: str, preset: str | None, mode: str
+) -> None:
+    spec, _ = init(tmp_path / "own.yaml", model)
+    loaded = load(spec, environ={}, local={})
+    assert [d for d in loaded.diagnostics if d.severity == "error"] == []
+    tree = loaded.tree
+    assert (tree["model"]["name_or_path"], tree["data"]["retrieval_mode"]) == (model, mode)
+    assert tree["optimizer"]["learning_rate"] == 1e-5
+    assert tree["extends"] == (None if preset else ["defaults"])
+    assert preset is None or f"The preset {preset} is picked" in spec.read_text()
+    lines = spec.read_text().splitlines()
+    own = [line.removeprefix("# ") for line in lines if line[:3] in ("# t", "# m", "# l", "#  ")]
+    keys = [x for x in own if x.rstrip().endswith(":") or x.startswith("  ")]
+    whole = load(spec.read_text() + "\n".join(keys) + "\n", environ={}, local={})
+    assert [d.code for d in whole.diagnostics if d.severity == "error"] == []
+    assert whole.tree["lora"]["target_modules"]
+
+
+def test_the_directory_says_the_family_of_a_new_spec(tmp_path: Path) -> None:
+    spec, _ = init(tmp_path / "own.yaml", "mine", lambda _: None)
+    assert "extends: [defaults]" in spec.read_text()
+    (tmp_path / "mine").mkdir()
+    spec, _ = init(tmp_path / "two.yaml", "mine", lambda _: "siglip")
+    assert "The preset siglip is picked" in spec.read_text()
+    assert "target_modules: [q_proj, v_proj]" in spec.read_text()
+
+
+@pytest.mark.parametrize("model", ["", " ", "a\nb"])
+def test_a_model_without_a_name(tmp_path: Path, model: str) -> None:
+    with pytest.raises(InputError, match="name is empty or cannot be printed"):
+        init(tmp_path / "own.yaml", model)
+    assert not (tmp_path / "own.yaml").exists()

@@ -22,6 +22,7 @@ from specrun.compiler.migrate.losses import LOSSES, known_losses
 from specrun.compiler.migrate.migrate import CHANGES, Migrated, migrate
 from specrun.compiler.migrate.read import PLAIN, destination, exists
 from specrun.compiler.migrate.rules import RULES, SCHEDULES, SWITCHES
+from specrun.runtime.models.directory import model_type_of
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import JsonlSource
 from specrun.spec.plan.model import TextEncoderConfig
@@ -142,9 +143,25 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clip = shutil.copytree(TOWERS / "clip_torch", folder / "clip")
     (clip / "preprocessor_config.json").write_text(processor("clip"))
     (clip / "tokenizer.json").write_text(vocabulary())
-    names = ("some/text-model", "Qwen/Qwen3-VL-Embedding-2B", "models/mpnet")
-    mapped = "".join(f"{name}: {json.dumps(str(model))}\n" for name in names)
-    mapped += f"openai/clip-vit-base-patch32: {json.dumps(str(clip))}\n"
+    siglip, vit = (
+        shutil.copytree(TOWERS / f"{name}_torch", folder / name) for name in ("siglip", "vit")
+    )
+    for name, tower in (("siglip", siglip), ("vit", vit)):
+        (tower / "preprocessor_config.json").write_text(processor(name))
+    (siglip / "tokenizer.json").write_text(vocabulary())
+    qwen3 = write_model(folder / "qwen3", "qwen3_torch", tokenizer_text())
+    mapped = "".join(
+        f"{name}: {json.dumps(str(directory))}\n"
+        for name, directory in (
+            ("some/text-model", model),
+            ("models/mpnet", model),
+            ("Qwen/Qwen3-VL-Embedding-2B", qwen3),
+            ("models/qwen3", qwen3),
+            ("openai/clip-vit-base-patch32", clip),
+            ("models/siglip", siglip),
+            ("google/vit-base-patch16-224", vit),
+        )
+    )
     (folder / "specrun.local.yaml").write_text(mapped)
     (folder / "images").mkdir()
     for i in range(70):
@@ -160,14 +177,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def migrated(folder: Path, text: str, tool: str | None = None, name: str = "old.yaml") -> Migrated:
+def migrated(
+    folder: Path,
+    text: str,
+    tool: str | None = None,
+    name: str = "old.yaml",
+    *,
+    family: bool = False,
+) -> Migrated:
     (folder / name).write_text(text, encoding="utf-8")
-    return migrate(folder / name, tool)
+    return migrate(folder / name, tool, model_type_of if family else None)
 
 
-def planned(place: Path, text: str, *overrides: str, tool: str | None = None) -> Plan:
+def planned(
+    place: Path, text: str, *overrides: str, tool: str | None = None, family: bool = False
+) -> Plan:
     """The plan of a migrated configuration. It is written, checked and compiled as by hand."""
-    found = migrated(place, text, tool)
+    found = migrated(place, text, tool, family=family)
     assert found.unmet == ()
     spec = place / "spec.yaml"
     spec.write_text(found.text)
@@ -210,10 +236,16 @@ def test_model_arguments(place: Path):
     assert {"encoder_mode", "use_lora", "teacher_model_name", "projection_dim"} <= idle
     clip = over(QUICK_START, MODEL.replace('"auto"', '"clip_like"'))
     assert planned(place, clip, *PICTURES).model.decided_by == "clip"
-    for mode in ("composed", "vlm_generic", "qwen3_vl"):
-        told = unmet(place, over(BASE, MODEL.replace('"auto"', f'"{mode}"')))["encoder_mode"]
-        assert told.startswith("not supported yet")
-        assert repr(mode) in told
+    for mode in ("vlm_generic", "qwen3_vl"):
+        [left] = migrated(place, over(BASE, MODEL.replace('"auto"', f'"{mode}"'))).unmet
+        assert (left.name, left.line) == ("encoder_mode", 2)
+        assert left.reason.startswith("not supported yet: vision-language models come later")
+        assert repr(mode) in left.reason
+    [left] = migrated(place, over(BASE, 'encoder_mode: "wharble"\n')).unmet
+    assert (
+        left.reason
+        == "not known: encoder modes are auto, clip_like, text, composed, found 'wharble'"
+    )
     text = over(BASE, "projection_dim: 6\n")
     assert planned(place, text).model.embedding_dim == 6
 
@@ -293,21 +325,82 @@ def test_advanced_options(place: Path):
 
 
 def test_qwen3_preset(place: Path):
-    """A text model stands in for Qwen3-VL, whose family comes in a later issue."""
+    """A Qwen3 of texts stands in for Qwen3-VL, whose family comes in a later issue."""
     plan = planned(place, over(BASE, PRESET))
+    assert plan.model.decided_by == "qwen3"
     assert (plan.train.batch_size, plan.train.micro_batch_size) == (16, 8)
+    silent = 'model_name_or_path: "Qwen/Qwen3-Embedding-0.6B"\nretrieval_mode: t2t\n'
+    text = migrated(place, silent).text
+    spec = load(text, environ={}, local={}).tree
+    assert (spec["train"]["batch_size"], spec["train"]["gradient_cache"]) == (16, {"chunk_size": 8})
+    assert "the default of vembed-factory's preset qwen3" in text
     assert "name_or_path: Qwen/Qwen3-VL-Embedding-2B" in migrated(place, over(BASE, PRESET)).text
 
 
+COMPOSED = """\
+encoder_mode: "composed"
+text_model_name: "some/text-model"
+image_model_name: "google/vit-base-patch16-224"
+"""
+UNNAMED = QUICK_START.partition("\n")[2]
+
+
+@pytest.mark.parametrize("width", [None, 6])
+def test_composed(place: Path, width: int | None):
+    """Mean of the text network, class token of the image network, and a head on each."""
+    wide = over(UNNAMED, COMPOSED + (f"projection_dim: {width}\n" if width else ""))
+    plan = planned(place, wide, *PICTURES)
+    spec = load(migrated(place, wide).text, environ={}, local={}).tree["model"]
+    assert (spec["kind"], spec["head_dim"]) == ("composed", width or 512)
+    assert (spec["text"]["pooling"], spec["image"]["pooling"]) == ("mean", "cls")
+    assert plan.model.embedding_dim == (width or 512)
+    without = wide.replace('encoder_mode: "composed"\n', "")
+    assert planned(place, without, *PICTURES).model == plan.model
+
+
+def test_composed_without_a_network_or_with_one_too_many(place: Path):
+    for side in ("text", "image"):
+        told = unmet(place, over(UNNAMED, COMPOSED.replace(f"{side}_model_name", "#")))
+        assert f"`{side}_model_name`" in told[f"model.{side}"]
+    assert set(unmet(place, over(UNNAMED, 'encoder_mode: "composed"\n'))) == {
+        *("model.text", "model.image"),
+    }
+    found = migrated(place, over(QUICK_START, COMPOSED))
+    assert found.unmet == ()
+    [idle] = [left for left in found.idle if left.name == "model_name_or_path"]
+    assert "the networks are those of `model.text` and `model.image`" in idle.reason
+
+
 def test_lora(place: Path):
-    """o_proj is a name of decoders; CLIP has q_proj and v_proj, and a BERT query and value."""
+    """o_proj is a name of decoders. It is translated where the model's family is known, and told where it is not."""
     text = over(BASE, LORA)
-    for base, missing in ((BASE, 3), (QUICK_START, 1)):
-        found = migrated(place, over(base, LORA))
-        assert found.unmet == ()
-        (place / "lora.yaml").write_text(found.text)
-        told = specrun.check(place / "lora.yaml", environ={})
-        assert [d.code for d in told if d.path.startswith("lora")] == ["no-match"] * missing
+    found = migrated(place, text)
+    assert found.unmet == ()
+    assert "o_proj is a decoder's name: CLIP and SigLIP have out_proj, BERT and" in found.text
+    (place / "lora.yaml").write_text(found.text)
+    told = [d for d in specrun.check(place / "lora.yaml", environ={}) if d.path.startswith("lora")]
+    assert [d.code for d in told] == ["no-match"] * 3
+    assert [d.hint.partition("?")[0] for d in told] == [
+        *("did you mean 'query'", "did you mean 'value'", "did you mean 'attention.output.dense'"),
+    ]
+    for base, more, third in (
+        (QUICK_START, PICTURES, "out_proj"),
+        (
+            QUICK_START.replace("openai/clip-vit-base-patch32", "models/siglip"),
+            PICTURES,
+            "out_proj",
+        ),
+        (BASE.replace("some/text-model", "models/qwen3"), (), "o_proj"),
+    ):
+        lora = planned(place, over(base, LORA), *more, family=True).model.lora
+        assert lora is not None
+        assert {m.target for m in lora.matches} == {"q_proj", "v_proj", third}
+    lora = planned(place, text, family=True).model.lora
+    assert lora is not None
+    assert {m.target for m in lora.matches} == {"query", "value", "attention.output.dense"}
+    assert "o_proj is attention.output.dense in a bert model" in (place / "spec.yaml").read_text()
+    named = migrated(place, over(QUICK_START, LORA)).text
+    assert "target_modules: [q_proj, v_proj, out_proj]" in named
     own = text.replace('"q_proj", "v_proj", "o_proj"', '"query", "value"')
     lora = planned(place, own).model.lora
     assert lora is not None
@@ -346,6 +439,34 @@ def test_weights_and_biases(place: Path):
 def test_tensorboard(place: Path):
     [tracker] = planned(place, over(BASE, TENSORBOARD)).tracking
     assert (tracker.kind, getattr(tracker, "log_dir", None)) == ("tensorboard", "logs/")
+
+
+@pytest.mark.parametrize("model", ["openai/clip-vit-base-patch32", "models/siglip"])
+@pytest.mark.parametrize(
+    ("block", "path", "value"),
+    [
+        (CORE, "optimizer.weight_decay", 0.01),
+        (LOSS, "losses.0.temperature", 0.07),
+        (SCHEDULER, "segments.0.schedule.kind", "cosine"),
+        (MEMORY.replace("false", "true"), "train.gradient_checkpointing", True),
+        (ADVANCED.replace('"float32"', '"bfloat16"'), "precision.compute", "bfloat16"),
+        (MRL, "matryoshka.dims", (6, 4)),
+        (DATA.replace("null", "data/val.jsonl"), "data.scan.validation_rows", 10),
+        (WANDB, "tracking.0.kind", "wandb"),
+        (TENSORBOARD, "tracking.0.log_dir", "logs/"),
+    ],
+)
+def test_blocks_on_a_model_of_texts_and_images(
+    place: Path, model: str, block: str, path: str, value: object
+):
+    """What the guide lays over its quick start, on the families that it is about."""
+    base = over(QUICK_START.replace("openai/clip-vit-base-patch32", model), block)
+    dims = ("matryoshka.dims=[6, 4]",) if "use_mrl: true" in base else ()
+    plan: Any = planned(place, base, *PICTURES, *dims)
+    assert plan.model.decided_by in ("clip", "siglip")
+    for step in path.split("."):
+        plan = plan[int(step)] if step.isdecimal() else getattr(plan, step)
+    assert plan == value
 
 
 # --- TrainingArguments and the RetNet-HRM encoder --------------------------------------------------------------------

@@ -137,9 +137,10 @@ def test_sections_demand_nothing_and_the_root_only_without_extends() -> None:
     assert "required" not in EDITOR["definitions"]["model"]
     assert EDITOR["definitions"]["Stage"]["required"] == ["name"]
     assert EDITOR["definitions"]["losses"]["required"] == ["kind"]
-    [root] = EDITOR["allOf"]
-    assert root["if"] == {"not": {"required": ["extends"]}}
-    assert set(root["then"]["required"]) == {"version", "model", "data", "losses"}
+    always, unpicked = EDITOR["allOf"]
+    assert always["if"] == {"not": {"required": ["extends"]}}
+    assert set(always["then"]["required"]) == {"version", "model", "data"}
+    assert unpicked["then"]["required"] == ["losses"]
 
 
 def test_every_field_says_its_meaning_default_and_range() -> None:
@@ -197,6 +198,10 @@ def test_what_specrun_writes_fits_the_editor_schema() -> None:
     ("text", "wrong"),
     [
         ("version: 1\nmodel: {kind: bert}\ndata: {kind: jsonl, path: a}\nlosses: []\n", 2),
+        ("version: 1\nmodel: {name_or_path: b}\ndata: {kind: jsonl, path: a}\n", 0),
+        ("version: 1\nmodel: {kind: clip, name_or_path: b}\ndata: {kind: jsonl, path: a}\n", 0),
+        ("version: 1\nmodel: {kind: bert, name_or_path: b}\ndata: {kind: jsonl, path: a}\n", 1),
+        ("version: 1\nmodel: {}\ndata: {kind: jsonl, path: a}\n", 2),
         ("extends: []\nmodel: {kind: bert}\n", 0),
         ("extends: []\nlosses: [{weight: 1}]\n", 1),
         ("extends: []\nlora: null\nevaluation: {early_stopping: null}\n", 0),

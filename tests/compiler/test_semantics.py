@@ -64,6 +64,11 @@ ERRORS: list[tuple[dict[str, str], str, str]] = [
         "losses[0].false_negatives",
     ),
     (
+        {"losses": "[{kind: triplet, false_negatives: {identical: false}}]"},
+        "no-effect",
+        "losses[0].false_negatives",
+    ),
+    (
         {"losses": "[{kind: infonce, false_negatives: {margin_strategy: absolute}}]"},
         "no-effect",
         "losses[0].false_negatives.margin_strategy",
@@ -185,7 +190,11 @@ ERRORS: list[tuple[dict[str, str], str, str]] = [
         "model.num_attention_heads",
     ),
     (
-        {"model": "{kind: text_encoder, max_position_embeddings: 100}"},
+        {
+            "model": "{kind: text_encoder, max_position_embeddings: 100}",
+            "data": "{kind: jsonl, path: rows.jsonl, max_length: {positive: 128}}",
+            "evaluation": "",
+        },
         "too-few-positions",
         "data.max_length.positive",
     ),

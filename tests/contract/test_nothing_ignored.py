@@ -914,7 +914,7 @@ TABLE: tuple[Case, ...] = (
         jaxpr,
         (*KL, *TABLED, "data.columns.negatives=wrong"),
     ),
-    *(case for kind in ("infonce", "siglip") for case in false_negatives(kind)),
+    *(case for kind in ("infonce", "triplet", "siglip") for case in false_negatives(kind)),
     Case("losses[]{distillation}.kind", TAUGHT, jaxpr),
     Case("losses[]{distillation}.teacher", LISTED, jaxpr, TAUGHT),
     taught("objective", "mse", jaxpr),
@@ -1217,6 +1217,12 @@ ELSEWHERE = {
         f"model{{{kind}}}.{key}": "tests/front/test_text_image.py"
         for kind in ("clip", "siglip")
         for key in ("kind", "name_or_path")
+    },
+    **{
+        f"model{{{kind}}}.{key}": "tests/front/test_image_tokens.py"
+        for kind in ("clip", "siglip", "composed")
+        for key in ("pooling", "multi_vector", "multi_vector.dim", "top_k_patches")
+        if kind != "siglip" or key.startswith("multi_vector")
     },
     "data{emoji}.validation{fraction}.kind": "the same class as data{jsonl}.validation",
     "data{emoji}.validation{fraction}.fraction": "the same class as data{jsonl}.validation",

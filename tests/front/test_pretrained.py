@@ -36,6 +36,7 @@ data:
 losses: [{{kind: infonce}}]
 train: {{batch_size: 9, max_steps: 3}}
 evaluation: {{metrics: [mrr@10]}}
+extends: []
 """
 
 
@@ -246,7 +247,6 @@ def test_auto_decides_by_the_configuration_and_says_so(
     [
         ("electra", "only these architectures are implemented"),
         ("qwen3_vl", "qwen3_vl is planned and not there yet; only these"),
-        ("siglip2", "siglip2 is planned and not there yet; only these"),
     ],
 )
 def test_auto_refuses_what_it_does_not_know(tmp_path: Path, model_type: str, hint: str):

@@ -15,8 +15,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 import specrun
 from specrun.cli import main
 from specrun.compiler.summary import summary
+from specrun.runtime.data.scan import ensure_rows
+from specrun.runtime.predict.mine import Rule, mine
 from specrun.runtime.predict.search import search
+from specrun.spec.plan.plan import Plan
 from tests.runtime.data.fonts import PICTURED, FontMaker
+from tests.runtime.models.gemma import PREPROCESSOR
 
 TOWERS = Path(__file__).parents[1] / "golden" / "towers"
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
@@ -61,6 +65,8 @@ def vocabulary() -> str:
 
 
 def processor(name: str) -> str:
+    if name == "siglip2":
+        return json.dumps(PREPROCESSOR)
     kinds = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
     size = {"height": 11, "width": 11}
     own = {"size": size, "crop_size": size, "do_center_crop": False}
@@ -84,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         rows.append(texts | images)
     (there / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for name in ("clip", "siglip", "vit"):
+    for name in ("clip", "siglip", "siglip2", "vit"):
         shutil.copytree(TOWERS / f"{name}_torch", there / name)
         (there / name / "preprocessor_config.json").write_text(processor(name))
         (there / name / "tokenizer.json").write_text(vocabulary())
@@ -130,12 +136,69 @@ def test_every_retrieval_mode_trains_and_is_evaluated(mode: str) -> None:
     tower = {"t2t": "text.", "i2i": "image."}.get(mode)
     for p in plan.model.parameters:
         assert p.trained == (tower is None or p.path.startswith(tower)), p.path
+    mined_for(plan, mode)
+
+
+def mined_for(plan: Plan, mode: str) -> None:
+    """What `specrun mine` writes for a run's rows is read again, and is what a search by hand finds.
+
+    Pictures of one colour are the same to the network, so scores are compared and not names.
+    """
+    training = ensure_rows(plan.data).training
+    top = min(10, len(training) - 1)
+    rule = Rule(num_negatives=2, top_k=top, relative_margin=0)
+    found = mine(plan.output_dir, f"{mode}.jsonl", rule=rule)
+    lines = [json.loads(line) for line in Path(f"{mode}.jsonl").read_text().splitlines()]
+    assert found.rows == len(lines) == len(training)
+    assert found.image_root == (None if mode == "t2t" else str(Path("pics").absolute()))
+    columns = {"t": ["query"], "i": ["query_image"], "m": ["query", "query_image"]}[mode[0]]
+    positives = [line["positive"] for line in lines]
+    asked = {name: [line[name] for line in lines] for name in columns}
+    image, predictor = mode[-1] == "i", specrun.Predictor(plan.output_dir)
+    queries = embedded(predictor, asked.get("query"), asked.get("query_image"))
+    documents = embedded(predictor, *((None, positives) if image else (positives, None)))
+    scores = queries @ documents.T
+    for row, line in enumerate(lines):
+        assert set(line) == {*columns, "positive", "negatives"}
+        own = [] if training.negatives is None else training.negatives[row]
+        mined = [scores[row, positives.index(name)] for name in line["negatives"][len(own) :]]
+        assert not {line["positive"]} & set(line["negatives"][len(own) :])
+        others = sorted({s for i, s in enumerate(scores[row]) if positives[i] != positives[row]})
+        below = [s for s in others[::-1][:top] if s < scores[row, row] - 1e-4]
+        assert all(s < scores[row, row] + 1e-5 for s in mined)
+        assert len(mined) >= min(2, len(below))
+        assert all(s <= min(mined) + 1e-4 for s in below[2:] if len(mined) == 2)
+    read_again(mode, lines, columns)
+
+
+def embedded(
+    predictor: specrun.Predictor, texts: list[str] | None, images: list[str] | None
+) -> np.ndarray:
+    if images is not None:
+        return predictor.encode_image([Path("pics", name) for name in images], texts=texts)
+    assert texts is not None
+    return predictor.encode_document(texts)
+
+
+def read_again(mode: str, lines: list[dict[str, Any]], columns: list[str]) -> None:
+    image = ", query_image: query_image" if "query_image" in columns else ""
+    named = f"{{negatives: negatives{image}}}"
+    again = specrun.compile(
+        write(spec(directory("clip"), mode, columns=named)),
+        overrides=[
+            f"data.path={mode}.jsonl",
+            *("data.validation=null", "evaluation=null", "data.bad_rows=error"),
+        ],
+    )
+    assert again.data.scan.training_rows == len(lines)
+    assert again.data.scan.negatives == max(len(line["negatives"]) for line in lines) >= 1
 
 
 @pytest.mark.parametrize(
     "model",
     [
         directory("siglip"),
+        "{kind: siglip, name_or_path: siglip2}",
         "{kind: auto, name_or_path: clip}",
         COMPOSED.format(dim=8, more=""),
         COMPOSED.format(dim="null", more=", projection_dim: 16"),
@@ -191,13 +254,14 @@ def test_two_files_with_one_content_are_one_image() -> None:
     assert plan.data.scan.duplicates == 1
 
 
-def test_mined_negatives_are_images() -> None:
-    columns = "{positive: image}"
+@pytest.mark.parametrize("mode", ["t2i", "i2t", "m2i"])
+def test_mined_negatives_are_of_the_positives_kind(mode: str) -> None:
+    columns = COLUMNS[mode].replace(", negatives: wrong", "")
     plan = specrun.compile(
-        write(spec(directory("clip"), "t2i", columns=columns)),
+        write(spec(directory("clip"), mode, columns=columns)),
         overrides=[
-            "name=mined",
-            "data.negatives={kind: mined, refresh_every_steps: 2, top_k: 8, num_negatives: 2}",
+            f"name=mined-{mode}",
+            "data.negatives={kind: mined, refresh_every_steps: 2, top_k: 4, num_negatives: 2}",
         ],
     )
     result = specrun.run(plan)
@@ -348,3 +412,55 @@ def test_a_font_that_cannot_be_read_is_told(content: bytes | None, code: str) ->
         Path("small.ttf").write_bytes(content)
     found = specrun.check(write(EMOJI))
     assert (code, "data.font") in {(d.code, d.path) for d in found}
+
+
+@pytest.fixture(scope="module")
+def mined_run(folder: Path, bad: None) -> Path:
+    """A run of t2i, for which other rows are mined."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("SPECRUN_CACHE", str(folder / "cache"))
+        short = ["name=miner", "train.max_steps=1", "data.validation=null", "evaluation=null"]
+        plan = specrun.compile(write(spec(directory("clip"), "t2i")), overrides=short)
+        return folder / specrun.run(plan).folder
+
+
+def test_mining_counts_rows_of_bad_images(mined_run: Path, capsys: Any) -> None:
+    rows = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
+    broken = [{"query": f"q {i}", "image": name} for i, (name, _) in enumerate(BAD.values())]
+    kept = [row for row in broken if row["image"] != "large.png"]
+    Path("some.jsonl").write_text("".join(json.dumps(r) + "\n" for r in [*rows, *kept]))
+    asked = ["mine", str(mined_run), "--corpus", "some.jsonl", "-o", "found.jsonl", "--top-k", "9"]
+    assert main([*asked, "--quiet"]) == 0
+    told = capsys.readouterr().out
+    assert "24 rows" in told
+    for reason in {reason for name, reason in BAD.values() if name != "large.png"}:
+        assert f"× {reason} (some.jsonl:" in told
+    assert f"begin at {Path('pics').absolute()}, which is data.image_root" in told
+    lines = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    assert [line["query"] for line in lines] == [row["query"] for row in rows]
+    assert all(line["negatives"][0] == row["wrong"] for line, row in zip(lines, rows, strict=True))
+
+
+def test_what_mining_rows_of_images_refuses(mined_run: Path) -> None:
+    for name in ("gone.jsonl", "pics", "rows.txt"):
+        with pytest.raises(specrun.InputError):
+            mine(mined_run, "no.jsonl", corpus=name)
+    Path("none.jsonl").write_text(json.dumps({"query": "a", "image": "gone.png"}) + "\n")
+    with pytest.raises(specrun.InputError, match="no row that can be used: 1 × missing image"):
+        mine(mined_run, "no.jsonl", corpus="none.jsonl")
+    strict = specrun.compile(
+        write(spec(directory("clip"), "t2i")),
+        overrides=["name=strict", "train.max_steps=1", "data.validation=null", "evaluation=null", "data.bad_rows=error"],
+    )  # fmt: skip
+    folder = specrun.run(strict).folder
+    with pytest.raises(specrun.InputError, match=r"missing image: `gone\.png`"):
+        mine(folder, "no.jsonl", corpus="none.jsonl")
+    original = Path("pics/5.png").read_bytes()
+    try:
+        Image.new("RGB", (5, 5)).save("pics/5.png")
+        with pytest.raises(specrun.InputError, match="the images changed since the plan was comp"):
+            mine(mined_run, "no.jsonl", rule=Rule(top_k=9))
+    finally:
+        Path("pics/5.png").write_bytes(original)
+    assert not Path("no.jsonl").exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 from PIL import Image
 
 from specrun.runtime.images.decode import decode, load, pixels_of
+from specrun.runtime.images.naflex import shape_of
 from specrun.runtime.images.pixels import affine, process
 from specrun.runtime.images.processor import read_processor
-from specrun.spec.plan.images import ImageProcessor
+from specrun.spec.plan.images import ImageProcessor, Patching
 from tests.runtime.images.pictures import MODES, SIZES, noise, oriented
 
 transformers = pytest.importorskip("transformers")
@@ -136,6 +138,69 @@ def test_the_orientation_of_a_camera_is_left_to_the_picture(
         Image.open(io.BytesIO(data)), do_rescale=False, do_normalize=False, return_tensors="np"
     )["pixel_values"][0]
     np.testing.assert_array_equal(pixels_of(data, ours, MANY), raw.transpose(1, 2, 0))
+
+
+NAFLEX: dict[str, dict[str, Any]] = {
+    "silent": {"image_processor_type": "Siglip2ImageProcessor"},
+    "few large patches": {
+        "image_processor_type": "Siglip2ImageProcessorFast",
+        "patch_size": 14,
+        "max_num_patches": 20,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "resample": 3,
+    },
+    "many small ones": {
+        "image_processor_type": "Siglip2ImageProcessorPil",
+        "patch_size": 3,
+        "max_num_patches": 1024,
+    },
+}
+LONG = ((1, 1), (1, 3000), (3000, 1), (7, 2048), (2048, 7), (16, 16), (256, 256), (255, 257))
+
+
+def naflex(pixels: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """The patches, and what the last row says of height and width."""
+    said = [int(x) for x in pixels[-1].reshape(-1)[:4]]
+    assert not pixels[-1].reshape(-1)[4:].any()
+    return pixels[:-1], [said[0] * 256 + said[1], said[2] * 256 + said[3]]
+
+
+@pytest.mark.parametrize("name", NAFLEX)
+def test_pictures_that_keep_their_shape(tmp_path: Path, name: str) -> None:
+    """Shapes, mask and bytes exactly, padding too; the numbers of the patches there are to ``NORMALISED``."""
+    ours, theirs = both(tmp_path, NAFLEX[name])
+    scale, shift = affine(ours)
+    for size in (*SIZES, *LONG):
+        picture = noise(*size)
+        raw = theirs(picture, do_rescale=False, do_normalize=False, return_tensors="np")
+        patches, shape = naflex(process(picture, ours))
+        assert shape == raw["spatial_shapes"][0].tolist(), size
+        count = math.prod(shape)
+        assert raw["pixel_attention_mask"][0].tolist() == [
+            int(i < count) for i in range(len(patches))
+        ]
+        flat = patches.reshape(len(patches), -1)
+        np.testing.assert_array_equal(flat, raw["pixel_values"][0], err_msg=str(size))
+        numbers = theirs(picture, return_tensors="np")["pixel_values"][0][:count]
+        got = (patches.astype(np.float32) * scale + shift).reshape(len(patches), -1)[:count]
+        np.testing.assert_allclose(got, numbers, atol=NORMALISED, rtol=0)
+
+
+def test_the_search_for_a_size_ends_where_theirs_does() -> None:
+    from transformers.models.siglip2.image_processing_pil_siglip2 import (
+        get_image_size_for_max_num_patches as search,
+    )
+
+    rng = np.random.default_rng(0)
+    sizes = [tuple(map(int, 10 ** rng.uniform(0, 4.2, 2))) for _ in range(1500)]
+    for (height, width), size, most in zip(
+        sizes, rng.choice([2, 14, 16, 32], 1500), rng.choice([1, 7, 256, 1024], 1500), strict=True
+    ):
+        patching = Patching(size=int(size), most=int(most))
+        expected = search(height, width, int(size), int(most))
+        assert shape_of(height, width, patching) == expected, (height, width, patching)
+        assert expected[0] * expected[1] <= size * size * most
 
 
 @pytest.mark.parametrize("kind", ["CLIP", "Siglip", "ViT", "Bit"])

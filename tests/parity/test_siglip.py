@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from specrun.runtime.models.siglip.config import siglip_config
-from specrun.spec.diagnostics import InputError
 from tests.parity.towers import (
     OUTPUT,
     compare,
@@ -131,11 +130,3 @@ def test_the_defaults_are_those_of_transformers(tmp_path: Path, raw: dict[str, A
         # transformers has no spread for SigLIP's new parameters: nothing of it is new
         for key in set(vars(ours)) - {"kind", "hidden_dropout_prob", "initializer_range"}:
             assert getattr(ours, key) == getattr(part, renamed.get(key, key)), key
-
-
-def test_siglip_2_of_varying_resolution_is_refused(tmp_path: Path):
-    """That of a fixed resolution needs no test of its own: transformers loads its files as SiglipModel."""
-    config = transformers.Siglip2Config(text_config=TEXT, vision_config=BLOCKS)
-    config.save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"siglip2 is SigLIP 2 of varying resolution \(NaFlex\)"):
-        siglip_config(config_of(tmp_path))

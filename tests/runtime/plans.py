@@ -123,7 +123,8 @@ def _multi_vector(
         return None
     reduce = next((loss.reduce for loss in losses if isinstance(loss, Late)), "mean")
     width = config.multi_vector_dim or config.projection_dim or config.hidden_size
-    return MultiVectorPlan(width=width, reduce=reduce, alone=alone)
+    head = "projection" if alone else "own"
+    return MultiVectorPlan(width=width, reduce=reduce, alone=alone, head=head)
 
 
 def separate(model: ModelPlan) -> ModelPlan:

@@ -28,6 +28,7 @@ from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.report.export_card import LIBRARIES
 from specrun.runtime.trees import flatten, unflatten
 from specrun.runtime.weights.files import read
+from specrun.runtime.weights.write import FILES
 from specrun.spec.diagnostics import InputError, RunError
 from specrun.spec.plan.data import TokenizerFile, TokenizerPlan
 from specrun.spec.plan.file import read_plan, write_plan
@@ -89,7 +90,8 @@ def make_pretrained_run(
     if late:
         own = config.multi_vector_dim or config.projection_dim or config.hidden_size
         alone = config.pooling == "none"
-        vectors = MultiVectorPlan(width=own, reduce="mean", alone=alone)
+        head = "projection" if alone else "own"
+        vectors = MultiVectorPlan(width=own, reduce="mean", alone=alone, head=head)
         model = dataclasses.replace(model, multi_vector=vectors)
     plan = make_plan(model=model, losses=losses)
     tokenizer = TokenizerPlan(
@@ -331,7 +333,7 @@ def test_a_head_is_read_again(tmp_path: Path, form: Any, lora: bool):
     np.testing.assert_allclose(found, expected, atol=SAME)
     again = tmp_path / "again"
     export(tmp_path / "out", again, to=form)
-    for name in (exporting.FILES[FORMS[form]], "2_Dense/model.safetensors"):
+    for name in (FILES[FORMS[form]], "2_Dense/model.safetensors"):
         assert (again / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
 
 
@@ -467,19 +469,6 @@ def test_through_flax_and_back_no_byte_changes(tmp_path: Path, flavour: str):
         export(folder, tmp_path / name, to="hf")
     same = [(tmp_path / n / "model.safetensors").read_bytes() for n in ("direct", "back")]
     assert same[0] == same[1]
-
-
-@pytest.mark.parametrize("form", ["sentence-transformers", "hf", "flax"])
-def test_two_networks_have_no_export_yet(tmp_path: Path, form: Any):
-    directory = shutil.copytree(GOLDEN.parents[1] / "towers" / "clip_torch", tmp_path / "clip")
-    settings = {"image_processor_type": "CLIPImageProcessor", "size": {"height": 11, "width": 11}}
-    settings |= {"crop_size": {"height": 11, "width": 11}, "do_center_crop": False}
-    (directory / "preprocessor_config.json").write_text(json.dumps(settings))
-    text = (
-        tokenizer_text(size=36).replace('"[PAD]":0', '"[PAD]":1').replace('"[CLS]":1', '"[CLS]":0')
-    )
-    (directory / "tokenizer.json").write_text(text.replace('"ids":[1]', '"ids":[0]'))
-    refused(directory, tmp_path / "out", "a network of texts and one of images", to=form)
 
 
 def test_the_command_offers_every_form():

@@ -139,6 +139,10 @@ class TextEnds(nnx.Module):
         """ids int [B, S], padded on the right → [B, S, D]."""
         return self.embeddings(ids, key)
 
+    def tokens(self, x: jax.Array) -> jax.Array:
+        """x [B, S, D] → [B, S, D], f32: every token behind the last norm."""
+        return self.final_layer_norm(x)
+
     def pool(self, x: jax.Array, ids: jax.Array, mask: jax.Array) -> jax.Array:
         """The token that ends each text: x [B, S, D], ids [B, S], mask bool [B, S] → [B, D], f32.
 
@@ -170,6 +174,10 @@ class VisionEnds(nnx.Module):
         """pixels f32 [B, H, W, 3], normalised as the model's processor does → [B, 1 + patches, D]."""
         check_pixels(pixels, self.config)
         return self.pre_layernorm(self.embeddings(pixels, key))
+
+    def tokens(self, x: jax.Array) -> jax.Array:
+        """x [B, S, D] → [B, S, D], f32: every token behind the last norm."""
+        return self.post_layernorm(x)
 
     def pool(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """The class token: x [B, S, D] → [B, D], f32."""

@@ -17,7 +17,7 @@ from specrun.runtime.models.attention import attention, join_heads, split_heads
 from specrun.runtime.models.clip.model import FeedForward, Layer, TextEmbeddings
 from specrun.runtime.models.modules import Dense, Embedding, Keys, LayerNorm, dropout
 from specrun.runtime.models.patches import check_pixels, cut, patch_matrix
-from specrun.spec.plan.towers import SiglipTextConfig, SiglipVisionConfig
+from specrun.spec.plan.towers import Siglip2VisionConfig, SiglipTextConfig, SiglipVisionConfig
 
 TextLayer = Layer
 VisionLayer = Layer
@@ -41,6 +41,10 @@ class TextEnds(nnx.Module):
         short = self.length - ids.shape[1]
         whole = jnp.pad(ids, ((0, 0), (0, short)), constant_values=self.pad_id)
         return self.embeddings(whole, key)
+
+    def tokens(self, x: jax.Array) -> jax.Array:
+        """x [B, S, D] → [B, S, D], f32: every token behind the last norm."""
+        return self.final_layer_norm(x)
 
     def pool(self, x: jax.Array, ids: jax.Array, mask: jax.Array) -> jax.Array:
         """The last place: x [B, L, D] → [B, D], f32."""
@@ -67,36 +71,36 @@ class VisionEmbeddings(nnx.Module):
 
 
 class PoolingAttention(nnx.Module):
-    """query [B, 1, D] and x [B, S, D] → [B, 1, D]; one matrix makes queries, keys and values, as torch's module has it."""
+    """query [B, 1, D] and x [B, S, D], of which ``mask`` bool [B, S] counts → [B, 1, D]; one matrix makes queries, keys and values, as torch's module has it."""
 
-    def __init__(self, config: SiglipVisionConfig):
+    def __init__(self, config: SiglipVisionConfig | Siglip2VisionConfig):
         width = config.hidden_size
         self.in_proj = Dense(width, 3 * width)
         self.out_proj = Dense(width, width)
         self.heads = config.num_attention_heads
 
-    def __call__(self, query: jax.Array, x: jax.Array) -> jax.Array:
+    def __call__(self, query: jax.Array, x: jax.Array, mask: jax.Array | None) -> jax.Array:
         kernels = jnp.split(self.in_proj.kernel[...], 3, axis=1)
         biases = jnp.split(self.in_proj.bias[...], 3)
         q, k, v = (
             split_heads(y @ kernel + bias, self.heads)
             for y, kernel, bias in zip((query, x, x), kernels, biases, strict=True)
         )
-        return self.out_proj(join_heads(attention(q, k, v, None)))
+        return self.out_proj(join_heads(attention(q, k, v, mask)))
 
 
 class PoolingHead(nnx.Module):
     """Tokens [B, S, D] → one vector [B, D]: attention of a learned probe, then a feed-forward beside it."""
 
-    def __init__(self, config: SiglipVisionConfig):
+    def __init__(self, config: SiglipVisionConfig | Siglip2VisionConfig):
         self.probe = Embedding(1, config.hidden_size)
         self.attention = PoolingAttention(config)
         self.layernorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.mlp = FeedForward(config, {})
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         probe = jnp.broadcast_to(self.probe.embedding[...], (x.shape[0], 1, x.shape[2]))
-        y = self.attention(probe, x)
+        y = self.attention(probe, x, mask)
         return (y + self.mlp(self.layernorm(y), None))[:, 0]
 
 
@@ -113,6 +117,10 @@ class VisionEnds(nnx.Module):
         """pixels f32 [B, H, W, 3], normalised as the model's processor does → [B, patches, D]."""
         check_pixels(pixels, self.config)
         return self.embeddings(pixels, key)
+
+    def tokens(self, x: jax.Array) -> jax.Array:
+        """x [B, S, D] → [B, S, D], f32: every token behind the last norm."""
+        return self.post_layernorm(x)
 
     def pool(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """x [B, S, D] → [B, D], f32."""

@@ -1,7 +1,7 @@
 """SigLIP as data: every parameter of its two networks, and their names in Hugging Face files. Imports no jax.
 
 The blocks are CLIP's. Texts have a head with a bias, and images are pooled by an attention whose query is learned.
-SigLIP 2 of a fixed resolution is the same; its files say ``siglip``.
+SigLIP 2 of a fixed resolution is the same; its files say ``siglip``. Images of any shape: ``siglip2``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from specrun.runtime.models.clip.table import layer_names, layer_rows, token_rows
 from specrun.runtime.models.shapes import bare, check_heads, dense, embedding, norm, patches
 from specrun.spec.plan.model import TableRow
-from specrun.spec.plan.towers import SiglipTextConfig, SiglipVisionConfig
+from specrun.spec.plan.towers import Siglip2VisionConfig, SiglipTextConfig, SiglipVisionConfig
 
 TEXT_NAMES = (
     ("embeddings.token_embedding.embedding", "text_model.embeddings.token_embedding"),
@@ -80,20 +80,28 @@ def vision_rows(config: SiglipVisionConfig) -> tuple[TableRow, ...]:
     """Patches and positions, pre-LN blocks, norm, the attention that pools; in the order of the forward pass."""
     # The head that pools is split as the blocks are, so their number of heads must fit even without blocks.
     check_heads(config.hidden_size, config.num_attention_heads, config.num_hidden_layers + 1)
-    width, inner = config.hidden_size, config.intermediate_size
+    width = config.hidden_size
     table = [
         *patches("embeddings.patch_embedding", config.patch_size, config.num_channels, width),
         *embedding("embeddings.position_embedding", config.tokens, width),
         *layer_rows(config),
         *norm("post_layernorm", width),
+        *head_rows(config),
+    ]
+    return tuple(replace(row, new=False) for row in table)
+
+
+def head_rows(config: SiglipVisionConfig | Siglip2VisionConfig) -> tuple[TableRow, ...]:
+    """The attention that pools an image, and the feed-forward beside it."""
+    width, inner = config.hidden_size, config.intermediate_size
+    return (
         *bare("head.probe", 1, width, (1, 1, width)),
         *dense("head.attention.in_proj", width, 3 * width),
         *dense("head.attention.out_proj", width, width),
         *norm("head.layernorm", width),
         *dense("head.mlp.fc1", width, inner),
         *dense("head.mlp.fc2", inner, width),
-    ]
-    return tuple(replace(row, new=False) for row in table)
+    )
 
 
 def logit_rows() -> tuple[TableRow, ...]:

@@ -145,12 +145,15 @@ class VisionEnds(nnx.Module):
         check_pixels(pixels, self.config)
         return self.embeddings(pixels, key)
 
+    def tokens(self, x: jax.Array) -> jax.Array:
+        """x [B, S, D] → [B, S, D], f32: every token behind the last norm."""
+        return x.astype(jnp.float32) if self.layernorm is None else self.layernorm(x)
+
     def pool(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """The class token, or the mean of the patches, of what the last norm gives: x [B, S, D] → [B, D], f32."""
         del mask  # an image has all its tokens
         x = x[:, :1] if self.config.pooling == "cls" else x[:, 1:]
-        x = x.astype(jnp.float32) if self.layernorm is None else self.layernorm(x)
-        return jnp.mean(x, axis=1)
+        return jnp.mean(self.tokens(x), axis=1)
 
     def finish(self, pooled: jax.Array) -> jax.Array:
         """[B, D] → [B, E], by the head where there is one."""

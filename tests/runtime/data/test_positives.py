@@ -97,3 +97,56 @@ def test_all_positives_of_a_query_in_a_batch_are_positives(tmp_path: Path) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         assert np.isfinite(specrun.run(plan).metrics["loss"])
+
+
+def warned(folder: Path, rows: list[dict], *settings: str) -> list[tuple[str, str]]:
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "spec.yaml").write_text(SPEC)
+    plan = specrun.compile(folder / "spec.yaml", overrides=list(settings))
+    found = [x for x in plan.warnings if x.code == "repeated-positives"]
+    for x in found:
+        assert f"{plan.data.scan.repeated} of {plan.data.scan.training_rows} training rows" in (
+            x.message
+        )
+    return [(x.path, x.message) for x in found]
+
+
+LISTED = [{"query": f"q {i}", "positive": [f"p {i}", f"p {i + 1}"]} for i in range(9)]
+PLAIN = [{"query": f"q {i}", "positive": f"p {i}"} for i in range(9)]
+BARE = "losses=[{kind: infonce}]"
+
+
+@pytest.mark.parametrize("kind", ["infonce", "triplet", "siglip"])
+def test_right_answers_that_a_loss_takes_for_wrong_ones_are_warned_of(
+    tmp_path: Path, kind: str
+) -> None:
+    """With the key that mends it, which silences the warning."""
+    bare = f"losses=[{{kind: {kind}}}]"
+    ((path, message),) = warned(tmp_path, LISTED, bare)
+    assert path == "losses[0].kind"
+    assert "18 of 18 training rows" in message
+    assert "`losses[0].false_negatives: {identical: true}`" in message
+    assert not warned(tmp_path, LISTED, f"losses=[{{kind: {kind}, false_negatives: {{}}}}]")
+    by_margin = f"losses=[{{kind: {kind}, false_negatives: {{identical: false, margin: 0.1}}}}]"
+    assert warned(tmp_path, LISTED, by_margin)
+    assert not warned(tmp_path, PLAIN, bare)
+
+
+def test_which_rows_repeat(tmp_path: Path) -> None:
+    """A query or a positive in other letters is the same; rows of one label are told apart already."""
+    again = [*PLAIN, {"query": "other", "positive": "P  3"}]
+    ((_, message),) = warned(tmp_path, again, BARE)
+    assert "2 of 10 training rows" in message
+    labelled = [row | {"topic": row["query"][-1]} for row in LISTED]
+    column = "data.columns.label=topic"
+    ((_, message),) = warned(tmp_path, labelled, BARE, column)
+    assert "16 of 18 training rows" in message  # positives that rows of two labels have in common
+    one = [row | {"topic": "t"} for row in LISTED]
+    assert not warned(tmp_path, one, BARE, column)
+    late = "model={kind: text_encoder, hidden_size: 8, num_hidden_layers: 0, pooling: none}"
+    ((_, message),) = warned(tmp_path, LISTED, late, "losses=[{kind: colbert}]")
+    assert "data.columns.label" in message
+    assert "false_negatives" not in message
+    scored = [row | {"score": i / 9} for i, row in enumerate(PLAIN + again[-1:])]
+    cosent = "losses=[{kind: cosent}]"
+    assert not warned(tmp_path, scored, cosent, "data.columns.score=score")

@@ -18,7 +18,14 @@ from tokenizers import models, pre_tokenizers, processors
 from specrun.runtime.data.bpe import PAD, START, train
 from specrun.runtime.data.raw import Row
 from specrun.runtime.data.rows import store_rows
-from specrun.runtime.data.tokenizer import Tokenizer, load, plan_of, prepare, verify_tokenizer
+from specrun.runtime.data.tokenizer import (
+    Tokenizer,
+    load,
+    lowercased,
+    plan_of,
+    prepare,
+    verify_tokenizer,
+)
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import TokenizerFile, TrainedTokenizer
 
@@ -221,6 +228,42 @@ def test_truncation_and_padding_baked_into_a_file_are_reset(tmp_path: Path) -> N
     assert plan.pad_id == tokenizer.pad_id == 5
     assert plan.vocab_size == 6
     assert plan.source == TokenizerFile(path=str(path))
+
+
+NORMALIZERS = {
+    "none": None,
+    "another": tokenizers.normalizers.NFC(),
+    "several": tokenizers.normalizers.Sequence([tokenizers.normalizers.NFC()]),
+}
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+def test_a_file_is_lower_cased_where_the_plan_says_so(tmp_path: Path, name: str) -> None:
+    """What comes of it is the plan's tokenizer, in a run's folder too; what lower-cases already stays as it is."""
+
+    def add(inner: tokenizers.Tokenizer) -> None:
+        if NORMALIZERS[name] is not None:
+            inner.normalizer = NORMALIZERS[name]
+
+    path = tmp_path / "tokenizer.json"
+    path.write_text(word_level(add))
+    plain = prepare(TokenizerFile(path=str(path)), "sha256:none")
+    plan = prepare(TokenizerFile(path=str(path), lowercase=True), "sha256:none")
+    assert plan.digest != plain.digest
+    tokenizer = load(plan)
+    verify_tokenizer(plan)
+    [upper, lower] = tokenizer.encode(["ONE One", "one one"], 10)
+    np.testing.assert_array_equal(upper, lower)
+    assert load(plain).encode(["ONE One"], 10)[0].tolist() != upper.tolist()
+    assert load(plan, text=tokenizer.json_text).digest == plan.digest
+    assert lowercased(tokenizer.json_text) == tokenizer.json_text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"model": 1}'])
+def test_what_is_no_tokenizer_is_refused_lower_cased_too(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(InputError, match=r"is not a tokenizer\.json"):
+        prepare(TokenizerFile(path=str(tmp_path / "tokenizer.json"), lowercase=True), "sha256:none")
 
 
 def test_the_padding_id_is_the_files_else_a_padding_token_else_0() -> None:

@@ -14,12 +14,13 @@ import pytest
 
 from specrun.runtime.images import pixels, processor
 from specrun.runtime.images.faults import BadImage
+from specrun.runtime.images.naflex import shape_of
 from specrun.runtime.images.pixels import affine, process, resized
 from specrun.runtime.images.processor import read_processor
 from specrun.spec.annotations import fields_of
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.images import ImageProcessor, Resample, uniform
+from specrun.spec.plan.images import ImageProcessor, Patching, Resample, uniform
 from tests.runtime.images.pictures import noise
 
 CLIP = {"image_processor_type": "CLIPImageProcessor"}
@@ -57,7 +58,7 @@ def test_null_is_the_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("image_processor_type", "Siglip2ImageProcessor", "found 'Siglip2ImageProcessor'"),
+        ("image_processor_type", "Siglip3ImageProcessor", "found 'Siglip3ImageProcessor'"),
         ("image_processor_type", "CLIP", "found 'CLIP'"),
         ("image_processor_type", 3, "found 3"),
         ("do_resize", 1, "do_resize must be true or false, found 1"),
@@ -100,6 +101,56 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     assert len(found) == 3
 
 
+NAFLEX = {"image_processor_type": "Siglip2ImageProcessor"}
+
+
+def test_pictures_that_keep_their_shape_are_patches(tmp_path: Path) -> None:
+    found = read_processor(write(tmp_path, **NAFLEX))
+    assert found.patches == Patching(size=16, most=256)
+    assert (found.size, found.crop, found.resample) == (None, None, "bilinear")
+    assert (found.height, found.width) == (257, 256)
+    found = read_processor(write(tmp_path, **NAFLEX, patch_size=14, max_num_patches=1024))
+    assert found.patches == Patching(size=14, most=1024)
+    packed = process(noise(90, 40), found)
+    assert packed.shape == (1025, 196, 3)
+    height, width = shape_of(90, 40, found.patches)
+    assert packed[-1].reshape(-1)[:4].tolist() == [0, height // 14, 0, width // 14]
+    assert (height // 14) * (width // 14) <= 1024
+    assert not packed[(height // 14) * (width // 14) : -1].any()
+
+
+def test_a_picture_of_256_patches_in_a_row_says_so(tmp_path: Path) -> None:
+    """More than a byte holds."""
+    packed = process(noise(4000, 1), read_processor(write(tmp_path, **NAFLEX, patch_size=2)))
+    assert packed[-1].reshape(-1)[:4].tolist() == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("size", {"height": 3, "width": 3}, "size is not implemented"),
+        ("crop_size", 3, "crop_size is not implemented"),
+        ("do_resize", False, "do_resize must be true for pictures that keep their shape"),
+        ("do_center_crop", True, "do_center_crop must be false for pictures that keep their shape"),
+        ("patch_size", 1, "patch_size must be a whole number from 2 to 256, found 1"),
+        ("patch_size", [16, 16], "patch_size must be a whole number"),
+        ("max_num_patches", 0, "max_num_patches must be a whole number from 1 to 65535, found 0"),
+        ("max_num_patches", 256.0, "max_num_patches must be a whole number"),
+        ("max_num_patches", 70_000, "max_num_patches must be a whole number"),
+    ],
+)
+def test_patches_that_cannot_be_made_are_refused(
+    tmp_path: Path, key: str, value: object, said: str
+) -> None:
+    (found,) = faults(write(tmp_path, **NAFLEX, **{key: value}))
+    assert said in found
+
+
+def test_a_processor_of_one_size_has_no_patches(tmp_path: Path) -> None:
+    (found,) = faults(write(tmp_path, **CLIP, max_num_patches=3))
+    assert "max_num_patches is not implemented, found 3" in found
+
+
 def test_values_of_a_step_that_is_off_do_not_matter(tmp_path: Path) -> None:
     off = {"do_center_crop": False, "do_rescale": False, "do_normalize": False}
     given = {"crop_size": 3, "rescale_factor": 5.0, "image_mean": 0.1, "image_std": 0.3}
@@ -140,7 +191,8 @@ def test_a_combined_file_without_a_picture_processor_is_passed_over(tmp_path: Pa
 
 
 def test_a_processor_survives_the_plan(tmp_path: Path) -> None:
-    for one in (uniform(48, 64), read_processor(write(tmp_path, **CLIP))):
+    made = [read_processor(write(tmp_path, **kind)) for kind in (CLIP, NAFLEX)]
+    for one in (uniform(48, 64), *made):
         assert from_plain(ImageProcessor, json.loads(json.dumps(to_plain(one)))) == one
     assert all(info.fact.doc for info in fields_of(ImageProcessor))
     assert [f.name for f in fields(ImageProcessor)] == [i.name for i in fields_of(ImageProcessor)]

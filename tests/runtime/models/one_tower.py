@@ -17,6 +17,8 @@ from specrun.runtime.models.clip import table as clip_table
 from specrun.runtime.models.modules import Adapter, Keys, Stack, bind, computing_in, fork, shell
 from specrun.runtime.models.siglip import model as siglip
 from specrun.runtime.models.siglip import table as siglip_table
+from specrun.runtime.models.siglip2 import model as siglip2
+from specrun.runtime.models.siglip2 import table as siglip2_table
 from specrun.runtime.models.stacking import stack, unstack
 from specrun.runtime.models.vit import model as vit
 from specrun.runtime.models.vit import table as vit_table
@@ -27,6 +29,7 @@ from specrun.spec.plan.model import Group, TableRow
 from specrun.spec.plan.towers import (
     ClipTextConfig,
     ClipVisionConfig,
+    Siglip2VisionConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
     TextShape,
@@ -130,6 +133,9 @@ def tower(config: TowerConfig, **options: Any) -> OneTower:
         case SiglipVisionConfig():
             table = siglip_table.vision_rows(config)
             parts = (table, siglip.VisionEnds, siglip.VisionLayer, siglip.context)
+        case Siglip2VisionConfig():
+            table = siglip2_table.vision_rows(config)
+            parts = (table, siglip2.VisionEnds, siglip2.VisionLayer, siglip2.context)
         case VitConfig():
             parts = (vit_table.rows(config), vit.VisionEnds, vit.VisionLayer, vit.context)
         case _:

@@ -16,13 +16,15 @@ from specrun.runtime.models.attention import attention
 from specrun.runtime.models.clip import model as clip
 from specrun.runtime.models.clip import table as clip_table
 from specrun.runtime.models.clip.config import clip_config
-from specrun.runtime.models.modules import Adapter, quick_gelu
+from specrun.runtime.models.modules import Adapter, gelu, quick_gelu, tanh_gelu
 from specrun.runtime.models.patches import cut
 from specrun.runtime.models.siglip.config import siglip_config
+from specrun.runtime.models.siglip2.config import siglip2_config
+from specrun.runtime.models.siglip2.model import Patches, shapes, valid
 from specrun.runtime.models.vit import table as vit_table
 from specrun.runtime.models.vit.config import vit_config
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.towers import TextShape
+from specrun.spec.plan.towers import Siglip2VisionConfig, TextShape
 from tests.runtime.models.one_tower import OneTower, tower
 
 BLOCKS = {
@@ -35,6 +37,11 @@ TEXT = {**BLOCKS, "vocab_size": 50, "max_position_embeddings": 9, "eos_token_id"
 IMAGE = {**BLOCKS, "image_size": 9, "patch_size": 4}
 CLIP = {"model_type": "clip", "text_config": TEXT, "vision_config": IMAGE, "projection_dim": 6}
 SIGLIP = {"model_type": "siglip", "text_config": TEXT, "vision_config": IMAGE}
+SIGLIP2 = {
+    "model_type": "siglip2",
+    "text_config": TEXT,
+    "vision_config": {**BLOCKS, "num_patches": 9, "patch_size": 2},
+}
 VIT = {"model_type": "vit", **IMAGE}
 
 CONFIGS: dict[str, Any] = {
@@ -44,17 +51,22 @@ CONFIGS: dict[str, Any] = {
     "clip images, no head": dataclasses.replace(clip_config(CLIP)[1], projection_dim=None),
     "siglip text": siglip_config(SIGLIP)[0],
     "siglip images": siglip_config(SIGLIP)[1],
+    "siglip2 images": dataclasses.replace(siglip2_config(SIGLIP2)[1], max_num_patches=6),
     "vit": vit_config(VIT),
     "vit, mean, head": dataclasses.replace(
         vit_config(VIT, pooling="mean", projection_dim=6), final_layer_norm=False
     ),
     "vit without layers": dataclasses.replace(vit_config(VIT), num_hidden_layers=0),
 }
-ONE_OF_EACH = ("clip text", "clip images", "siglip text", "siglip images", "vit")
+ONE_OF_EACH = ("clip text", "clip images", "siglip text", "siglip images", "siglip2 images", "vit")
 
 
-def batch(config: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def batch(config: Any) -> tuple[Any, np.ndarray | None]:
     rng = np.random.default_rng(0)
+    if isinstance(config, Siglip2VisionConfig):
+        shape = np.array([[2, 3], [1, 1], [1, 6], [4, 1]], np.int32)
+        pixels = rng.normal(size=(4, 6, 12)).astype(np.float32)
+        return Patches(pixels, shape), np.asarray(valid(shape, 6))
     if not isinstance(config, TextShape):
         return rng.normal(size=(4, 9, 9, 3)).astype(np.float32), None
     length = np.array([7, 1, 4, 6])
@@ -117,7 +129,7 @@ def test_the_known_models_count_exactly():
     assert edge[1].tokens == 27 * 27
 
 
-@pytest.mark.parametrize("name", ["clip text", "clip images", "vit"])
+@pytest.mark.parametrize("name", ["clip text", "clip images", "siglip2 images", "vit"])
 def test_grouping_remat_and_unroll_do_not_change_the_result(name: str):
     expected = encoded(tower(CONFIGS[name]))
     assert np.abs(expected).max() > 0.05
@@ -141,6 +153,36 @@ def test_padding_never_touches_an_embedding(name: str):
     np.testing.assert_allclose(out, expected, atol=2e-6)
     out = one.encode(params, ids[1:2, :1], mask[1:2, :1])  # the text of one token
     np.testing.assert_allclose(out[0], expected[1], atol=2e-6)
+
+
+def test_an_image_is_its_patches_and_not_what_fills_them_up():
+    one = tower(CONFIGS["siglip2 images"])
+    params = one.random()
+    images, mask = batch(one.config)
+    assert mask is not None
+    expected = np.asarray(one.encode(params, images, mask))
+    other = Patches(np.where(mask[..., None], images.pixels, 9), images.shape)
+    np.testing.assert_array_equal(one.encode(params, other, mask), expected)
+    turned = Patches(images.pixels, images.shape[:, ::-1])  # as many patches, other places
+    moved = np.abs(np.asarray(one.encode(params, turned, mask)) - expected).max(axis=1)
+    assert (moved[[0, 2, 3]] > 0.01).all()
+    assert moved[1] == 0
+
+
+def test_an_image_says_its_shape_in_the_last_row():
+    content = np.zeros((4, 7, 4, 3), np.uint8)
+    content[0, -1].reshape(-1)[:4] = 0, 3, 1, 2
+    content[1, -1].reshape(-1)[:4] = 2, 0, 0, 1
+    content[2, :-1] = 7
+    found = np.asarray(shapes(jnp.asarray(content)))
+    np.testing.assert_array_equal(found, [[3, 258], [512, 1], [1, 1], [1, 1]])
+
+
+def test_patches_of_another_size_are_an_internal_error():
+    one = tower(CONFIGS["siglip2 images"])
+    wrong = Patches(jnp.zeros((2, 5, 12)), jnp.ones((2, 2), jnp.int32))
+    with pytest.raises(ValueError, match=r"internal error: patches of shape .* takes \(6, 12\)"):
+        jax.eval_shape(lambda p: one.encode(p, wrong, jnp.ones((2, 5), bool)), one.random())
 
 
 def test_a_text_is_pooled_at_its_end():
@@ -262,6 +304,25 @@ def test_quick_gelu_is_its_formula():
     assert clip.ACTIVATIONS.keys() == set(clip_table.ACTIVATIONS)
 
 
+@pytest.mark.parametrize("activation", [gelu, quick_gelu, tanh_gelu])
+def test_slopes_that_are_computed_again_are_those_of_the_formula(activation: Any):
+    formulas = {
+        gelu: lambda v: jax.nn.gelu(v, approximate=False),
+        quick_gelu: lambda v: v * jax.nn.sigmoid(1.702 * v),
+        tanh_gelu: lambda v: jax.nn.gelu(v, approximate=True),
+    }
+    x = jnp.linspace(-12, 12, 2001, dtype=jnp.float32)
+    factor = jnp.cos(x)
+    found, expected = (
+        jax.grad(lambda v, f=f: jnp.sum(f(v) * factor))(x)
+        for f in (activation, formulas[activation])
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    far = jnp.array([-1e6, -60.0, 60.0, 1e6], jnp.float32)
+    slopes = jax.grad(lambda v: jnp.sum(activation(v)))(far)
+    np.testing.assert_array_equal(slopes, [0, 0, 1, 1])
+
+
 Change = tuple[Callable[[Any], Any], dict[str, Any], str]
 FAULTS: dict[str, Change] = {
     "model_type": (
@@ -274,7 +335,26 @@ FAULTS: dict[str, Change] = {
         CLIP,
         r"model_type must be one of: vit; found 'clip'",
     ),
-    "naflex": (siglip_config, {**SIGLIP, "model_type": "siglip2"}, r"NaFlex.*not implemented"),
+    "images of any shape, another reader": (
+        siglip_config,
+        {**SIGLIP, "model_type": "siglip2"},
+        r"model_type must be one of: siglip; found 'siglip2'",
+    ),
+    "images of one size, another reader": (
+        siglip2_config,
+        SIGLIP,
+        r"model_type must be one of: siglip2; found 'siglip'",
+    ),
+    "positions that are no square": (
+        siglip2_config,
+        {**SIGLIP2, "vision_config": {**BLOCKS, "num_patches": 12}},
+        r"num_patches must be a square number, found 12",
+    ),
+    "several faults of siglip2": (
+        siglip2_config,
+        {**SIGLIP2, "vision_config": {**BLOCKS, "vision_use_head": False, "num_channels": 1}},
+        r"(?s)vision_use_head must be True.*num_channels must be 3",
+    ),
     "a text as width": (
         clip_config,
         {**CLIP, "text_config": {**TEXT, "hidden_size": "16"}},

@@ -1,8 +1,9 @@
-"""CLIP's, SigLIP's and ViT's files as transformers 4.57 writes them, torch's and Flax's (tests/golden/make_towers.py)."""
+"""CLIP's, SigLIP's, SigLIP 2's and ViT's files as transformers 4.57 writes them, torch's and Flax's (tests/golden/make_towers.py)."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from specrun.runtime.models.clip import table as clip
 from specrun.runtime.models.clip.config import clip_config
 from specrun.runtime.models.siglip import table as siglip
 from specrun.runtime.models.siglip.config import siglip_config
+from specrun.runtime.models.siglip2.config import siglip2_config
+from specrun.runtime.models.siglip2.model import Patches, valid
 from specrun.runtime.models.vit.config import vit_config
 from specrun.runtime.weights.files import digest, read
 from specrun.runtime.weights.load import load_beside, match_weights
@@ -28,7 +31,12 @@ FILE: dict[str, Form] = {"torch": "safetensors", "flax": "msgpack"}
 FLAVOURS = sorted(p.name for p in GOLDEN.iterdir() if p.is_dir())
 OUTPUT = 5e-6
 """Largest difference from torch in f32."""
-BESIDE = {"clip": clip.logit_rows(), "siglip": siglip.logit_rows(), "vit": ()}
+BESIDE = {
+    "clip": clip.logit_rows(),
+    "siglip": siglip.logit_rows(),
+    "siglip2": siglip.logit_rows(),
+    "vit": (),
+}
 """What the loss has of a file."""
 
 
@@ -39,8 +47,19 @@ def networks(flavour: str) -> tuple[OneTower, ...]:
             return tuple(tower(c) for c in clip_config(raw))
         case "siglip":
             return tuple(tower(c) for c in siglip_config(raw))
+        case "siglip2":
+            text, image = siglip2_config(raw)
+            return tower(text), tower(replace(image, max_num_patches=12))
         case _:
             return (tower(vit_config(raw)),)
+
+
+def images(golden: Any) -> tuple[Any, np.ndarray | None]:
+    """What the network of images is given, and its mask."""
+    if "shape" not in golden:
+        return golden["pixels"], None
+    shape = golden["shape"].astype(np.int32)
+    return Patches(golden["patches"], shape), np.asarray(valid(shape, 12))
 
 
 def form(flavour: str) -> Form:
@@ -56,7 +75,8 @@ def test_a_genuine_file_loads_equal_to_torch(flavour: str):
     *text, image = networks(flavour)
     name = FILES[form(flavour)]
     with np.load(GOLDEN / f"expected_{flavour.partition('_')[0]}.npz") as golden:
-        out = image.encode(image.read(GOLDEN / flavour, name), golden["pixels"], None)
+        given, mask = images(golden)
+        out = image.encode(image.read(GOLDEN / flavour, name), given, mask)
         np.testing.assert_allclose(out, golden["image"], atol=OUTPUT, rtol=0)
         for one in text:
             out = one.encode(one.read(GOLDEN / flavour, name), golden["ids"], golden["mask"])
@@ -95,6 +115,7 @@ def test_every_tensor_is_written_as_it_was_read(flavour: str, tmp_path: Path):
     if flavour in (
         "clip_torch",
         "siglip_torch",
+        "siglip2_torch",
     ):  # nothing is left out: the same file, header and all
         assert (tmp_path / FILES[form_]).read_bytes() == file(flavour).read_bytes()
 
