@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from specrun.api import compile
+from specrun.runtime.aot import abstract_batch
 from specrun.runtime.loop.run import run
 from specrun.spec.plan.plan import Plan
 from tests.faults.bench import SPEC, tiny_rows
@@ -54,6 +55,8 @@ def test_negatives_come_with_the_stage_that_mines(folder: Path, loss: str) -> No
     assert mining.data.mining is not None
     assert mining.data.mining.after == tuple(range(begin, end, 6))
     assert len(mining.traces) == len(plain.traces) + 1
+    shapes = [abstract_batch(mining, trace).negative_weight for trace in mining.traces]
+    assert [None if x is None else x.shape for x in shapes] == [None, (1, 16, 2)]
     left, right = told(mining), told(plain)
     assert [x["loss"] for x in left[:begin]] == [x["loss"] for x in right[:begin]]
     assert all(x["loss"] != y["loss"] for x, y in zip(left[begin:], right[begin:], strict=True))
