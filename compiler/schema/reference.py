@@ -41,17 +41,22 @@ _WORDS: Mapping[type, str] = {bool: "bool", int: "int", float: "float", str: "te
 
 
 class _Place(NamedTuple):
-    """A mapping of the spec: its path, its kind where it has one, its type, and the mapping's own class."""
+    """A mapping of the spec: its path, its kind where it has one, its type, and the mapping's own class.
+
+    ``owner`` is the kind of the mapping around it, which tells it from another at the same path.
+    """
 
     path: str
     kind: str | None
     cls: type
     klass: FieldClass
     kinds: int
+    owner: str | None = None
 
     @property
     def title(self) -> str:
         path = self.path or "the root"
+        path = path if self.owner is None else f"{path} in kind {self.owner}"
         return path if self.kind is None else f"{path}, kind {self.kind}"
 
 
@@ -66,13 +71,16 @@ def reference(cls: type) -> str:
 def _places(cls: type) -> Iterator[_Place]:
     """Every mapping in the order of the file; one that several kinds share is told once, at its first place."""
     seen: set[type] = set()
+    titles: set[str] = set()
     waiting = [_Place("", None, cls, "semantic", 1)]
     while waiting:
         place = waiting.pop(0)
         if place.cls in seen:
             continue
         seen.add(place.cls)
-        yield place
+        bare = place._replace(owner=None)
+        yield place if bare.title in titles else bare
+        titles.add(bare.title)
         waiting = [*_below(place), *waiting]
 
 
@@ -84,7 +92,7 @@ def _below(place: _Place) -> Iterator[_Place]:
             path += "[]" if isinstance(shape, ListOf) else ".NAME"
             shape = without_null(shape.item if isinstance(shape, ListOf) else shape.value)
         if isinstance(shape, Section):
-            yield _Place(path, None, shape.cls, info.fact.klass, 1)
+            yield _Place(path, None, shape.cls, info.fact.klass, 1, place.kind)
         elif isinstance(shape, Kinds):
             for kind, variant in shape.variants.items():
                 yield _Place(path, kind, variant, info.fact.klass, len(shape.variants))
