@@ -26,7 +26,10 @@ class Select:
 
 @record
 class Advance:
-    """End a stage before its last epoch when a metric no longer improves in it."""
+    """End a stage before its last epoch when a metric no longer improves in it.
+
+    Its steps that are left are skipped; `evaluation.early_stopping` begins to count anew with the next stage.
+    """
 
     metric: Annotated[
         str | None,
