@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         TokenizerPlan,
         TokenizerSource,
     )
+    from specrun.spec.plan.difficulty import DifficultyPlan
     from specrun.spec.plan.images import ImageProcessor
     from specrun.spec.plan.model import (
         AdapterMatch,
@@ -62,7 +63,11 @@ class Context:
 
 @record
 class StageDraft:
-    """A stage with all that it inherits filled in; ``trained`` holds logical parameter paths."""
+    """A stage with all that it inherits filled in; ``trained`` holds logical parameter paths.
+
+    ``percentiles`` of the rows' difficulty become a selection when the rows are scored; ``said`` is what the spec calls
+    them.
+    """
 
     name: str
     path: str
@@ -77,6 +82,8 @@ class StageDraft:
     transition_epochs: int = 0
     mined: bool = True
     advance: AdvancePlan | None = None
+    percentiles: tuple[float, float] | None = None
+    said: str = ""
     trained: frozenset[str] = frozenset()
 
 
@@ -93,9 +100,11 @@ class Draft:
     pretrained_image: PretrainedImage | None = None
     start: Start | None = None
     teacher: TeacherPlan | None = None
+    encoder: TeacherPlan | None = None
     image_processor: ImageProcessor | None = None
     fields: tuple[str, ...] | None = None
     scan: Scan | None = None
+    difficulty: DifficultyPlan | None = None
     tokenizer: TokenizerPlan | None = None
     config: EncoderConfig | None = None
     rows: tuple[TableRow, ...] = ()

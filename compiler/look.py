@@ -8,6 +8,7 @@ from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Facts
 from specrun.compiler.front import Loaded
 from specrun.compiler.passes.adapters import start_adapters
+from specrun.compiler.passes.difficulty import place_encoder
 from specrun.compiler.passes.inputs import peek_data, place_data, place_model, place_tokenizer
 from specrun.compiler.passes.network import configure_model
 from specrun.compiler.passes.stages import check_fields, check_transitions, draft_stages
@@ -24,6 +25,7 @@ LOOK: tuple[Pass, ...] = (
     place_model,
     place_start,
     place_teacher,
+    place_encoder,
     place_tokenizer,
     draft_stages,
 )

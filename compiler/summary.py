@@ -7,9 +7,11 @@ from specrun.compiler.passes.losses import describe
 from specrun.compiler.summary_presets import preset_lines
 from specrun.spec.plan.model import inside_layer, networks, token_vectors
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.training import Segment
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 LISTED = 8
+CLASSES = ("easy", "medium", "hard")
 
 
 def summary(plan: Plan) -> str:
@@ -19,6 +21,7 @@ def summary(plan: Plan) -> str:
         preset_lines(plan),
         _model(plan),
         _data(plan),
+        _difficulty(plan),
         _training(plan),
         _watch(plan),
         _cost(plan),
@@ -109,6 +112,26 @@ def _data(plan: Plan) -> list[str]:
     return lines
 
 
+def _difficulty(plan: Plan) -> list[str]:
+    """The classes, where they part, and what scored them."""
+    if plan.difficulty is None:
+        return []
+    how, found = plan.difficulty.settings, plan.difficulty.found
+    parts = " + ".join(f"{getattr(how, name).weight:g} {name}" for name in how.parts)
+    easy, hard = ("none" if x is None else f"{x:.4g}" for x in (found.easy_score, found.hard_score))
+    counts = "/".join(f"{n:,}" for n in found.held_out)
+    lines = [
+        f"difficulty {parts} of the {how.text}, {found.scores_digest.removeprefix('sha256:')[:12]}…",
+        f"           {found.easy_rows:,} easy (to {easy}), {found.medium_rows:,} medium, {found.hard_rows:,} hard (from {hard}); held out {counts}",
+    ]
+    if (central := how.centrality) is not None:
+        encoder = central.encoder
+        lines.append(
+            f"           {central.clusters} clusters of embeddings by {encoder.folder}, {encoder.files[-1].digest.removeprefix('sha256:')[:12]}…"
+        )
+    return lines
+
+
 def _training(plan: Plan) -> list[str]:
     train = plan.train
     widths = f" over widths {', '.join(map(str, plan.matryoshka.dims))}" if plan.matryoshka else ""
@@ -116,7 +139,7 @@ def _training(plan: Plan) -> list[str]:
     return [
         f"losses     {losses}{widths}; {train.negatives_per_query} negatives per query",
         f"batches    {train.batch_size} rows × {train.accumulation_steps}, padded to {', '.join(f'{q}/{p}' for q, p in train.buckets)}",
-        f"segments   {', '.join(f'{s.stage} ({s.stop_step - s.first_step} steps, {s.rows:,} rows)' for s in plan.segments)}",
+        f"segments   {', '.join(f'{s.stage} ({s.stop_step - s.first_step} steps, {_rows(s)})' for s in plan.segments)}",
         *_passages(plan),
         f"traces     {len(plan.traces)} training traces",
         f"optimizer  {plan.optimizer.kind}, rate {plan.optimizer.learning_rate:g}, {plan.segments[0].schedule.kind}, decay {plan.optimizer.weight_decay:g}, clip {plan.optimizer.max_grad_norm:g}",
@@ -142,6 +165,11 @@ def _passages(plan: Plan) -> list[str]:
 def counted(number: int, noun: str) -> str:
     """A number with its noun."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _rows(segment: Segment) -> str:
+    chosen = segment.selection
+    return f"{segment.rows:,} {chosen.said + ' ' if chosen and chosen.said in CLASSES else ''}rows"
 
 
 def _watch(plan: Plan) -> list[str]:

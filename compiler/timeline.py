@@ -58,9 +58,7 @@ def _segment(plan: Plan, index: int, s: Segment, peak: float) -> list[str]:
 def _selected(s: Segment) -> str:
     if s.selection is None:
         return "all rows"
-    bounds = (s.selection.minimum, s.selection.maximum)
-    low, high = ("" if b is None else f"{b:g}" for b in bounds)
-    return f"{s.selection.field} in [{low}, {high}]"
+    return s.selection.words
 
 
 def _mined(plan: Plan, s: Segment) -> str:

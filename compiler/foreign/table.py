@@ -44,9 +44,6 @@ MISPLACED: Mapping[tuple[str, str], Foreign] = {
     ("lora", "bias"): none("biases train where `train.trainable` names them", "lora"),
     ("train", "patience"): to("evaluation.early_stopping.patience", "in evaluations"),
     ("train", "min_delta"): to("evaluation.early_stopping.min_delta"),
-    ("", "lexical"): none("there are no scores of difficulty"),
-    ("", "syntactic"): none("there are no scores of difficulty"),
-    ("", "centrality"): none("there are no scores of difficulty"),
     ("", "masking"): none(NO_DIFFUSION),
 }
 """By section and key: words of the spec that mean something else there, and words too plain to know elsewhere."""

@@ -54,6 +54,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         model=_model(draft),
         tokenizer=draft.need("tokenizer"),
         data=_data(draft),
+        difficulty=draft.difficulty,
         losses=_losses(draft),
         matryoshka=_matryoshka(draft),
         train=_train(draft),

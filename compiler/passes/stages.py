@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from specrun.compiler.draft import Context, Draft, StageDraft
-from specrun.spec.words.curriculum import Curriculum, Select, Stage
+from specrun.compiler.passes.difficulty import expected_fields
+from specrun.spec.experiment import Experiment
+from specrun.spec.words.curriculum import Curriculum, Select, SelectClass, Stage
+from specrun.spec.words.data import EmojiData
 
 if TYPE_CHECKING:
     from specrun.spec.plan.training import AdvancePlan, Selection
@@ -42,6 +45,8 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
                 path=path,
                 epochs=stage.epochs,
                 selection=_selection(stage.select),
+                percentiles=_percentiles(stage.select, draft.spec),
+                said=_said(stage.select),
                 loss_weights={**weights, **stage.loss_weights},
                 learning_rate_scale=stage.learning_rate_scale,
                 trainable=stage.trainable if own else train.trainable,
@@ -61,13 +66,14 @@ def check_fields(draft: Draft, context: Context) -> Draft:
     """Every field that a stage selects by is in the data."""
     if draft.fields is None:
         return draft
+    fields = {*draft.fields, *expected_fields(draft)}
     for stage in draft.stages:
-        if stage.selection is not None and stage.selection.field not in draft.fields:
+        if stage.selection is not None and stage.selection.field not in fields:
             context.report.error(
                 f"{stage.path}.select.field",
                 "unknown-field",
                 f"no row has a numeric field {stage.selection.field!r}",
-                hint=f"there are: {', '.join(sorted(draft.fields))}",
+                hint=f"there are: {', '.join(sorted(fields))}",
             )
     return draft
 
@@ -131,9 +137,39 @@ def _advance(stage: Stage, draft: Draft) -> AdvancePlan | None:
     return AdvancePlan(metric=metric, patience=rule.patience, min_delta=rule.min_delta)
 
 
-def _selection(select: Select | None) -> Selection | None:
-    if select is None:
+def _selection(select: SelectClass | Select | None) -> Selection | None:
+    if not isinstance(select, Select) or select.field is None:
         return None
     from specrun.spec.plan.training import Selection  # 10 ms that most specs need not pay
 
     return Selection(field=select.field, minimum=select.min, maximum=select.max)
+
+
+def _percentiles(
+    select: SelectClass | Select | None, spec: Experiment
+) -> tuple[float, float] | None:
+    """From which to which percentile of the rows' difficulty; None where the stage does not go by it."""
+    scored = None if isinstance(spec.data, EmojiData) else spec.data.difficulty
+    if isinstance(select, Select):
+        found = select.percentile
+        return None if found is None or len(found) != 2 else (found[0], found[1])
+    if scored is None:  # which the checks of meaning tell
+        return None
+    match select:
+        case None | "all":
+            return None
+        case "easy":
+            return 0.0, scored.easy_below
+        case "medium":
+            return scored.easy_below, scored.hard_above
+        case "hard":
+            return scored.hard_above, 100.0
+        case _:
+            assert_never(select)
+
+
+def _said(select: SelectClass | Select | None) -> str:
+    """What the spec calls the rows of a stage that goes by percentiles."""
+    if isinstance(select, Select):
+        return "percentiles {:g} to {:g}".format(*select.percentile) if select.percentile else ""
+    return "" if select is None or select == "all" else select

@@ -48,6 +48,13 @@ def lay_out_steps(draft: Draft, context: Context) -> Draft:
                 f"stage {stage.name!r} selects no training row",
                 hint=_range_hint(stage, draft),
             )
+        elif stage.selection is not None and layout.rows < draft.spec.train.batch_size:
+            context.report.error(
+                f"{stage.path}.select",
+                "stage-too-small",
+                f"stage {stage.name!r} takes {layout.rows} rows, fewer than one batch of {draft.spec.train.batch_size}",
+                hint=f"take more rows, or make the batch smaller; {_range_hint(stage, draft)}",
+            )
         elif layout.steps_per_epoch == 0:
             context.report.error(
                 stage.path,
@@ -170,6 +177,7 @@ def _layouts(draft: Draft, context: Context, epochs: list[int]) -> tuple[StageLa
         accumulation_steps=train.accumulation_steps,
         drop_last=train.drop_last,
         mode="t2t" if isinstance(source, PythonSource) else source.retrieval_mode,
+        scores=draft.difficulty.found.scores_digest if draft.difficulty else None,
         stages=tuple(
             StageRequest(
                 selection=s.selection,
@@ -327,5 +335,9 @@ def _traces(
 def _range_hint(stage: StageDraft, draft: Draft) -> str:
     if stage.selection is None or draft.scan is None:
         return ""
-    found = next((f for f in draft.scan.fields if f.name == stage.selection.field), None)
+    if stage.percentiles is not None:
+        return f"there are {draft.scan.training_rows} training rows"
+    computed = draft.difficulty.found.fields if draft.difficulty else ()
+    fields = (*draft.scan.fields, *computed)
+    found = next((f for f in fields if f.name == stage.selection.field), None)
     return "" if found is None else f"{found.name} runs from {found.minimum:g} to {found.maximum:g}"

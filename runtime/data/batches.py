@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from specrun.runtime.data.content import Images
+from specrun.runtime.data.difficulty import with_scores
 from specrun.runtime.data.mixing import mixed
 from specrun.runtime.data.order import epoch_order, longest, select, steps_per_epoch
 from specrun.runtime.data.rows import Rows
@@ -107,14 +108,16 @@ def layout(
     accumulation_steps: int,
     drop_last: bool,
     mode: RetrievalMode = "t2t",
+    scores: str | None = None,
     stages: Sequence[Request],
     tell: Tell = silent,
 ) -> tuple[Layout, ...]:
     """What the compiler must know of the steps before there is a plan; stage i becomes segment i.
 
+    ``scores`` is the digest of the rows' difficulty, where stages select by it.
     Mined negatives may be any training positives, so every step of a stage that takes some needs the longest.
     """
-    rows = rows_of(scan.rows_digest)
+    rows = with_scores(rows_of(scan.rows_digest), scores)
     tokens = tokens_of(
         scan.rows_digest, tokenizer, max_query_length, max_positive_length, tell, mode=mode
     )

@@ -11,9 +11,10 @@ from typing import Any
 
 from specrun.runtime.data.batches import Batches
 from specrun.runtime.data.rows import Rows
-from specrun.runtime.data.scan import ensure_rows, verify_inputs
+from specrun.runtime.data.scan import verify_inputs
 from specrun.runtime.data.tokenizer import load, verify_tokenizer
 from specrun.runtime.data.tokens import Tokens, ensure_tokens
+from specrun.runtime.difficulty.scores import ensure_scored
 from specrun.runtime.loop import admit as admission
 from specrun.runtime.loop import foretold
 from specrun.runtime.loop.admit import Admission, admit
@@ -165,7 +166,7 @@ def _carry_out(
 
 
 def _prepare(plan: Plan, interrupts: Interrupts, tell: Tell) -> _Parts:
-    rows = ensure_rows(plan.data, tell)
+    rows = ensure_scored(plan, tell, interrupts.check)
     tokenizer = load(plan.tokenizer, rows_digest=rows.digest, tell=tell)
     tokens = ensure_tokens(plan.data, plan.tokenizer, tell, plan.model.image_processor)
     teaching = make_teaching(plan, rows, tokens, interrupts.check, tell)

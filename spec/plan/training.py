@@ -200,6 +200,18 @@ class Selection:
     field: Annotated[str, Fact(doc="Numeric field.")]
     minimum: Annotated[float | None, Fact(doc="Smallest value.")]
     maximum: Annotated[float | None, Fact(doc="Largest value.")]
+    said: Annotated[
+        str,
+        Fact(
+            doc="What the spec calls these rows; empty where it names the field.", klass="cosmetic"
+        ),
+    ] = ""
+
+    @property
+    def words(self) -> str:
+        """For people: ``easy``, or ``positive_chars in [, 400]``."""
+        low, high = ("" if b is None else f"{b:g}" for b in (self.minimum, self.maximum))
+        return self.said or f"{self.field} in [{low}, {high}]"
 
 
 @record

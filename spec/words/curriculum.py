@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
@@ -11,17 +11,34 @@ from specrun.spec.words.optimizer import Schedule
 
 @record
 class Select:
-    """Rows whose field lies in a closed range."""
+    """Rows whose field lies in a closed range, or rows between two percentiles of `data.difficulty`."""
 
     field: Annotated[
-        str,
+        str | None,
         Fact(
-            doc="`query_chars`, `positive_chars`, `positive_lines`, or a numeric column of the rows.",
+            doc="`query_chars`, `positive_chars`, `positive_lines`, `difficulty` where it is computed, or a numeric column of the rows.",
             examples=("positive_chars",),
         ),
-    ]
-    min: Annotated[float | None, Fact(doc="Smallest value, included; null is no bound.")] = None
-    max: Annotated[float | None, Fact(doc="Largest value, included; null is no bound.")] = None
+    ] = None
+    min: Annotated[
+        float | None, Fact(doc="Smallest value of the field, included; null is no bound.")
+    ] = None
+    max: Annotated[
+        float | None, Fact(doc="Largest value of the field, included; null is no bound.")
+    ] = None
+    percentile: Annotated[
+        tuple[float, ...] | None,
+        Fact(
+            doc="Instead of a field: from which to which percentile of `data.difficulty`, the second not included.",
+            ge=0,
+            le=100,
+            unit="%",
+            examples=((20, 80),),
+        ),
+    ] = None
+
+
+SelectClass = Literal["all", "easy", "medium", "hard"]
 
 
 @record
@@ -61,7 +78,18 @@ class Stage:
     epochs: Annotated[
         int, Fact(doc="Passes over the stage's rows.", ge=1, le=1000000, klass="horizon")
     ] = 1
-    select: Annotated[Select | None, Fact(doc="Rows of the stage; null is all.")] = None
+    select: Annotated[
+        SelectClass | Select | None,
+        Fact(
+            doc="Rows of the stage: a class of `data.difficulty`, a range, or null, which is all as `all` is.",
+            enum_docs=(
+                "All rows.",
+                "Rows below the percentile `data.difficulty.easy_below`.",
+                "Rows between the two percentiles.",
+                "Rows above the percentile `data.difficulty.hard_above`.",
+            ),
+        ),
+    ] = None
     loss_weights: Annotated[
         Mapping[str, float], Fact(doc="Weights by loss name that replace those of `losses`.", ge=0)
     ] = field(default_factory=dict[str, float])

@@ -439,13 +439,13 @@ def _program(plan: Plan) -> Any:
 
 def _batches(plan: Plan) -> Any:
     from specrun.runtime.data.batches import Batches
-    from specrun.runtime.data.scan import ensure_rows
     from specrun.runtime.data.tokens import ensure_tokens
+    from specrun.runtime.difficulty.scores import ensure_scored
     from specrun.runtime.teacher.embeddings import make_teaching
 
     processor = plan.model.image_processor
     tokens = ensure_tokens(plan.data, plan.tokenizer, processor=processor)
-    rows = ensure_rows(plan.data)
+    rows = ensure_scored(plan)
     return Batches(plan, tokens, rows, make_teaching(plan, rows, tokens))
 
 
@@ -510,6 +510,19 @@ LEARNING = (
     "curriculum.stages[0].advance={patience: 5}",
 )
 NEVER = "curriculum.stages[0].advance=null"
+RANKED = (
+    "train.epochs=null",
+    "data.difficulty={weights: {lexical: 0.5, syntactic: 0.5, centrality: 0}}",
+    "curriculum={stages: [{name: a, select: easy}, {name: b, select: hard}]}",
+)
+ALONE = "data.difficulty.weights={{lexical: {}, syntactic: {}, centrality: {}}}"
+LEXICAL, SYNTACTIC = (*RANKED, ALONE.format(1, 0, 0)), (*RANKED, ALONE.format(0, 1, 0))
+CENTRAL = (
+    *RANKED,
+    ALONE.format(0, 0, 1),
+    "data.difficulty.embedding={kind: pretrained, name_or_path: teacher}",
+)
+BY_OLD = (*CENTRAL[:-1], "data.difficulty.embedding={kind: run, run: old}")
 LATE = ("model.pooling=none",)
 DUAL = ("model.multi_vector={dim: 12}", "losses=[{kind: infonce}, {kind: colbert}]")
 KL = (DUAL[0], "losses=[{kind: infonce}, {kind: colbert}, {kind: dense_late_kl}]")
@@ -611,6 +624,11 @@ def taught(key: str, value: str, artefact: Artefact, before: tuple[str, ...] = T
     """A key of distillation."""
     set_ = f"losses[0].{re.sub('{.*}', '', key)}={value}"
     return Case(f"losses[]{{distillation}}.{key}", (*before, set_), artefact, before)
+
+
+def difficulty(key: str, value: str, before: tuple[str, ...], artefact: Artefact) -> Case:
+    set_ = f"data.difficulty.{re.sub('{.*}', '', key)}={value}"
+    return Case(f"data{{jsonl}}.difficulty.{key}", (*before, set_), artefact, before)
 
 
 def table_cases(kind: str, ending: str) -> tuple[Case, ...]:
@@ -799,6 +817,23 @@ TABLE: tuple[Case, ...] = (
     Case("data{jsonl}.image_root", (*IMAGES, "data.image_root=others"), rows, IMAGES),
     Case("data{jsonl}.max_image_pixels", (*IMAGES, "data.max_image_pixels=9"), rows, IMAGES),
     Case("data{jsonl}.columns.query_image", (*BOTH, "data.columns.query_image=last"), rows, BOTH),
+    Case("data{jsonl}.difficulty", RANKED, batches, STAGES),
+    difficulty("text", "query", RANKED, batches),
+    Case("data{jsonl}.difficulty.weights.lexical", LEXICAL, batches, SYNTACTIC),
+    Case("data{jsonl}.difficulty.weights.syntactic", RANKED, batches, LEXICAL),
+    Case("data{jsonl}.difficulty.weights.centrality", CENTRAL, batches, LEXICAL),
+    difficulty("idf_corpus_size", "3", LEXICAL, batches),
+    difficulty("readability", "[flesch]", SYNTACTIC, batches),
+    difficulty("clusters", "2", CENTRAL, batches),
+    Case("data{jsonl}.difficulty.embedding", CENTRAL, batches, LEXICAL),
+    Case("data{jsonl}.difficulty.embedding{pretrained}.kind", CENTRAL, batches, BY_OLD),
+    difficulty("embedding{pretrained}.name_or_path", "mean", CENTRAL, batches),
+    difficulty("embedding{pretrained}.max_length", "4", CENTRAL, batches),
+    Case("data{jsonl}.difficulty.embedding{run}.kind", BY_OLD, batches, CENTRAL),
+    difficulty("embedding{run}.run", "adapted", BY_OLD, batches),
+    difficulty("embedding{run}.max_length", "3", BY_OLD, batches),
+    difficulty("easy_below", "40", RANKED, batches),
+    difficulty("hard_above", "60", RANKED, batches),
     Case("data{emoji}.kind", EMOJI, rows, IMAGES),
     *(
         Case(f"data{{emoji}}.{key}", (*EMOJI, f"data.{key}={value}"), artefact, EMOJI)
@@ -976,6 +1011,12 @@ TABLE: tuple[Case, ...] = (
         stage("select: {field: level, max: 50}"),
         batches,
         stage("select: {field: level, max: 90}"),
+    ),
+    Case(
+        "curriculum.stages[].select.percentile",
+        (*RANKED, "curriculum={stages: [{name: a, select: {percentile: [20, 80]}}]}"),
+        batches,
+        (*RANKED, "curriculum={stages: [{name: a, select: {percentile: [20, 70]}}]}"),
     ),
     Case("curriculum.stages[].loss_weights", stage("loss_weights: {infonce: 2}"), control, STAGES),
     Case(
@@ -1198,7 +1239,13 @@ MINING_KEYS = (
     "{mined}.backend",
 )
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+DIFFICULTY = "data{jsonl}.difficulty"
 ELSEWHERE = {
+    **{
+        f"data{{{kind}}}{key.removeprefix('data{jsonl}')}": f"the same class as {DIFFICULTY}"
+        for kind in ("python_source", "csv", "tsv", "parquet", "huggingface")
+        for key in {case.key for case in TABLE if case.key.startswith(DIFFICULTY)}
+    },
     **{
         f"data{{{kind}}}.negatives{key}": "the same class as data{jsonl}.negatives"
         for kind in ("python_source", "csv", "tsv", "parquet", "huggingface", "emoji")
