@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from specrun.compiler.facts import Facts, Pretrained, PretrainedImage, StageLayout, Start
 from specrun.spec.experiment import Experiment
 from specrun.spec.record import record
+from specrun.spec.words.optimizer import Schedule as ScheduleWords
 
 if TYPE_CHECKING:
     from specrun.spec.plan.data import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     )
     from specrun.spec.plan.schedule import Schedule
     from specrun.spec.plan.training import (
+        AdvancePlan,
         CheckpointPlan,
         CostPlan,
         EvaluationPlan,
@@ -76,6 +78,10 @@ class StageDraft:
     trainable: tuple[str, ...] | None
     trainable_path: str
     reset_optimizer: bool
+    schedule: ScheduleWords | None = None
+    transition_epochs: int = 0
+    mined: bool = True
+    advance: AdvancePlan | None = None
     percentiles: tuple[float, float] | None = None
     said: str = ""
     trained: frozenset[str] = frozenset()

@@ -85,10 +85,13 @@ class Start:
 
 @record
 class StageRequest:
-    """What the layout of a stage depends on; ``epochs`` is how many are laid out."""
+    """What the layout of a stage depends on; ``epochs`` is how many are laid out, ``mined`` whether its
+    negatives are."""
 
     selection: Selection | None
     epochs: int
+    transition_epochs: int = 0
+    mined: bool = False
 
 
 @record
@@ -141,7 +144,6 @@ class Facts(Protocol):
         batch_size: int,
         accumulation_steps: int,
         drop_last: bool,
-        mined: bool,
         mode: RetrievalMode,
         scores: str | None,
         stages: tuple[StageRequest, ...],

@@ -11,7 +11,7 @@ from specrun.compiler.passes.adapters import start_adapters
 from specrun.compiler.passes.difficulty import place_encoder
 from specrun.compiler.passes.inputs import peek_data, place_data, place_model, place_tokenizer
 from specrun.compiler.passes.network import configure_model
-from specrun.compiler.passes.stages import check_fields, draft_stages
+from specrun.compiler.passes.stages import check_fields, check_transitions, draft_stages
 from specrun.compiler.passes.start import match_start, place_start
 from specrun.compiler.passes.targets import match_adapters
 from specrun.compiler.passes.teacher import place_teacher
@@ -37,6 +37,7 @@ NETWORK: tuple[Pass, ...] = (
     match_adapters,
     start_adapters,
     choose_trained,
+    check_transitions,
 )
 """The network by its table."""
 

@@ -16,7 +16,6 @@ from specrun.compiler.foreign.foreign import (
 )
 
 _ONE_BY_ONE = "rows are texts as they stand; cut them before"
-_KNOWN = "bytes are counted from the parameters, the layers and the batch; see `plan.cost`"
 _BFLOAT16 = "`bfloat16` is true, `float32` false"
 _NO_VAE = "there is no autoencoder"
 _AFTERWARDS = "`specrun search FOLDER QUERY` embeds the rows of a finished run and searches them"
@@ -64,7 +63,6 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
     ),
     "readability_metrics": to("data.difficulty.readability"),
     "complexity_weights": to("data.difficulty.weights"),
-    "transition_epochs": none("stages follow one another without mixing", "curriculum"),
     "pseudo_data_max_samples": none(NO_DIFFUSION, "curriculum"),
     "pseudo_data_ratio": none(NO_DIFFUSION, "curriculum"),
     "top_p": none(NO_GENERATION),
@@ -79,8 +77,7 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
     "paragraph_max_sentences": none(_ONE_BY_ONE, "data"),
     "max_vram_gb": to("hardware.max_memory_gb", "GB of 2^30 bytes; null checks nothing"),
     "memory_safety_margin": to("hardware.memory_margin"),
-    "bytes_per_param": none(_KNOWN, "hardware"),
-    "memory_multiplier": none(_KNOWN, "hardware"),
+    "bytes_per_param": to("hardware.bytes_per_parameter"),
 }
 
 _VEMBED: Mapping[str, Foreign] = {
@@ -112,7 +109,6 @@ _RETNET: Mapping[str, Foreign] = {
     "hard_negatives": to(
         "data.negatives", "`{kind: mined, refresh_every_steps: N}`; a row's own need no key"
     ),
-    "mining": to("data.negatives", "with `kind: mined`"),
     "refresh_every": to("data.negatives.refresh_every_steps"),
     "eval_interval": to("evaluation.every_steps"),
     "resume_from": to(

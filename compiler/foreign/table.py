@@ -34,6 +34,8 @@ MISPLACED: Mapping[tuple[str, str], Foreign] = {
     ("model", "path"): to("model.name_or_path"),
     ("model", "vocab_size"): to("tokenizer.vocab_size", "a pretrained model has its own"),
     ("data", "batch_size"): to("train.batch_size"),
+    ("", "mining"): to("data.negatives", "with `kind: mined`"),
+    ("data", "mining"): to("data.negatives", "with `kind: mined`"),
     ("data.negatives", "margin"): to("data.negatives.relative_margin"),
     ("losses[]", "type"): to("losses[].kind"),
     ("losses[]", "directions"): to(

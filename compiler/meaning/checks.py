@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from specrun.compiler.meaning.curriculum import CURRICULUM_CHECKS
 from specrun.compiler.meaning.difficulty import difficulty_is_sound, stages_have_scores
 from specrun.compiler.meaning.effects import keys_without_effect
 from specrun.compiler.meaning.evaluation import (
@@ -110,4 +111,5 @@ CHECKS: tuple[Check, ...] = (
     spearman_has_scores,
     trackers_once,
     *VECTOR_CHECKS,
+    *CURRICULUM_CHECKS,
 )

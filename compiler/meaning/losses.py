@@ -64,10 +64,6 @@ def weights_name_losses(spec: Experiment, report: Reporter) -> None:
 def stages_select(spec: Experiment, report: Reporter) -> None:
     for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
         _select(stage, f"curriculum.stages[{index}]", report)
-        if index == 0 and stage.reset_optimizer:
-            path = "curriculum.stages[0].reset_optimizer"
-            message = f"`{path}` has no effect: the optimizer is fresh when the run begins"
-            report.error(path, "no-effect", message, hint="remove it", blame="key")
 
 
 def _select(stage: Stage, path: str, report: Reporter) -> None:

@@ -106,7 +106,9 @@ def main(path: str, *, extend: bool, quiet: bool) -> int:
 def summary(result: RunResult) -> str:
     """A finished run in a few lines."""
     traces = result.traces
-    lines = [f"steps      {result.steps}{', stopped early' if result.stopped_early else ''}"]
+    skipped = f", {result.skipped_steps} skipped by stages that ended early"
+    ends = f"{skipped if result.skipped_steps else ''}{', stopped early' if result.stopped_early else ''}"
+    lines = [f"steps      {result.steps}{ends}"]
     lines += [f"{name:<18} {value:.4f}" for name, value in sorted(result.metrics.items())]
     if best := result.best:
         lines.append(f"best       {best['metric']} {best['value']:.4f} after step {best['step']}")
@@ -238,7 +240,8 @@ def _finish(plan: Plan, folder: RunFolder, loop: Loop, plan_file: Path | None) -
     counted = standing.traces
     result = RunResult(
         metrics=metrics,
-        steps=standing.step,
+        steps=standing.step - standing.skipped,
+        skipped_steps=standing.skipped,
         plan_digest=plan_digest(plan),
         parameters_sha256=digest,
         traces={

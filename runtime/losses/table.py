@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -48,6 +49,15 @@ def terms(plan: Plan) -> dict[str, Term]:
     if plan.matryoshka is None:
         return made
     return {name: matryoshka(term, plan.matryoshka) for name, term in made.items()}
+
+
+def without_explicit(plan: Plan) -> Plan:
+    """The plan whose losses take other rows' positives alone, for stages in which nothing is mined."""
+    losses = tuple(
+        replace(loss, negatives="in_batch") if getattr(loss, "negatives", None) == "all" else loss
+        for loss in plan.losses
+    )
+    return replace(plan, losses=losses)
 
 
 def _tile(plan: Plan, loss: LossPlan) -> int:

@@ -78,7 +78,8 @@ def assemble(plan: Plan, encode: Encode, initial: Callable[[int], Tree]) -> Prog
     """The program around any encoder; ``initial(seed)`` gives the encoder's parameters."""
     mesh = meshes.data_mesh(plan)
     counter = TraceCounter(plan)
-    parts = _Parts(plan, encode, losses.terms(plan), counter)
+    bare = losses.terms(losses.without_explicit(plan))
+    parts = _Parts(plan, encode, losses.terms(plan), bare, counter)
     return Program(
         init=lambda seed: state.init(plan, mesh, initial(seed)),
         step=_step(parts, mesh),
@@ -93,17 +94,23 @@ class _Parts(NamedTuple):
     plan: Plan
     encode: Encode
     terms: dict[str, Any]
+    bare: dict[str, Any]
     counter: TraceCounter
 
-    def objective(self, names: Any) -> Objective:
-        """The losses named, under the encoder without the parameters of losses."""
+    def objective(self, names: Any, batch: Any) -> Objective:
+        """The losses named, under the encoder without the parameters of losses.
+
+        Where a plan mines negatives in some stages, the batches of the others have none to take.
+        """
 
         def encode(parameters: Tree, ids: Any, mask: Any, keys: Any, side: Side) -> Any:
             return self.encode(_without_losses(parameters), ids, mask, keys, side)
 
         train = self.plan.train
         chunks = train.batch_size // train.micro_batch_size
-        return Objective(encode, {name: self.terms[name] for name in sorted(names)}, chunks)
+        unmined = self.plan.data.mining is not None and batch.negative_weight is None
+        terms = self.bare if unmined else self.terms
+        return Objective(encode, {name: terms[name] for name in sorted(names)}, chunks)
 
 
 @dataclass(frozen=True)
@@ -183,10 +190,11 @@ def _train(
         batch.positive_mask.shape[2],
         weights,
         trees.flatten(carried["params"]),
+        mined=plan.data.mining is not None and batch.negative_weight is not None,
     )
     key = step_key(plan.seed, control["segment"], carried["step"])
     value, gradients = loss_and_gradient(
-        parts.objective(weights), carried["params"], frozen, batch, weights, key
+        parts.objective(weights, batch), carried["params"], frozen, batch, weights, key
     )
     norm = optimizer.global_norm(gradients)
     params, moments = optimizer.update(
@@ -213,7 +221,7 @@ def _evaluate(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., Metrics]:
 
     def trace(parameters: Tree, batch: Any, weights: Any) -> Metrics:
         parts.counter.evaluation += 1
-        value = loss_only(parts.objective(weights), parameters, batch, weights)
+        value = loss_only(parts.objective(weights, batch), parameters, batch, weights)
         return _loss_metrics(parts.plan, value)
 
     compiled = _jit(
@@ -270,11 +278,12 @@ def _check_batch(plan: Plan, batch: Any) -> None:
     }
     if wrong := {name: shape[:2] for name, shape in arrays.items() if shape[:2] != expected}:
         raise ValueError(f"batch arrays must begin with {expected}: {wrong}")
-    scan, expected_negatives = plan.data.scan, plan.data.negatives
+    scan = plan.data.scan
     negatives = arrays.get("negative_ids", (0, 0, 0))[2]
-    if negatives != expected_negatives or ("label" in arrays) != (scan.labels > 0):
+    known = {plan.negatives_in(index) for index in range(len(plan.segments))}
+    if negatives not in known or ("label" in arrays) != (scan.labels > 0):
         raise ValueError(
-            f"the plan's rows have {expected_negatives} negatives and {scan.labels} labels; the batch "
+            f"the plan's rows have {sorted(known)} negatives and {scan.labels} labels; the batch "
             f"has {negatives} negatives and {'a' if 'label' in arrays else 'no'} label"
         )
     teacher = teacher_of(plan.losses)

@@ -62,8 +62,21 @@ def stage(plan: Plan, index: int) -> str:
     reset = ", optimizer reset" if s.reset_optimizer else ""
     return (
         f"steps {s.first_step:,} to {s.stop_step:,}, {s.rows:,} rows{chosen}; {weights}; "
-        f"{described(s.schedule)}{scale}{reset}"
+        f"{described(s.schedule)}{scale}{reset}{_passage(plan, index)}"
     )
+
+
+def _passage(plan: Plan, index: int) -> str:
+    """What it takes of the stage before, what may end it, and that it takes no mined negatives."""
+    s = plan.segments[index]
+    mixed = (
+        f"; rows of {plan.segments[index - 1].stage} mixed in for {s.transition_epochs:,} epochs"
+        if s.transition_epochs
+        else ""
+    )
+    ends = f"; ends early: {described(s.advance)}" if s.advance is not None else ""
+    bare = plan.data.mining is not None and not s.mined
+    return f"{mixed}{ends}{'; without mined negatives' if bare else ''}"
 
 
 def _range(chosen: Selection) -> str:

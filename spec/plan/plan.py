@@ -100,6 +100,15 @@ class Plan:
     ]
     warnings: Annotated[tuple[Warning, ...], Fact(doc="Findings.", klass="cosmetic")]
 
+    def mines_in(self, segment: int) -> bool:
+        """Whether the rows of a segment carry mined negatives."""
+        return self.data.mining is not None and self.segments[segment].mined
+
+    def negatives_in(self, segment: int) -> int:
+        """Explicit negatives of a row in the batches of a segment at most."""
+        off = self.data.mining is not None and not self.segments[segment].mined
+        return 0 if off else self.data.negatives
+
 
 @record
 class PlanFile:

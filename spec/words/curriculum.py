@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
+from specrun.spec.words.optimizer import Schedule
 
 
 @record
@@ -38,6 +39,28 @@ class Select:
 
 
 SelectClass = Literal["all", "easy", "medium", "hard"]
+
+
+@record
+class Advance:
+    """End a stage before its last epoch when a metric no longer improves in it.
+
+    Its steps that are left are skipped; `evaluation.early_stopping` begins to count anew with the next stage.
+    """
+
+    metric: Annotated[
+        str | None,
+        Fact(
+            doc="Metric that must improve, named as `evaluation.select_best` is; null is that one.",
+            pattern=r"^(multi_vector/)?((positive_to_query/)?(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}|spearman)( at [1-9][0-9]*)?$",
+            examples=("ndcg@10",),
+        ),
+    ] = None
+    patience: Annotated[
+        int,
+        Fact(doc="Evaluations of the stage without improvement before it ends.", ge=1),
+    ] = 3
+    min_delta: Annotated[float, Fact(doc="Smallest change that counts as improvement.", ge=0)] = 0.0
 
 
 @record
@@ -83,15 +106,57 @@ class Stage:
         ),
     ] = None
     reset_optimizer: Annotated[
-        bool,
+        bool | None,
         Fact(
-            doc="Start the stage with fresh optimizer state and a schedule (with warm-up) of its own."
+            doc="Start the stage with fresh optimizer state, and the schedule with its warm-up from its start; null is `curriculum.reset_optimizer`."
         ),
-    ] = False
+    ] = None
+    schedule: Annotated[
+        Schedule | None,
+        Fact(
+            doc="The learning rate over this stage alone, its steps counted from the stage's start; null shares the spec's `schedule`, which starts anew after a stage with its own."
+        ),
+    ] = None
+    transition_epochs: Annotated[
+        int | None,
+        Fact(
+            doc="First epochs that mix in rows of the stage before; null is `curriculum.transition_epochs`.",
+            ge=0,
+            le=1000000,
+            examples=(2,),
+        ),
+    ] = None
+    mining: Annotated[
+        bool | None,
+        Fact(
+            doc="Whether the losses take the negatives that `data.negatives` mines; null is yes where they are mined."
+        ),
+    ] = None
+    advance: Annotated[
+        Advance | None,
+        Fact(
+            doc="End the stage early, after an evaluation, when a metric no longer improves; its epochs are the bound. Null never does."
+        ),
+    ] = None
 
 
 @record
 class Curriculum:
     """Stages, one after the other."""
 
+    transition_epochs: Annotated[
+        int,
+        Fact(
+            doc="In the first n epochs of every stage but the first an example is of that stage with probability (j+1)/(n+1) in epoch j = 0, 1, …, and of the stage before it otherwise. At most the stage's own epochs; 0 is none.",
+            ge=0,
+            le=1000000,
+            examples=(2,),
+        ),
+    ] = 0
+    reset_optimizer: Annotated[
+        bool,
+        Fact(
+            doc="Start every stage but the first with fresh optimizer state and the schedule from its start; a stage's own `reset_optimizer` wins."
+        ),
+    ] = False
     stages: Annotated[tuple[Stage, ...], Fact(doc="The stages in order.", min_items=1)]

@@ -337,7 +337,7 @@ def files(plan: Plan) -> object:
     metrics = (there / "metrics.jsonl").read_text()
     kept = sorted(p.name for p in (there / "checkpoints").iterdir() if p.name.isdigit())
     told = json.loads((there / "result.json").read_text())
-    shown = {k: told[k] for k in ("metrics", "steps", "best", "stopped_early")}
+    shown = {k: told[k] for k in ("metrics", "steps", "skipped_steps", "best", "stopped_early")}
     return plan.output_dir, metrics, kept, shown
 
 
@@ -492,6 +492,24 @@ LEARNED = ("model.position_embedding=learned", "model.max_position_embeddings=64
 LORA = (*LAYER, "lora={rank: 2, target_modules: [query]}")
 MRL = ("matryoshka={dims: [16, 8]}",)
 STAGES = ("train.epochs=null", "curriculum={stages: [{name: a}, {name: b}]}")
+PARTLY = (
+    *STAGES,
+    "data.negatives={kind: mined, refresh_every_steps: 3, top_k: 20, num_negatives: 2}",
+    "evaluation=null",
+    "data.validation=null",
+)
+ADVANCING = (
+    "train.epochs=null",
+    "curriculum={stages: [{name: a, epochs: 2, advance: {patience: 1}}, {name: b}]}",
+    "evaluation={every_steps: 1}",
+    "optimizer.learning_rate=1e-9",
+)
+LEARNING = (
+    *ADVANCING,
+    "optimizer.learning_rate=1e-2",
+    "curriculum.stages[0].advance={patience: 5}",
+)
+NEVER = "curriculum.stages[0].advance=null"
 RANKED = (
     "train.epochs=null",
     "data.difficulty={weights: {lexical: 0.5, syntactic: 0.5, centrality: 0}}",
@@ -542,6 +560,23 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
 def stage(text: str) -> tuple[str, ...]:
     """The two stages, the second with more settings."""
     return (STAGES[0], f"curriculum={{stages: [{{name: a}}, {{name: b, {text}}}]}}")
+
+
+def shared(text: str) -> tuple[str, ...]:
+    """The two stages, under a curriculum with more settings."""
+    return (STAGES[0], f"curriculum={{stages: [{{name: a}}, {{name: b}}], {text}}}")
+
+
+def advances(plan: Plan) -> object:
+    """What may end each segment before its last step."""
+    return [segment.advance for segment in plan.segments]
+
+
+def summed_up(plan: Plan) -> object:
+    """What compiling prints of the plan."""
+    from specrun.compiler.summary import summary
+
+    return summary(plan)
 
 
 def labels(plan: Plan) -> object:
@@ -994,6 +1029,35 @@ TABLE: tuple[Case, ...] = (
         optimizer_state,
         STAGES,
     ),
+    Case("curriculum.reset_optimizer", shared("reset_optimizer: true"), optimizer_state, STAGES),
+    Case("curriculum.transition_epochs", shared("transition_epochs: 1"), batches, STAGES),
+    Case("curriculum.stages[].transition_epochs", stage("transition_epochs: 1"), batches, STAGES),
+    Case("curriculum.stages[].schedule", stage("schedule: {kind: constant}"), rates, STAGES),
+    Case(
+        "curriculum.stages[].mining",
+        (*PARTLY, "curriculum.stages[0].mining=false"),
+        mined,
+        PARTLY,
+    ),
+    Case("curriculum.stages[].advance", ADVANCING, files, (*ADVANCING, NEVER)),
+    Case(
+        "curriculum.stages[].advance.patience",
+        (*ADVANCING, "curriculum.stages[0].advance.patience=3"),
+        files,
+        ADVANCING,
+    ),
+    Case(
+        "curriculum.stages[].advance.min_delta",
+        (*LEARNING, "curriculum.stages[0].advance={patience: 5, min_delta: 0.9}"),
+        files,
+        LEARNING,
+    ),
+    Case(
+        "curriculum.stages[].advance.metric",
+        (*ADVANCING, "curriculum.stages[0].advance.metric=recall@1"),
+        advances,
+        ADVANCING,
+    ),
     # training
     train("batch_size", "8", batches),
     train("accumulation_steps", "2", batches),
@@ -1153,6 +1217,13 @@ TABLE: tuple[Case, ...] = (
         ("hardware.max_memory_gb=1", "hardware.memory_margin=0.99999999"),
         refused,
         ("hardware.max_memory_gb=1",),
+    ),
+    Case("hardware.memory_multiplier", ("hardware.memory_multiplier=3",), summed_up),
+    Case(
+        "hardware.bytes_per_parameter",
+        ("hardware.memory_multiplier=3", "hardware.bytes_per_parameter=2"),
+        summed_up,
+        ("hardware.memory_multiplier=3",),
     ),
     Case("hardware.deterministic", ("hardware.deterministic=false",), settings),
 )
@@ -1492,6 +1563,8 @@ def _tagged(section: Any) -> bool:
 def test_every_key_has_its_effect_named() -> None:
     # the networks of texts within a composed model are those that are models by themselves
     known = {k.replace("model{composed}.text{", "model{") for k in keys_of(Experiment)}
+    # a stage's schedule is resolved by the pass that resolves the spec's
+    known = {k.replace("curriculum.stages[].schedule{", "schedule{") for k in known}
     named = {case.key for case in TABLE} | set(ELSEWHERE)
     assert known - named == set(), "keys whose effect no test names"
     assert named - known == set(), "rows for keys that the spec no longer has"
