@@ -283,7 +283,7 @@ def _check_batch(plan: Plan, batch: Any) -> None:
     known = {plan.negatives_in(index) for index in range(len(plan.segments))}
     if negatives not in known or ("label" in arrays) != (scan.labels > 0):
         raise ValueError(
-            f"the plan's rows have {sorted(known)} negatives and {scan.labels} labels; the batch "
+            f"the plan's rows have {' or '.join(map(str, sorted(known)))} negatives and {scan.labels} labels; the batch "
             f"has {negatives} negatives and {'a' if 'label' in arrays else 'no'} label"
         )
     teacher = teacher_of(plan.losses)
