@@ -135,6 +135,10 @@ def test_a_stage_knows_its_keys(editor: Open) -> None:
         "learning_rate_scale",
         "trainable",
         "reset_optimizer",
+        "transition_epochs",
+        "schedule",
+        "advance",
+        "mining",
     }
     document = editor(BODY + stage + "loss_weights: {infonce: -1}\n      epoch: 3\n")
     messages = document.messages()
