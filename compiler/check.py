@@ -278,7 +278,7 @@ def _name(path: Path) -> str:
 
 
 def homes_of(cls: type) -> dict[str, list[str]]:
-    """Every key of the spec with the sections that it belongs in."""
+    """Every key of the spec with the sections that it belongs in, those nearest to the root first."""
     homes: dict[str, list[str]] = {}
 
     def visit(section: type, label: str, path: str) -> None:
@@ -297,7 +297,9 @@ def homes_of(cls: type) -> dict[str, list[str]]:
                         visit(variant, f"`{below}` kind {kind}", below)
 
     visit(cls, "the root", "")
-    return homes
+    return {
+        key: sorted(labels, key=lambda label: label.count(".")) for key, labels in homes.items()
+    }
 
 
 def _type_hint(value: object, wanted: list[str]) -> str:

@@ -10,6 +10,7 @@ from specrun.compiler.draft import Draft
 from specrun.compiler.facts import Facts
 from specrun.compiler.front import Loaded
 from specrun.compiler.look import LOOK, NETWORK, Pass, check_loaded, context_of
+from specrun.compiler.passes.difficulty import score_rows
 from specrun.compiler.passes.groups import stack_layers
 from specrun.compiler.passes.inputs import make_tokenizer, scan_data
 from specrun.compiler.passes.lower import lower
@@ -31,6 +32,7 @@ from specrun.spec.record import record
 COMPILE: tuple[tuple[Pass, ...], ...] = (
     LOOK,
     (scan_data,),
+    (score_rows,),
     (make_tokenizer,),
     (*NETWORK, check_fields),
     (stack_layers, lay_out_steps),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from specrun.compiler.facts import Facts, Pretrained, PretrainedImage, StageLayout, Start
 from specrun.spec.experiment import Experiment
 from specrun.spec.record import record
+from specrun.spec.words.optimizer import Schedule as ScheduleWords
 
 if TYPE_CHECKING:
     from specrun.spec.plan.data import (
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         TokenizerPlan,
         TokenizerSource,
     )
+    from specrun.spec.plan.difficulty import DifficultyPlan
     from specrun.spec.plan.images import ImageProcessor
     from specrun.spec.plan.model import (
         AdapterMatch,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     )
     from specrun.spec.plan.schedule import Schedule
     from specrun.spec.plan.training import (
+        AdvancePlan,
         CheckpointPlan,
         CostPlan,
         EvaluationPlan,
@@ -60,7 +63,11 @@ class Context:
 
 @record
 class StageDraft:
-    """A stage with all that it inherits filled in; ``trained`` holds logical parameter paths."""
+    """A stage with all that it inherits filled in; ``trained`` holds logical parameter paths.
+
+    ``percentiles`` of the rows' difficulty become a selection when the rows are scored; ``said`` is what the spec calls
+    them.
+    """
 
     name: str
     path: str
@@ -71,6 +78,12 @@ class StageDraft:
     trainable: tuple[str, ...] | None
     trainable_path: str
     reset_optimizer: bool
+    schedule: ScheduleWords | None = None
+    transition_epochs: int = 0
+    mined: bool = True
+    advance: AdvancePlan | None = None
+    percentiles: tuple[float, float] | None = None
+    said: str = ""
     trained: frozenset[str] = frozenset()
 
 
@@ -87,9 +100,11 @@ class Draft:
     pretrained_image: PretrainedImage | None = None
     start: Start | None = None
     teacher: TeacherPlan | None = None
+    encoder: TeacherPlan | None = None
     image_processor: ImageProcessor | None = None
     fields: tuple[str, ...] | None = None
     scan: Scan | None = None
+    difficulty: DifficultyPlan | None = None
     tokenizer: TokenizerPlan | None = None
     config: EncoderConfig | None = None
     rows: tuple[TableRow, ...] = ()

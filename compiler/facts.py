@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         TokenizerPlan,
         TokenizerSource,
     )
+    from specrun.spec.plan.difficulty import DifficultySettings, Scored
     from specrun.spec.plan.images import ImageProcessor
     from specrun.spec.plan.model import (
         AdapterStart,
@@ -84,10 +85,13 @@ class Start:
 
 @record
 class StageRequest:
-    """What the layout of a stage depends on; ``epochs`` is how many are laid out."""
+    """What the layout of a stage depends on; ``epochs`` is how many are laid out, ``mined`` whether its
+    negatives are."""
 
     selection: Selection | None
     epochs: int
+    transition_epochs: int = 0
+    mined: bool = False
 
 
 @record
@@ -117,11 +121,17 @@ class Facts(Protocol):
     def teacher(
         self, kind: Literal["pretrained", "run"], directory: Path, max_length: int | None
     ) -> TeacherPlan: ...
+    def encoder(
+        self, kind: Literal["pretrained", "run"], directory: Path, max_length: int | None
+    ) -> TeacherPlan: ...
     def adapter(self, directory: Path, model: ModelPlan) -> AdapterStart: ...
     def slow_bfloat16(self, platform: str) -> str: ...
     def table(self, config: NetworkConfig) -> tuple[TableRow, ...]: ...
     def peek(self, source: Source, held_out: HeldOut | None) -> Peek: ...
     def scan(self, source: Source, held_out: HeldOut | None, bad_rows: str) -> Scan: ...
+    def difficulty(
+        self, scan: Scan, settings: DifficultySettings, easy_below: float, hard_above: float
+    ) -> Scored: ...
     def tokenizer(self, source: TokenizerSource, scan: Scan) -> TokenizerPlan: ...
     def layout(
         self,
@@ -134,7 +144,7 @@ class Facts(Protocol):
         batch_size: int,
         accumulation_steps: int,
         drop_last: bool,
-        mined: bool,
         mode: RetrievalMode,
+        scores: str | None,
         stages: tuple[StageRequest, ...],
     ) -> tuple[StageLayout, ...]: ...

@@ -60,11 +60,17 @@ def peak_of(cost: CostPlan) -> int:
 
 
 def misfit(
-    work: Work, batching: Batching, max_memory_gb: float, margin: float, measured: int | None = None
+    work: Work,
+    batching: Batching,
+    max_memory_gb: float,
+    margin: float,
+    measured: int | None = None,
+    rule: int | None = None,
 ) -> tuple[str, str] | None:
     """(message, hint) where the plan needs too much, by arithmetic or by XLA's ``measured`` bytes; else None.
 
-    With a measured figure the changes are judged by arithmetic scaled by it.
+    With a measured figure the changes are judged by arithmetic scaled by it. ``rule`` is what the rule of
+    thumb gives, where it is asked for: the message tells it, and nothing is decided by it.
     """
     cost = cost_of(work, batching)
     limit = allowed(max_memory_gb, margin)
@@ -78,6 +84,8 @@ def misfit(
         f"the plan needs {gb(found)} on each device {how}, and {max_memory_gb:g} GB{kept} "
         f"are {gb(limit)}: {_parts(cost, measured)}"
     )
+    if rule is not None:
+        message += f"; by the rule of thumb it would be {gb(rule)}"
     return message, _hint(work, batching, limit, scale)
 
 
@@ -89,7 +97,14 @@ def measured_misfit(plan: Plan, measured: int) -> Diagnostic | None:
     work, batching = work_of(plan)
     if any(value.path == CACHE for value in plan.values):
         batching = replace(batching, chunks=CACHE)
-    found = misfit(work, batching, hardware.max_memory_gb, hardware.memory_margin, measured)
+    found = misfit(
+        work,
+        batching,
+        hardware.max_memory_gb,
+        hardware.memory_margin,
+        measured,
+        plan.cost.rule_bytes,
+    )
     if found is None:
         return None
     origin = next((v.origins[-1].place for v in plan.values if v.path == PATH), "")

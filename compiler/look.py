@@ -8,9 +8,10 @@ from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Facts
 from specrun.compiler.front import Loaded
 from specrun.compiler.passes.adapters import start_adapters
+from specrun.compiler.passes.difficulty import place_encoder
 from specrun.compiler.passes.inputs import peek_data, place_data, place_model, place_tokenizer
 from specrun.compiler.passes.network import configure_model
-from specrun.compiler.passes.stages import check_fields, draft_stages
+from specrun.compiler.passes.stages import check_fields, check_transitions, draft_stages
 from specrun.compiler.passes.start import match_start, place_start
 from specrun.compiler.passes.targets import match_adapters
 from specrun.compiler.passes.teacher import place_teacher
@@ -24,6 +25,7 @@ LOOK: tuple[Pass, ...] = (
     place_model,
     place_start,
     place_teacher,
+    place_encoder,
     place_tokenizer,
     draft_stages,
 )
@@ -35,6 +37,7 @@ NETWORK: tuple[Pass, ...] = (
     match_adapters,
     start_adapters,
     choose_trained,
+    check_transitions,
 )
 """The network by its table."""
 

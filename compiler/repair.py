@@ -16,6 +16,7 @@ from specrun.spec.shapes import (
     Section,
     Shape,
     Simple,
+    WordOr,
     Words,
     shape_of,
     without_null,
@@ -43,7 +44,7 @@ def _repaired(
     if value is None and isinstance(shape, Nullable):
         return None
     match without_null(shape):
-        case Section(cls) if isinstance(value, dict):
+        case Section(cls) | WordOr(section=Section(cls)) if isinstance(value, dict):
             return _section(cls, plain, path, wrong)
         case Kinds(variants) if isinstance(value, dict):
             return _section(variants[plain["kind"]], plain, path, wrong)
@@ -83,7 +84,7 @@ def stand_in(shape: Shape, fact: Fact) -> Any:
     match shape:
         case Nullable():
             return None
-        case Words(values):
+        case Words(values) | WordOr(words=Words(values)):
             return values[0]
         case Simple(kind):
             return False if kind is bool else "x" if kind is str else kind(_number(fact))

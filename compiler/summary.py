@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from specrun.compiler.fit import allowed
 from specrun.compiler.passes.losses import describe
 from specrun.compiler.summary_presets import preset_lines
 from specrun.spec.plan.model import inside_layer, networks, token_vectors
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.training import Segment
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 LISTED = 8
+CLASSES = ("easy", "medium", "hard")
 
 
 def summary(plan: Plan) -> str:
@@ -18,6 +21,7 @@ def summary(plan: Plan) -> str:
         preset_lines(plan),
         _model(plan),
         _data(plan),
+        _difficulty(plan),
         _training(plan),
         _watch(plan),
         _cost(plan),
@@ -93,7 +97,7 @@ def _data(plan: Plan) -> list[str]:
         lines.append(f"           {scan.scores:,} different scores")
     if mining := plan.data.mining:
         lines.append(
-            f"negatives  {mining.num_negatives} a row, mined {len(mining.after)} times from the {mining.top_k} nearest ({mining.backend}), first before step 1"
+            f"negatives  {mining.num_negatives} a row, mined {len(mining.after)} times from the {mining.top_k} nearest ({mining.backend}), first before step {mining.after[0] + 1}"
         )
     lines += [
         f"           bad: {b.count} × {b.reason} ({', '.join(b.places[:2])})" for b in scan.bad
@@ -108,6 +112,26 @@ def _data(plan: Plan) -> list[str]:
     return lines
 
 
+def _difficulty(plan: Plan) -> list[str]:
+    """The classes, where they part, and what scored them."""
+    if plan.difficulty is None:
+        return []
+    how, found = plan.difficulty.settings, plan.difficulty.found
+    parts = " + ".join(f"{getattr(how, name).weight:g} {name}" for name in how.parts)
+    easy, hard = ("none" if x is None else f"{x:.4g}" for x in (found.easy_score, found.hard_score))
+    counts = "/".join(f"{n:,}" for n in found.held_out)
+    lines = [
+        f"difficulty {parts} of the {how.text}, {found.scores_digest.removeprefix('sha256:')[:12]}…",
+        f"           {found.easy_rows:,} easy (to {easy}), {found.medium_rows:,} medium, {found.hard_rows:,} hard (from {hard}); held out {counts}",
+    ]
+    if (central := how.centrality) is not None:
+        encoder = central.encoder
+        lines.append(
+            f"           {central.clusters} clusters of embeddings by {encoder.folder}, {encoder.files[-1].digest.removeprefix('sha256:')[:12]}…"
+        )
+    return lines
+
+
 def _training(plan: Plan) -> list[str]:
     train = plan.train
     widths = f" over widths {', '.join(map(str, plan.matryoshka.dims))}" if plan.matryoshka else ""
@@ -115,10 +139,37 @@ def _training(plan: Plan) -> list[str]:
     return [
         f"losses     {losses}{widths}; {train.negatives_per_query} negatives per query",
         f"batches    {train.batch_size} rows × {train.accumulation_steps}, padded to {', '.join(f'{q}/{p}' for q, p in train.buckets)}",
-        f"segments   {', '.join(f'{s.stage} ({s.stop_step - s.first_step} steps, {s.rows:,} rows)' for s in plan.segments)}",
+        f"segments   {', '.join(f'{s.stage} ({s.stop_step - s.first_step} steps, {_rows(s)})' for s in plan.segments)}",
+        *_passages(plan),
         f"traces     {len(plan.traces)} training traces",
         f"optimizer  {plan.optimizer.kind}, rate {plan.optimizer.learning_rate:g}, {plan.segments[0].schedule.kind}, decay {plan.optimizer.weight_decay:g}, clip {plan.optimizer.max_grad_norm:g}",
     ]
+
+
+def _passages(plan: Plan) -> list[str]:
+    """How one stage becomes the next, where more is to say than that it does."""
+    told: list[str] = []
+    for index, s in enumerate(plan.segments):
+        if s.transition_epochs:
+            before = plan.segments[index - 1].stage
+            told.append(f"{s.stage} mixes in {before} for {counted(s.transition_epochs, 'epoch')}")
+        if s.advance is not None:
+            told.append(
+                f"{s.stage} may end early, after {counted(s.advance.patience, 'evaluation')} without a better {s.advance.metric}"
+            )
+        if plan.data.mining is not None and not s.mined:
+            told.append(f"{s.stage} takes no mined negatives")
+    return [f"           {text}" for text in told]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _rows(segment: Segment) -> str:
+    chosen = segment.selection
+    return f"{segment.rows:,} {chosen.said + ' ' if chosen and chosen.said in CLASSES else ''}rows"
 
 
 def _watch(plan: Plan) -> list[str]:
@@ -135,7 +186,26 @@ def _cost(plan: Plan) -> list[str]:
     return [
         f"cost       {size(cost.peak_bytes)} by arithmetic: weights {size(cost.weight_bytes)}, gradients {size(cost.gradient_bytes)}, "
         f"optimizer {size(cost.optimizer_bytes)}, activations {size(cost.activation_bytes)}, losses {size(cost.loss_bytes)}",
+        *_rule(plan),
         f"           {cost.flops_per_step:.3g} FLOP per step, {cost.total_flops:.3g} in all",
+    ]
+
+
+def _rule(plan: Plan) -> list[str]:
+    """The rule of thumb beside the arithmetic, where it is asked for, and whether it would fit."""
+    found, hardware = plan.cost.rule_bytes, plan.hardware
+    if found is None:
+        return []
+    formula = (
+        f"{plan.model.total_parameters:,} parameters × {hardware.bytes_per_parameter} bytes × "
+        f"{hardware.memory_multiplier:g} + the batch"
+    )
+    if hardware.max_memory_gb is None:
+        return [f"           {size(found)} by rule of thumb ({formula}); the arithmetic decides"]
+    limit = allowed(hardware.max_memory_gb, hardware.memory_margin)
+    sign = "≤" if found <= limit else ">"
+    return [
+        f"           {size(found)} by rule of thumb ({formula}) {sign} {size(limit)} allowed; the arithmetic decides"
     ]
 
 

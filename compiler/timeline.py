@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
+
+from specrun.compiler.summary import counted
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.schedule import learning_rate
 from specrun.spec.plan.training import Segment
 
 POINTS = 48
 BARS = " ▁▂▃▄▅▆▇█"
+BUCKETS = 6
+"""Lines at most that the steps of a segment are drawn in, its transition's epochs apart."""
 
 
 def rate_at(plan: Plan, segment: Segment, step: int) -> float:
@@ -26,6 +32,8 @@ def timeline(plan: Plan) -> str:
         lines += _segment(plan, index, s, peak)
     if plan.evaluation is not None:
         lines.append(f"evaluation  after {_moments(plan.evaluation.after)} steps")
+    if plan.data.mining is not None:
+        lines.append(f"mining      after {_moments(plan.data.mining.after)} steps")
     lines.append(f"checkpoints after {_moments(plan.checkpoint.after)} steps")
     return "\n".join(lines)
 
@@ -33,21 +41,84 @@ def timeline(plan: Plan) -> str:
 def _segment(plan: Plan, index: int, s: Segment, peak: float) -> list[str]:
     trained = sum(p.size for p in plan.model.parameters if p.path in set(s.trained))
     low, high = _rates(plan, s, range(s.first_step, s.stop_step))
-    select = "all rows"
-    if s.selection is not None:
-        bounds = (s.selection.minimum, s.selection.maximum)
-        low_text, high_text = ("" if b is None else f"{b:g}" for b in bounds)
-        select = f"{s.selection.field} in [{low_text}, {high_text}]"
     weights = ", ".join(f"{name} × {weight:g}" for name, weight in s.loss_weights.items())
     reset = ", optimizer reset" if s.reset_optimizer else ""
     return [
         f"{index} {s.stage}: steps {s.first_step}-{s.stop_step - 1}, {s.epochs} epochs of {s.steps_per_epoch} steps{reset}",
-        f"    rows     {s.rows:,} ({select})",
-        f"    losses   {weights}",
+        f"    rows     {s.rows:,} ({_selected(s)})",
+        f"    losses   {weights}{_mined(plan, s)}",
         f"    trains   {trained:,} parameters",
-        f"    rate     {_curve(plan, s, peak)}  {low:.3g} to {high:.3g}",
+        f"    rate     {_curve(plan, s, peak)}  {low:.3g} to {high:.3g} ({s.schedule.kind})",
         f"    traces   {', '.join(s.traces)}",
+        *_ending(s),
+        *(_stretch(plan, index, steps) for steps in _stretches(s)),
     ]
+
+
+def _selected(s: Segment) -> str:
+    if s.selection is None:
+        return "all rows"
+    return s.selection.words
+
+
+def _mined(plan: Plan, s: Segment) -> str:
+    if plan.data.mining is None:
+        return ""
+    return ", with mined negatives" if s.mined else ", without mined negatives"
+
+
+def _ending(s: Segment) -> list[str]:
+    """What may end a segment before its last step."""
+    rule = s.advance
+    if rule is None:
+        return []
+    better = f"by more than {rule.min_delta:g} " if rule.min_delta else ""
+    return [
+        f"    ends     by step {s.stop_step} at the latest, or after {counted(rule.patience, 'evaluation')} "
+        f"in which {rule.metric} did not rise {better}(the steps left are skipped)"
+    ]
+
+
+def _stretches(s: Segment) -> list[range]:
+    """The steps of a segment in a few ranges: each epoch of a transition, and the others in equal numbers."""
+    mixed = min(s.transition_epochs, s.epochs)
+    ends = [min(s.stop_step, s.first_step + s.steps_per_epoch * e) for e in range(mixed + 1)]
+    left = s.epochs - mixed
+    parts = min(BUCKETS, left)
+    ends += [
+        min(s.stop_step, ends[0] + s.steps_per_epoch * (mixed + left * (p + 1) // parts))
+        for p in range(parts)
+    ]
+    return [range(a, b) for a, b in pairwise(ends) if a < b]
+
+
+def _stretch(plan: Plan, index: int, steps: range) -> str:
+    """One line of steps: the data they see, the rates they have, and what happens after them."""
+    s = plan.segments[index]
+    first, last = rate_at(plan, s, steps[0]), rate_at(plan, s, steps[-1])
+    span = f"{steps[0]}-{steps[-1]}"
+    happens = [
+        *_happens("evaluated", plan.evaluation.after if plan.evaluation else (), steps, 1),
+        *_happens("mined", plan.data.mining.after if plan.data.mining else (), steps, 0),
+        *_happens("saved", plan.checkpoint.after, steps, 1),
+    ]
+    told = f"; {', '.join(happens)}" if happens else ""
+    return f"      {span:<13} {_mix(plan, index, steps)}, rate {first:.3g} to {last:.3g}{told}"
+
+
+def _mix(plan: Plan, index: int, steps: range) -> str:
+    s = plan.segments[index]
+    epoch = (steps[0] - s.first_step) // s.steps_per_epoch
+    if epoch >= s.transition_epochs:
+        return s.stage
+    share = (epoch + 1) / (s.transition_epochs + 1)
+    return f"{share:.0%} {s.stage} and {1 - share:.0%} {plan.segments[index - 1].stage}"
+
+
+def _happens(what: str, after: Iterable[int], steps: range, late: int) -> list[str]:
+    """How often something falls into a range of steps: after each of them (``late`` 1), or before (0)."""
+    count = sum(a - late in steps for a in after)
+    return [f"{what} {count}×"] if count else []
 
 
 def _rates(plan: Plan, s: Segment, steps: range) -> tuple[float, float]:

@@ -222,24 +222,24 @@ def abstract_batch(plan: Plan, trace: Trace) -> Batch:
         **_negatives(plan, trace, leaf),
         label=leaf(jnp.int32) if plan.data.scan.labels else None,
         score=leaf(jnp.float32) if plan.data.scan.scores else None,
-        **_taught(plan, leaf),
-        **_texts(plan, leaf),
+        **_taught(plan, trace, leaf),
+        **_texts(plan, trace, leaf),
     )
 
 
-def _texts(plan: Plan, leaf: Any) -> dict[str, Any]:
+def _texts(plan: Plan, trace: Trace, leaf: Any) -> dict[str, Any]:
     """Numbers of texts, where a loss asks which are identical."""
     if not by_text(plan.losses):
         return {}
     found = {"query_text": leaf(jnp.int32), "positive_text": leaf(jnp.int32)}
-    if plan.data.negatives:
-        found["negative_text"] = leaf(jnp.int32, plan.data.negatives)
+    if count := plan.negatives_in(trace.segments[0]):
+        found["negative_text"] = leaf(jnp.int32, count)
     return found
 
 
-def _taught(plan: Plan, leaf: Any) -> dict[str, Any]:
+def _taught(plan: Plan, trace: Trace, leaf: Any) -> dict[str, Any]:
     """What a teacher says: scores of explicit negatives, or its embeddings."""
-    count, teacher = plan.data.negatives, teacher_of(plan.losses)
+    count, teacher = plan.negatives_in(trace.segments[0]), teacher_of(plan.losses)
     scored = plan.data.scan.negative_scores > 0
     found = {"negative_score": leaf(jnp.float32, count)} if scored else {}
     if teacher is None:
@@ -262,7 +262,7 @@ def _content(plan: Plan, side: Side, length: int, leaf: Callable[..., Any], *out
 
 
 def _negatives(plan: Plan, trace: Trace, leaf: Any) -> dict[str, Any]:
-    count = plan.data.negatives
+    count = plan.negatives_in(trace.segments[0])
     if not count:
         return {}
     return {

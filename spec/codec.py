@@ -83,6 +83,10 @@ def _decode_union(arms: tuple[Any, ...], tree: Any, path: str) -> Any:
     arms = tuple(a for a in arms if a is not type(None))
     if len(arms) == 1:
         return _decode(arms[0], tree, path)
+    words = [arm for arm in arms if get_origin(arm) is Literal]
+    sections = [arm for arm in arms if arm not in words]
+    if words and len(sections) == 1:
+        return _decode(sections[0] if isinstance(tree, dict) else words[0], tree, path)
     kind = tree.get("kind") if isinstance(tree, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     for arm in arms:
         if is_dataclass(arm) and kind in get_args(fields_of(arm)[0].type):  # pyright: ignore[reportArgumentType]

@@ -16,6 +16,7 @@ from specrun.spec.shapes import (
     Section,
     Shape,
     Simple,
+    WordOr,
     shape_of,
     without_null,
 )
@@ -29,7 +30,7 @@ def fill(cls: type, tree: Node, history: History) -> dict[str, Any]:
 
 def _filled(shape: Shape, node: Node, default: Any, path: Path, history: History) -> Any:
     match without_null(shape), node:
-        case Section(cls), Table():
+        case ((Section(cls) | WordOr(section=Section(cls))), Table()):
             return _section(cls, node, default, path, history)
         case Kinds(variants), Table():
             return _section(_variant(variants, node, default), node, default, path, history)

@@ -60,6 +60,14 @@ class Kinds:
 
 
 @dataclass(frozen=True)
+class WordOr:
+    """One of some constants, or a mapping with the fields of a dataclass."""
+
+    words: Words
+    section: Section
+
+
+@dataclass(frozen=True)
 class Either:
     """One of several shapes without a tag."""
 
@@ -78,7 +86,9 @@ class Anything:
     """Any JSON value."""
 
 
-Shape = Simple | Words | ListOf | Row | MapOf | Section | Kinds | Either | Nullable | Anything
+Shape = (
+    Simple | Words | ListOf | Row | MapOf | Section | Kinds | WordOr | Either | Nullable | Anything
+)
 
 
 def shape_of(kind: Any) -> Shape:
@@ -125,4 +135,9 @@ def _union(args: tuple[Any, ...]) -> Shape:
     tags = {kind_of(a): a for a in arms if is_dataclass(a) and isinstance(a, type)}
     if len(tags) == len(arms) and None not in tags:
         return Kinds({str(tag): cls for tag, cls in tags.items()})
-    return Either(tuple(shape_of(a) for a in arms))
+    shapes = tuple(shape_of(a) for a in arms)
+    match shapes:
+        case (Words() as words, Section() as section):
+            return WordOr(words, section)
+        case _:
+            return Either(shapes)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         TokenizerPlan,
         TokenizerSource,
     )
+    from specrun.spec.plan.difficulty import DifficultySettings, Scored
     from specrun.spec.plan.model import AdapterStart, ModelPlan, NetworkConfig, TableRow
     from specrun.spec.plan.training import TeacherPlan
 
@@ -90,6 +91,13 @@ class RuntimeFacts:
 
         return inspect_teacher(kind, directory, max_length)
 
+    def encoder(
+        self, kind: Literal["pretrained", "run"], directory: Path, max_length: int | None
+    ) -> TeacherPlan:
+        from specrun.runtime.teacher.inspect import inspect_teacher
+
+        return inspect_teacher(kind, directory, max_length, "encoder")
+
     def adapter(self, directory: Path, model: ModelPlan) -> AdapterStart:
         from specrun.runtime.adapters.start import inspect_adapter
 
@@ -116,6 +124,13 @@ class RuntimeFacts:
 
         return scan(source, held_out, bad_rows, self._tell)
 
+    def difficulty(
+        self, scan: Scan, settings: DifficultySettings, easy_below: float, hard_above: float
+    ) -> Scored:
+        from specrun.runtime.difficulty.scores import score
+
+        return score(scan.rows_digest, settings, easy_below, hard_above, self._tell)
+
     def tokenizer(self, source: TokenizerSource, scan: Scan) -> TokenizerPlan:
         from specrun.runtime.data.tokenizer import prepare
 
@@ -132,8 +147,8 @@ class RuntimeFacts:
         batch_size: int,
         accumulation_steps: int,
         drop_last: bool,
-        mined: bool,
         mode: RetrievalMode,
+        scores: str | None,
         stages: tuple[StageRequest, ...],
     ) -> tuple[StageLayout, ...]:
         from specrun.runtime.data.batches import layout
@@ -147,8 +162,8 @@ class RuntimeFacts:
             batch_size=batch_size,
             accumulation_steps=accumulation_steps,
             drop_last=drop_last,
-            mined=mined,
             mode=mode,
+            scores=scores,
             stages=stages,
             tell=self._tell,
         )

@@ -218,8 +218,8 @@ def _texts(plan: Plan, trace: Trace) -> tuple[Text, ...]:
         *_side(plan, "query", 1, trace.query_length),
         *_side(plan, "positive", 1, trace.positive_length),
     ]
-    if plan.data.negatives:
-        found += _side(plan, "positive", plan.data.negatives, trace.positive_length)
+    if negatives := plan.negatives_in(trace.segments[0]):
+        found += _side(plan, "positive", negatives, trace.positive_length)
     return tuple(found)
 
 

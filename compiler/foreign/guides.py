@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from specrun.compiler.foreign.foreign import (
-    AUDITED,
     HOST,
     NO_DIFFUSION,
     NO_GENERATION,
@@ -17,7 +16,6 @@ from specrun.compiler.foreign.foreign import (
 )
 
 _ONE_BY_ONE = "rows are texts as they stand; cut them before"
-_KNOWN = "bytes are counted from the parameters, the layers and the batch; see `plan.cost`"
 _BFLOAT16 = "`bfloat16` is true, `float32` false"
 _NO_VAE = "there is no autoencoder"
 _AFTERWARDS = "`specrun search FOLDER QUERY` embeds the rows of a finished run and searches them"
@@ -51,22 +49,20 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
     "model_config": to("model"),
     "curriculum_config": to("curriculum"),
     "masking_rate_range": none(NO_DIFFUSION, "curriculum.stages[]"),
-    "data_selection": to(
-        "curriculum.stages[].select",
-        "a range of a numeric field; there are no scores of difficulty",
-    ),
+    "data_selection": to("curriculum.stages[].select"),
     "format_type": none("rows are pairs of texts as they stand", "curriculum.stages[]"),
-    "lexical_weight": none(AUDITED, "curriculum"),
-    "syntactic_weight": none(AUDITED, "curriculum"),
-    "centrality_weight": none(AUDITED, "curriculum"),
-    "easy_threshold": none(AUDITED, "curriculum"),
-    "hard_threshold": none(AUDITED, "curriculum"),
-    "n_clusters": none(AUDITED, "curriculum"),
-    "embedding_model": none(AUDITED, "curriculum"),
-    "idf_corpus_size": none(AUDITED, "data"),
-    "readability_metrics": none(AUDITED, "data"),
-    "complexity_weights": none(AUDITED, "data"),
-    "transition_epochs": none("stages follow one another without mixing", "curriculum"),
+    "lexical_weight": to("data.difficulty.weights.lexical"),
+    "syntactic_weight": to("data.difficulty.weights.syntactic"),
+    "centrality_weight": to("data.difficulty.weights.centrality"),
+    "easy_threshold": to("data.difficulty.easy_below"),
+    "hard_threshold": to("data.difficulty.hard_above"),
+    "n_clusters": to("data.difficulty.clusters"),
+    "embedding_model": to(
+        "data.difficulty.embedding",
+        "`{kind: pretrained, name_or_path: …}` or `{kind: run, run: …}`",
+    ),
+    "readability_metrics": to("data.difficulty.readability"),
+    "complexity_weights": to("data.difficulty.weights"),
     "pseudo_data_max_samples": none(NO_DIFFUSION, "curriculum"),
     "pseudo_data_ratio": none(NO_DIFFUSION, "curriculum"),
     "top_p": none(NO_GENERATION),
@@ -81,8 +77,7 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
     "paragraph_max_sentences": none(_ONE_BY_ONE, "data"),
     "max_vram_gb": to("hardware.max_memory_gb", "GB of 2^30 bytes; null checks nothing"),
     "memory_safety_margin": to("hardware.memory_margin"),
-    "bytes_per_param": none(_KNOWN, "hardware"),
-    "memory_multiplier": none(_KNOWN, "hardware"),
+    "bytes_per_param": to("hardware.bytes_per_parameter"),
 }
 
 _VEMBED: Mapping[str, Foreign] = {
@@ -114,7 +109,6 @@ _RETNET: Mapping[str, Foreign] = {
     "hard_negatives": to(
         "data.negatives", "`{kind: mined, refresh_every_steps: N}`; a row's own need no key"
     ),
-    "mining": to("data.negatives", "with `kind: mined`"),
     "refresh_every": to("data.negatives.refresh_every_steps"),
     "eval_interval": to("evaluation.every_steps"),
     "resume_from": to(

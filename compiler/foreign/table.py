@@ -34,6 +34,8 @@ MISPLACED: Mapping[tuple[str, str], Foreign] = {
     ("model", "path"): to("model.name_or_path"),
     ("model", "vocab_size"): to("tokenizer.vocab_size", "a pretrained model has its own"),
     ("data", "batch_size"): to("train.batch_size"),
+    ("", "mining"): to("data.negatives", "with `kind: mined`"),
+    ("data", "mining"): to("data.negatives", "with `kind: mined`"),
     ("data.negatives", "margin"): to("data.negatives.relative_margin"),
     ("losses[]", "type"): to("losses[].kind"),
     ("losses[]", "directions"): to(
@@ -42,9 +44,6 @@ MISPLACED: Mapping[tuple[str, str], Foreign] = {
     ("lora", "bias"): none("biases train where `train.trainable` names them", "lora"),
     ("train", "patience"): to("evaluation.early_stopping.patience", "in evaluations"),
     ("train", "min_delta"): to("evaluation.early_stopping.min_delta"),
-    ("", "lexical"): none("there are no scores of difficulty"),
-    ("", "syntactic"): none("there are no scores of difficulty"),
-    ("", "centrality"): none("there are no scores of difficulty"),
     ("", "masking"): none(NO_DIFFUSION),
 }
 """By section and key: words of the spec that mean something else there, and words too plain to know elsewhere."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from specrun.compiler.meaning.curriculum import CURRICULUM_CHECKS
+from specrun.compiler.meaning.difficulty import difficulty_is_sound, stages_have_scores
 from specrun.compiler.meaning.effects import keys_without_effect
 from specrun.compiler.meaning.evaluation import (
     best_is_measured,
@@ -85,6 +87,8 @@ CHECKS: tuple[Check, ...] = (
     weights_leave_something,
     weights_name_losses,
     stages_select,
+    difficulty_is_sound,
+    stages_have_scores,
     length_given,
     epochs_agree,
     batch_divides,
@@ -107,4 +111,5 @@ CHECKS: tuple[Check, ...] = (
     spearman_has_scores,
     trackers_once,
     *VECTOR_CHECKS,
+    *CURRICULUM_CHECKS,
 )

@@ -46,11 +46,22 @@ def evaluation_has_rows(spec: Experiment, report: Reporter) -> None:
 
 
 def best_is_measured(spec: Experiment, report: Reporter) -> None:
+    """Metrics that something is decided by are among those that are measured."""
     part = spec.evaluation
     if part is None:
         return
-    path = "evaluation.select_best"
-    metric, _, dim = part.select_best.partition(" at ")
+    metric_is_measured(spec, part, "evaluation.select_best", part.select_best, report)
+    for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
+        if stage.advance is not None and stage.advance.metric is not None:
+            path = f"curriculum.stages[{index}].advance.metric"
+            metric_is_measured(spec, part, path, stage.advance.metric, report)
+
+
+def metric_is_measured(
+    spec: Experiment, part: Evaluation, path: str, name: str, report: Reporter
+) -> None:
+    """Report the metric ``name``, written at ``path``, where no evaluation gives it."""
+    metric, _, dim = name.partition(" at ")
     tokens = getattr(spec.model, "multi_vector", None) if metric.startswith(TOKENS_PREFIX) else None
     if metric.startswith(TOKENS_PREFIX) and tokens is None:
         hint = "write `model: {multi_vector: {dim: 128}}`, or the metric without `multi_vector/`"
@@ -58,7 +69,7 @@ def best_is_measured(spec: Experiment, report: Reporter) -> None:
         related = ("model.multi_vector",)
         report.error(path, "unknown-metric", message, hint=hint, related=related)
     plain = metric.removeprefix(TOKENS_PREFIX)
-    _direction_is_asked(plain, part, report)
+    _direction_is_asked(plain, path, part, report)
     if plain.removeprefix(REVERSE_PREFIX) not in part.metrics:
         hint = f"metrics are {', '.join(f'`{m}`' for m in part.metrics)}"
         message = f"`{path}` {metric} is not in `evaluation.metrics`"
@@ -75,11 +86,11 @@ def best_is_measured(spec: Experiment, report: Reporter) -> None:
             report.error(path, "unknown-dimension", message, hint=hint, related=related)
 
 
-def _direction_is_asked(metric: str, part: Evaluation, report: Reporter) -> None:
+def _direction_is_asked(metric: str, path: str, part: Evaluation, report: Reporter) -> None:
     """The metric that chooses is of a direction that is measured; Spearman has none."""
     wanted = "positive_to_query" if metric.startswith(REVERSE_PREFIX) else "query_to_positive"
     if metric != SPEARMAN and wanted not in part.directions:
-        path, related = "evaluation.select_best", ("evaluation.directions",)
+        related = ("evaluation.directions",)
         message = f"`{path}` {metric} is of the direction {wanted}, and `{related[0]}` has not that"
         hint = f"add {wanted} to `{related[0]}`, or choose a metric of the other direction"
         report.error(path, "unknown-metric", message, hint=hint, related=related)

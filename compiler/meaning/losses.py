@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.words.curriculum import Stage
+from specrun.spec.words.curriculum import Select, Stage
 from specrun.spec.words.losses import (
     InfoNCELoss,
     Loss,
@@ -64,17 +64,18 @@ def weights_name_losses(spec: Experiment, report: Reporter) -> None:
 def stages_select(spec: Experiment, report: Reporter) -> None:
     for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
         _select(stage, f"curriculum.stages[{index}]", report)
-        if index == 0 and stage.reset_optimizer:
-            path = "curriculum.stages[0].reset_optimizer"
-            message = f"`{path}` has no effect: the optimizer is fresh when the run begins"
-            report.error(path, "no-effect", message, hint="remove it", blame="key")
 
 
 def _select(stage: Stage, path: str, report: Reporter) -> None:
     select = stage.select
-    if select is None:
+    if not isinstance(select, Select) or select.percentile is not None:
         return
-    if select.min is None and select.max is None:
+    if select.field is None:
+        message = f"`{path}.select` names neither a `field` nor a `percentile`"
+        hint = "write `field: positive_chars`, or a class of the rows' difficulty: `select: easy`"
+        related = (f"{path}.select",)
+        report.error(f"{path}.select", "no-field", message, hint=hint, related=related)
+    elif select.min is None and select.max is None:
         message = f"`{path}.select` has neither `min` nor `max`"
         hint = "give one, or remove `select` to take all rows"
         related = (f"{path}.select.min", f"{path}.select.max")

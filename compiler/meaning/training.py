@@ -86,10 +86,11 @@ def tile_fits(spec: Experiment, report: Reporter) -> None:
 
 
 def floor_below_peak(spec: Experiment, report: Reporter) -> None:
-    schedule, peak = spec.schedule, spec.optimizer.learning_rate
-    if not isinstance(schedule, (CosineSchedule, CosineWithRestartsSchedule)):
-        return
-    if schedule.min_learning_rate > peak:
-        path, related = "schedule.min_learning_rate", ("optimizer.learning_rate",)
-        message = f"`{path}` {schedule.min_learning_rate} is above the peak {peak}"
-        report.error(path, "floor-above-peak", message, related=related)
+    peak, stages = spec.optimizer.learning_rate, spec.curriculum.stages if spec.curriculum else ()
+    own = [(f"curriculum.stages[{i}].schedule", s.schedule) for i, s in enumerate(stages)]
+    for where, schedule in (("schedule", spec.schedule), *own):
+        floored = isinstance(schedule, (CosineSchedule, CosineWithRestartsSchedule))
+        if floored and schedule.min_learning_rate > peak:
+            path, related = f"{where}.min_learning_rate", ("optimizer.learning_rate",)
+            message = f"`{path}` {schedule.min_learning_rate} is above the peak {peak}"
+            report.error(path, "floor-above-peak", message, related=related)

@@ -16,7 +16,7 @@ from specrun.spec.annotations import fields_of
 from specrun.spec.diagnostics import InputError
 from specrun.spec.experiment import Experiment
 from specrun.spec.files import read_file
-from specrun.spec.shapes import Kinds, ListOf, Section, Shape, shape_of, without_null
+from specrun.spec.shapes import Kinds, ListOf, Section, Shape, WordOr, shape_of, without_null
 from specrun.spec.tree import Entry, Items, Node, Scalar, Table, Texts
 
 PLAIN = {
@@ -155,6 +155,7 @@ def _exists(shape: Shape, steps: list[str]) -> bool:
     if not steps:
         return True
     classes = list(shape.variants.values()) if isinstance(shape, Kinds) else []
+    shape = shape.section if isinstance(shape, WordOr) else shape
     classes += [shape.cls] if isinstance(shape, Section) else []
     found = [info for cls in classes for info in fields_of(cls) if info.name == steps[0]]
     return any(_exists(shape_of(info.type), steps[1:]) for info in found)

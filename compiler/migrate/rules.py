@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from specrun.compiler.migrate.curriculum import embedding, stages
 from specrun.compiler.migrate.draft import Draft, Old
 from specrun.compiler.migrate.losses import loss, loss_name, of_loss, temperature
 from specrun.compiler.migrate.models import tower
@@ -353,6 +354,8 @@ RULES: Mapping[str, Rule] = {
     "data.validation.fraction": _held_out,
     "data.max_length": _lengths,
     "data.negatives": _switch,
+    "data.difficulty.embedding": embedding,
+    "curriculum.stages": stages,
     "losses": loss,
     "losses[].kind": loss,
     "losses[].name": loss_name,

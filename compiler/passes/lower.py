@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from specrun.compiler.chunks import chunk_rows
+from specrun.compiler.cost.rule import BYTES_PER_PARAMETER
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
 from specrun.compiler.passes.adapters import lora_plan
@@ -31,6 +32,7 @@ from specrun.spec.plan.training import (
 )
 from specrun.spec.words.model import AutoModel
 from specrun.spec.words.tracking import TensorBoardTracking, Tracking, WandbTracking
+from specrun.spec.words.train import Hardware
 
 
 def lower(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]) -> Plan:
@@ -52,6 +54,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         model=_model(draft),
         tokenizer=draft.need("tokenizer"),
         data=_data(draft),
+        difficulty=draft.difficulty,
         losses=_losses(draft),
         matryoshka=_matryoshka(draft),
         train=_train(draft),
@@ -68,11 +71,20 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
             deterministic=spec.hardware.deterministic,
             max_memory_gb=spec.hardware.max_memory_gb,
             memory_margin=spec.hardware.memory_margin,
+            bytes_per_parameter=_bytes_per_parameter(spec.hardware),
+            memory_multiplier=spec.hardware.memory_multiplier,
         ),
         cost=draft.need("cost"),
         values=tuple(values),
         warnings=tuple(warnings),
     )
+
+
+def _bytes_per_parameter(hardware: Hardware) -> int | None:
+    """Of the rule of thumb; null where it is not asked for."""
+    if hardware.memory_multiplier is None:
+        return None
+    return hardware.bytes_per_parameter or BYTES_PER_PARAMETER
 
 
 def _losses(draft: Draft) -> tuple[LossPlan, ...]:

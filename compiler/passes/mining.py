@@ -12,18 +12,20 @@ ENCODED = 256
 
 
 def plan_mining(draft: Draft, context: Context) -> Draft:
-    """After which steps negatives are mined: before the first step, and then every so many."""
+    """After which steps negatives are mined: before the first step that takes them, and then every so many."""
     spec = draft.spec.data.negatives
     if spec is None:
         return draft
-    total = draft.segments[-1].stop_step
+    stretches = _stretches(draft)
+    longest = max((stop - start for start, stop in stretches), default=0)
     rows: int = draft.need("scan").training_rows
-    if spec.refresh_every_steps > total:
+    if spec.refresh_every_steps > longest:
+        what = "the run has" if len(draft.stages) == 1 else "stages that take them have"
         context.report.error(
             "data.negatives.refresh_every_steps",
             "beyond-the-end",
-            f"negatives are mined every {spec.refresh_every_steps} steps, and the run has {total}",
-            hint=f"write {total} to mine once, before the first step, or a smaller number",
+            f"negatives are mined every {spec.refresh_every_steps} steps, and {what} {longest}",
+            hint=f"write {longest} to mine once, before the first of them, or a smaller number",
         )
     if spec.top_k >= rows:
         context.report.error(
@@ -33,7 +35,11 @@ def plan_mining(draft: Draft, context: Context) -> Draft:
             hint=f"at most {rows - 1}",
         )
     mining = MiningPlan(
-        after=tuple(range(0, total, spec.refresh_every_steps)),
+        after=tuple(
+            step
+            for start, stop in stretches
+            for step in range(start, stop, spec.refresh_every_steps)
+        ),
         num_negatives=spec.num_negatives,
         top_k=spec.top_k,
         skip_top=spec.skip_top,
@@ -42,3 +48,16 @@ def plan_mining(draft: Draft, context: Context) -> Draft:
         batch_size=min(draft.spec.train.batch_size, ENCODED),
     )
     return replace(draft, mining=mining)
+
+
+def _stretches(draft: Draft) -> list[tuple[int, int]]:
+    """(first step, stop step) of the runs of stages in a row that take mined negatives."""
+    found: list[tuple[int, int]] = []
+    for segment in draft.segments:
+        if not segment.mined:
+            continue
+        if found and found[-1][1] == segment.first_step:
+            found[-1] = (found[-1][0], segment.stop_step)
+        else:
+            found.append((segment.first_step, segment.stop_step))
+    return found

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, assert_never
 
 from specrun.compiler.draft import Context, Draft, StageDraft
-from specrun.spec.words.curriculum import Select
+from specrun.compiler.passes.difficulty import expected_fields
+from specrun.spec.experiment import Experiment
+from specrun.spec.words.curriculum import Curriculum, Select, SelectClass, Stage
+from specrun.spec.words.data import EmojiData
 
 if TYPE_CHECKING:
-    from specrun.spec.plan.training import Selection
+    from specrun.spec.plan.training import AdvancePlan, Selection
 
 
 def draft_stages(draft: Draft, context: Context) -> Draft:
@@ -28,6 +32,7 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
             trainable=train.trainable,
             trainable_path="train.trainable",
             reset_optimizer=False,
+            mined=draft.spec.data.negatives is not None,
         )
         return replace(draft, stages=(only,))
     stages: list[StageDraft] = []
@@ -40,11 +45,18 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
                 path=path,
                 epochs=stage.epochs,
                 selection=_selection(stage.select),
+                percentiles=_percentiles(stage.select, draft.spec),
+                said=_said(stage.select),
                 loss_weights={**weights, **stage.loss_weights},
                 learning_rate_scale=stage.learning_rate_scale,
                 trainable=stage.trainable if own else train.trainable,
                 trainable_path=f"{path}.trainable" if own else "train.trainable",
-                reset_optimizer=stage.reset_optimizer,
+                reset_optimizer=i > 0
+                and _own_or(stage.reset_optimizer, curriculum.reset_optimizer),
+                schedule=stage.schedule,
+                transition_epochs=_transition(i, stage, curriculum),
+                mined=draft.spec.data.negatives is not None and stage.mining is not False,
+                advance=_advance(stage, draft),
             )
         )
     return replace(draft, stages=tuple(stages))
@@ -54,20 +66,110 @@ def check_fields(draft: Draft, context: Context) -> Draft:
     """Every field that a stage selects by is in the data."""
     if draft.fields is None:
         return draft
+    fields = {*draft.fields, *expected_fields(draft)}
     for stage in draft.stages:
-        if stage.selection is not None and stage.selection.field not in draft.fields:
+        if stage.selection is not None and stage.selection.field not in fields:
             context.report.error(
                 f"{stage.path}.select.field",
                 "unknown-field",
                 f"no row has a numeric field {stage.selection.field!r}",
-                hint=f"there are: {', '.join(sorted(draft.fields))}",
+                hint=f"there are: {', '.join(sorted(fields))}",
             )
     return draft
 
 
-def _selection(select: Select | None) -> Selection | None:
-    if select is None:
+def check_transitions(draft: Draft, context: Context) -> Draft:
+    """Stages whose rows are mixed compute the same losses, train the same parameters and take the same negatives."""
+    for before, stage in pairwise(draft.stages):
+        if not stage.transition_epochs:
+            continue
+        differing = [
+            name
+            for name, same in (
+                ("losses", active(before) == active(stage)),
+                ("trained parameters", before.trained == stage.trained),
+                ("mined negatives", before.mined == stage.mined),
+            )
+            if not same
+        ]
+        if differing:
+            context.report.error(
+                transition_path(stage, draft),
+                "cannot-mix",
+                f"stage {stage.name!r} cannot mix in rows of {before.name!r}: mixing joins only stages with the "
+                f"same traces, and their {' and '.join(differing)} differ",
+                hint=f"write `transition_epochs: 0` at stage {stage.name!r}",
+            )
+    return draft
+
+
+def active(stage: StageDraft) -> set[str]:
+    """The losses that a stage computes."""
+    return {name for name, weight in stage.loss_weights.items() if weight > 0}
+
+
+def transition_path(stage: StageDraft, draft: Draft) -> str:
+    """Where the transition of a stage is written: at the stage, or for all of them."""
+    curriculum = draft.spec.curriculum
+    assert curriculum is not None
+    own = next(s for s in curriculum.stages if s.name == stage.name).transition_epochs is not None
+    return f"{stage.path}.transition_epochs" if own else "curriculum.transition_epochs"
+
+
+def _own_or(own: bool | None, shared: bool) -> bool:
+    return shared if own is None else own
+
+
+def _transition(index: int, stage: Stage, curriculum: Curriculum) -> int:
+    """Epochs of the transition into a stage, at most all of its own; the first stage has none before it."""
+    shared = curriculum.transition_epochs
+    wanted = shared if stage.transition_epochs is None else stage.transition_epochs
+    return min(wanted, stage.epochs) if index else 0
+
+
+def _advance(stage: Stage, draft: Draft) -> AdvancePlan | None:
+    rule, evaluation = stage.advance, draft.spec.evaluation
+    if rule is None or evaluation is None:
+        return None
+    from specrun.spec.plan.training import AdvancePlan  # as for a selection
+
+    metric = rule.metric or evaluation.select_best
+    return AdvancePlan(metric=metric, patience=rule.patience, min_delta=rule.min_delta)
+
+
+def _selection(select: SelectClass | Select | None) -> Selection | None:
+    if not isinstance(select, Select) or select.field is None:
         return None
     from specrun.spec.plan.training import Selection  # 10 ms that most specs need not pay
 
     return Selection(field=select.field, minimum=select.min, maximum=select.max)
+
+
+def _percentiles(
+    select: SelectClass | Select | None, spec: Experiment
+) -> tuple[float, float] | None:
+    """From which to which percentile of the rows' difficulty; None where the stage does not go by it."""
+    scored = None if isinstance(spec.data, EmojiData) else spec.data.difficulty
+    if isinstance(select, Select):
+        found = select.percentile
+        return None if found is None or len(found) != 2 else (found[0], found[1])
+    if scored is None:  # which the checks of meaning tell
+        return None
+    match select:
+        case None | "all":
+            return None
+        case "easy":
+            return 0.0, scored.easy_below
+        case "medium":
+            return scored.easy_below, scored.hard_above
+        case "hard":
+            return scored.hard_above, 100.0
+        case _:
+            assert_never(select)
+
+
+def _said(select: SelectClass | Select | None) -> str:
+    """What the spec calls the rows of a stage that goes by percentiles."""
+    if isinstance(select, Select):
+        return "percentiles {:g} to {:g}".format(*select.percentile) if select.percentile else ""
+    return "" if select is None or select == "all" else select

@@ -25,6 +25,7 @@ from specrun.spec.words.optimizer import (
     CosineWithRestartsSchedule,
     LinearSchedule,
 )
+from specrun.spec.words.optimizer import Schedule as ScheduleWords
 from specrun.spec.words.train import Train
 
 LENGTH_MULTIPLE = 8
@@ -47,6 +48,13 @@ def lay_out_steps(draft: Draft, context: Context) -> Draft:
                 f"stage {stage.name!r} selects no training row",
                 hint=_range_hint(stage, draft),
             )
+        elif stage.selection is not None and layout.rows < draft.spec.train.batch_size:
+            context.report.error(
+                f"{stage.path}.select",
+                "stage-too-small",
+                f"stage {stage.name!r} takes {layout.rows} rows, fewer than one batch of {draft.spec.train.batch_size}",
+                hint=f"take more rows, or make the batch smaller; {_range_hint(stage, draft)}",
+            )
         elif layout.steps_per_epoch == 0:
             context.report.error(
                 stage.path,
@@ -65,10 +73,15 @@ def lay_out_steps(draft: Draft, context: Context) -> Draft:
 
 def resolve_schedules(draft: Draft, context: Context) -> Draft:
     """One schedule for each stretch between optimizer resets, its warm-up and end in steps."""
-    stretches = _stretches(draft)
     resolved: list[tuple[Schedule, int]] = []
-    for start, stop, count in stretches:
-        schedule = _schedule(draft, stop - start, context)
+    for start, stop, count in _stretches(draft):
+        first = draft.stages[len(resolved)]
+        words, path = (
+            (draft.spec.schedule, "schedule")
+            if first.schedule is None
+            else (first.schedule, f"{first.path}.schedule")
+        )
+        schedule = _schedule(words, path, stop - start, context)
         resolved.extend([(schedule, start)] * count)
     return replace(draft, schedules=tuple(resolved))
 
@@ -114,6 +127,9 @@ def build_segments(draft: Draft, context: Context) -> Draft:
                 if index == 0 or stage.reset_optimizer
                 else tuple(p for p in trained if p not in before),
                 traces=names,
+                transition_epochs=stage.transition_epochs,
+                mined=stage.mined,
+                advance=stage.advance,
             )
         )
         start, before = segments[-1].stop_step, trained
@@ -160,10 +176,15 @@ def _layouts(draft: Draft, context: Context, epochs: list[int]) -> tuple[StageLa
         batch_size=train.batch_size,
         accumulation_steps=train.accumulation_steps,
         drop_last=train.drop_last,
-        mined=draft.spec.data.negatives is not None,
         mode="t2t" if isinstance(source, PythonSource) else source.retrieval_mode,
+        scores=draft.difficulty.found.scores_digest if draft.difficulty else None,
         stages=tuple(
-            StageRequest(selection=s.selection, epochs=e)
+            StageRequest(
+                selection=s.selection,
+                epochs=e,
+                transition_epochs=s.transition_epochs,
+                mined=s.mined,
+            )
             for s, e in zip(draft.stages, epochs, strict=True)
         ),
     )
@@ -194,25 +215,25 @@ def _durations(
 
 
 def _stretches(draft: Draft) -> list[tuple[int, int, int]]:
-    """(first step, stop step, stages) of each stretch that shares one schedule."""
+    """(first step, stop step, stages) of each stretch that shares one schedule; a stage with its own is one."""
     stretches: list[tuple[int, int, int]] = []
-    start = 0
+    start, alone = 0, False
     for i, (stage, layout) in enumerate(zip(draft.stages, draft.layouts, strict=True)):
         stop = start + len(layout.lengths)
-        if i == 0 or stage.reset_optimizer:
+        own = stage.schedule is not None
+        if i == 0 or stage.reset_optimizer or own or alone:
             stretches.append((start, stop, 1))
         else:
             stretches[-1] = (stretches[-1][0], stop, stretches[-1][2] + 1)
-        start = stop
+        start, alone = stop, own
     return stretches
 
 
-def _schedule(draft: Draft, total: int, context: Context) -> Schedule:
-    schedule = draft.spec.schedule
+def _schedule(schedule: ScheduleWords, path: str, total: int, context: Context) -> Schedule:
     warmup = (
         0
         if isinstance(schedule, ConstantSchedule)
-        else _warmup(schedule.warmup_ratio, schedule.warmup_steps, total, context)
+        else _warmup(schedule.warmup_ratio, schedule.warmup_steps, path, total, context)
     )
     match schedule:
         case ConstantSchedule():
@@ -234,11 +255,11 @@ def _schedule(draft: Draft, total: int, context: Context) -> Schedule:
             )
 
 
-def _warmup(ratio: float | None, steps: int | None, total: int, context: Context) -> int:
+def _warmup(ratio: float | None, steps: int | None, path: str, total: int, context: Context) -> int:
     by_ratio = None if ratio is None else math.ceil(round(total * ratio, 9))
     if by_ratio is not None and steps is not None and by_ratio != steps:
         context.report.error(
-            "schedule.warmup_steps",
+            f"{path}.warmup_steps",
             "two-warmups",
             f"warmup_steps is {steps}, but warmup_ratio {ratio} of {total} steps is {by_ratio}",
             hint="give one of the two",
@@ -246,7 +267,7 @@ def _warmup(ratio: float | None, steps: int | None, total: int, context: Context
     warmup = steps if steps is not None else (by_ratio or 0)
     if warmup > total:
         context.report.error(
-            "schedule.warmup_steps",
+            f"{path}.warmup_steps",
             "warmup-too-long",
             f"{warmup} steps of warm-up, but only {total} steps",
             hint="shorten it",
@@ -291,7 +312,7 @@ def _traces(
         steps = sum(_bucket(pair, draft.buckets) == (query, positive) for pair in layout.lengths)
         if not steps:
             continue
-        key = (trained, losses, query, positive)
+        key = (trained, losses, query, positive, stage.mined)
         known = found.get(key)
         if known is None:
             name = f"t{len(found)}-q{query}-p{positive}"
@@ -314,5 +335,9 @@ def _traces(
 def _range_hint(stage: StageDraft, draft: Draft) -> str:
     if stage.selection is None or draft.scan is None:
         return ""
-    found = next((f for f in draft.scan.fields if f.name == stage.selection.field), None)
+    if stage.percentiles is not None:
+        return f"there are {draft.scan.training_rows} training rows"
+    computed = draft.difficulty.found.fields if draft.difficulty else ()
+    fields = (*draft.scan.fields, *computed)
+    found = next((f for f in fields if f.name == stage.selection.field), None)
     return "" if found is None else f"{found.name} runs from {found.minimum:g} to {found.maximum:g}"

@@ -18,6 +18,7 @@ from specrun.spec.shapes import (
     Section,
     Shape,
     Simple,
+    WordOr,
     Words,
     shape_of,
     without_null,
@@ -92,6 +93,13 @@ def chosen(kind: str, then: Json) -> Json:
     }
 
 
+def word_or(values: list[Any], section: Json) -> Json:
+    """A mapping, or one of some constants; a misfit is told by the rule of the arm that was meant."""
+    kinds = ["string", "object", *(["null"] if None in values else [])]
+    words = {"enum": values}
+    return {"type": kinds, "if": {"type": "object"}, "then": section, "else": words}
+
+
 def ref(name: str) -> Json:
     return {"$ref": f"#/definitions/{name}"}
 
@@ -129,6 +137,8 @@ def parts(shape: Shape) -> Iterator[Shape]:
         case Row(arms) | Either(arms):
             for arm in arms:
                 yield from parts(arm)
+        case WordOr(words, section):
+            yield from (words, section)
         case _:
             pass
 
@@ -152,6 +162,8 @@ class Strict:
                 return {"type": "object", "additionalProperties": self.shape(value, fact)}
             case Section() | Kinds():
                 return ref(self.define(shape))
+            case WordOr(words, section):
+                return word_or(list(words.values), ref(self.define(section)))
             case _:
                 return self.loose(shape, fact)
 
@@ -172,6 +184,8 @@ class Strict:
         if isinstance(inner, (Section, Kinds)):
             then = {"if": {"type": "object"}, "then": schema}
             return {"type": ["object", "null"], "allOf": [then]}
+        if isinstance(inner, WordOr):
+            return word_or([*inner.words.values, None], ref(self.define(inner.section)))
         if isinstance(inner, (Anything, Either)):
             return {"anyOf": [schema, {"type": "null"}]}
         return nullable(schema)

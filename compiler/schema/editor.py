@@ -25,6 +25,7 @@ from specrun.compiler.schema.constraints import (
     parts,
     ref,
     unions_of,
+    word_or,
 )
 from specrun.spec.annotations import Fact, FieldInfo, fields_of
 from specrun.spec.codec import to_plain
@@ -37,6 +38,7 @@ from specrun.spec.shapes import (
     Section,
     Shape,
     Simple,
+    WordOr,
     Words,
     shape_of,
     without_null,
@@ -111,6 +113,8 @@ class Editor:
             case Section() | Kinds():
                 name = self.define(shape, path, default)
                 return {"type": "object", "allOf": [ref(name)]}
+            case WordOr(words, section):
+                return self.word_or(words, section, list(words.values), fact, path)
             case Either(arms):
                 return {"anyOf": [self.arm(arm, fact, path) for arm in arms]}
             case _:
@@ -121,10 +125,25 @@ class Editor:
             name = self.define(inner, path, dataclasses.MISSING)
             then = {"if": {"type": "object"}, "then": ref(name)}
             return {"type": ["object", "null"], "allOf": [then]}
+        if isinstance(inner, WordOr):
+            values = [*inner.words.values, None]
+            return self.word_or(inner.words, inner.section, values, fact, path)
         if isinstance(inner, Either):
             arms = [self.arm(arm, fact, path) for arm in inner.arms]
             return {"anyOf": [*arms, {"type": "null"}]}
         return nullable(self.shape(inner, fact, path, dataclasses.MISSING))
+
+    def word_or(
+        self, words: Words, section: Section, values: list[Any], fact: Fact, path: str
+    ) -> Json:
+        """The words as snippets too: an editor does not look for values below a condition."""
+        docs = fact.enum_docs or ("",) * len(words.values)
+        snippets = [
+            {"label": word, "description": doc, "body": word}
+            for word, doc in zip(words.values, docs, strict=True)
+        ]
+        schema = word_or(values, ref(self.section(section.cls, path)))
+        return schema | {"defaultSnippets": snippets}
 
     def arm(self, shape: Shape, fact: Fact, path: str) -> Json:
         schema = self.shape(shape, fact, path, dataclasses.MISSING)

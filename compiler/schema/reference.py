@@ -19,6 +19,7 @@ from specrun.spec.shapes import (
     Section,
     Shape,
     Simple,
+    WordOr,
     Words,
     shape_of,
     without_null,
@@ -91,6 +92,8 @@ def _below(place: _Place) -> Iterator[_Place]:
         while isinstance(shape, (ListOf, MapOf)):
             path += "[]" if isinstance(shape, ListOf) else ".NAME"
             shape = without_null(shape.item if isinstance(shape, ListOf) else shape.value)
+        if isinstance(shape, WordOr):
+            shape = shape.section
         if isinstance(shape, Section):
             yield _Place(path, None, shape.cls, info.fact.klass, 1, place.kind)
         elif isinstance(shape, Kinds):
@@ -149,6 +152,8 @@ def _type(shape: Shape, places: list[_Place]) -> str:
             return _link(cls, places, "mapping")
         case Kinds(variants):
             return "<br>".join(_link(cls, places, kind) for kind, cls in variants.items())
+        case WordOr(words, section):
+            return f"{_type(words, places)}<br>{_type(section, places)}"
         case Either(arms) | Row(arms):
             return " or ".join(_type(arm, places) for arm in arms)
         case Anything():
@@ -227,6 +232,8 @@ def _sample(shape: Shape, fact: Fact) -> Any:
             return _number(kind, fact) if kind in (int, float) else kind()
         case Words(values):
             return values[0]
+        case WordOr(words):
+            return words.values[0]
         case ListOf(item):
             return [_sample(item, fact)]
         case MapOf(value):

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from specrun.runtime.data.content import Images
+from specrun.runtime.data.difficulty import with_scores
+from specrun.runtime.data.mixing import mixed
 from specrun.runtime.data.order import epoch_order, longest, select, steps_per_epoch
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of
@@ -73,12 +75,17 @@ class Teaching(Protocol):
 
 
 class Request(Protocol):
-    """A stage to lay out: which rows it takes, and how many epochs of steps are wanted."""
+    """A stage to lay out: which rows it takes, how many epochs of steps are wanted, and how many of them are of
+    the transition from the stage before; and whether its negatives are mined."""
 
     @property
     def selection(self) -> Selection | None: ...
     @property
     def epochs(self) -> int: ...
+    @property
+    def transition_epochs(self) -> int: ...
+    @property
+    def mined(self) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,33 +110,44 @@ def layout(
     batch_size: int,
     accumulation_steps: int,
     drop_last: bool,
-    mined: bool = False,
     mode: RetrievalMode = "t2t",
+    scores: str | None = None,
     stages: Sequence[Request],
     tell: Tell = silent,
 ) -> tuple[Layout, ...]:
     """What the compiler must know of the steps before there is a plan; stage i becomes segment i.
 
-    Mined negatives may be any training positives, so with ``mined`` every step needs the longest.
+    ``scores`` is the digest of the rows' difficulty, where stages select by it.
+    Mined negatives may be any training positives, so every step of a stage that takes some needs the longest.
     """
-    rows = rows_of(scan.rows_digest)
+    rows = with_scores(rows_of(scan.rows_digest), scores)
     tokens = tokens_of(
         scan.rows_digest, tokenizer, max_query_length, max_positive_length, tell, mode=mode
     )
     queries = tokens.training.queries.lengths
-    positives = _positive_lengths(tokens.training, mined)
     per_step = batch_size * accumulation_steps
     found: list[Layout] = []
+    before = np.arange(0)
     for segment, stage in enumerate(stages):
         chosen = select(rows.training, stage.selection)
+        positives = _positive_lengths(tokens.training, stage.mined)
         steps = steps_per_epoch(len(chosen), per_step, drop_last)
         lengths: list[tuple[int, int]] = []
         for epoch in range(stage.epochs if steps else 0):
-            order = epoch_order(seed, segment, epoch, chosen)
+            order = mixed(
+                epoch_order(seed, segment, epoch, chosen),
+                before,
+                seed=seed,
+                segment=segment,
+                epoch=epoch,
+                transition_epochs=stage.transition_epochs,
+                rows_per_step=per_step,
+            )
             longest_query = longest(queries, order, per_step, steps).tolist()
             longest_positive = longest(positives, order, per_step, steps).tolist()
             lengths.extend(zip(longest_query, longest_positive, strict=True))
         found.append(Layout(rows=len(chosen), steps_per_epoch=steps, lengths=tuple(lengths)))
+        before = chosen
     return tuple(found)
 
 
@@ -153,7 +171,9 @@ class Batches:
         self._negative_scores = rows.training.negative_scores
         self._texts = numbered(rows.training) if by_text(plan.losses) else None
         self._snapshot: np.ndarray | None = None
-        self._positive_lengths = _positive_lengths(tokens.training, plan.data.mining is not None)
+        self._positive_lengths = {
+            mined: _positive_lengths(tokens.training, mined) for mined in (False, True)
+        }
         self._order: tuple[tuple[int, int], np.ndarray] | None = None
         self._traces = {
             (segment, trace.query_length, trace.positive_length): trace.name
@@ -175,11 +195,11 @@ class Batches:
     def at(self, step: int) -> tuple[str, Batch]:
         """The name of the trace that takes the 0-based global step, and its batch. RunError outside the plan."""
         rows, segment = self._rows_at(step)
-        query, positive = self._bucket(rows)
+        query, positive = self._bucket(rows, segment)
         name = self._traces.get((segment, query, positive))
         if name is None:
             raise RunError(f"the plan has no trace for step {step} at lengths {query}, {positive}")
-        return name, self._batch(rows, query, positive)
+        return name, self._batch(rows, query, positive, segment)
 
     def _rows_at(self, step: int) -> tuple[np.ndarray, int]:
         """The rows of a step, at most A·B of them, and its segment."""
@@ -194,20 +214,32 @@ class Batches:
     def _epoch(self, segment: int, epoch: int) -> np.ndarray:
         known = self._order
         if known is None or known[0] != (segment, epoch):
-            order = epoch_order(self._plan.seed, segment, epoch, self._chosen[segment])
-            known = ((segment, epoch), order)
+            known = ((segment, epoch), self._order_of(segment, epoch))
             self._order = known
         return known[1]
 
-    def _bucket(self, rows: np.ndarray) -> tuple[int, int]:
+    def _order_of(self, segment: int, epoch: int) -> np.ndarray:
+        plan, train = self._plan, self._plan.train
+        order = epoch_order(plan.seed, segment, epoch, self._chosen[segment])
+        return mixed(
+            order,
+            self._chosen[segment - 1] if segment else np.arange(0),
+            seed=plan.seed,
+            segment=segment,
+            epoch=epoch,
+            transition_epochs=plan.segments[segment].transition_epochs,
+            rows_per_step=train.batch_size * train.accumulation_steps,
+        )
+
+    def _bucket(self, rows: np.ndarray, segment: int) -> tuple[int, int]:
         query = int(self._tokens.training.queries.lengths_of(rows).max())
-        positive = int(self._positive_lengths[rows].max())
+        positive = int(self._positive_lengths[self._plan.mines_in(segment)][rows].max())
         for bucket in self._plan.train.buckets:
             if query <= bucket[0] and positive <= bucket[1]:
                 return bucket
         raise RunError(f"no bucket of the plan fits lengths {query} and {positive}")
 
-    def _batch(self, rows: np.ndarray, query: int, positive: int) -> Batch:
+    def _batch(self, rows: np.ndarray, query: int, positive: int, segment: int) -> Batch:
         train = self._plan.train
         shape = (train.accumulation_steps, train.batch_size)
         weight = np.zeros(shape, np.float32)
@@ -216,26 +248,41 @@ class Batches:
         filled[: len(rows)] = rows
         index = filled.reshape(shape)
         split, pad = self._tokens.training, self._tokens.pad_id
+        snapshot = self._snapshot_in(segment)
+        most = self._plan.negatives_in(segment)
         return Batch(
             *split.queries.gather(index, query, pad),
             *split.positives.gather(index, positive, pad),
             weight,
             index.astype(np.uint32),
-            *self._negatives(index, weight, positive),
+            *self._negatives(index, weight, positive, most, snapshot),
             self._label(index, weight),
             None if self._scores is None else self._scores[index],
             self._scores_of_negatives(index),
-            *self._taught(index),
-            *self._text_numbers(index),
+            *self._taught(index, most, snapshot),
+            *self._text_numbers(index, snapshot),
         )
 
-    def _negatives(self, index: np.ndarray, weight: np.ndarray, length: int) -> _Negatives:
+    def _snapshot_in(self, segment: int) -> np.ndarray | None:
+        """The mined negatives that the rows of a segment carry; None where they carry none."""
+        if not self._plan.mines_in(segment):
+            return None
+        if self._snapshot is None:
+            raise RunError("the plan mines negatives, and none are mined yet for this step")
+        return self._snapshot
+
+    def _negatives(
+        self,
+        index: np.ndarray,
+        weight: np.ndarray,
+        length: int,
+        most: int,
+        snapshot: np.ndarray | None,
+    ) -> _Negatives:
         """Ids, mask and weight of the negatives of rows [A, B]; None where no training row has one."""
-        split, most = self._tokens.training, self._plan.data.negatives
-        if self._plan.data.mining is not None:
-            if self._snapshot is None:
-                raise RunError("the plan mines negatives, and none are mined yet for this step")
-            chosen = self._snapshot[index]  # [A, B, N]
+        split = self._tokens.training
+        if snapshot is not None:
+            chosen = snapshot[index]  # [A, B, N]
             chosen, there, texts = np.maximum(chosen, 0), chosen >= 0, split.positives
         elif split.negatives is None or not most:
             return None, None, None
@@ -256,19 +303,19 @@ class Batches:
         chosen, there = split.negatives.of(index, most)
         return np.where(there, self._negative_scores[chosen], np.float32(np.nan))
 
-    def _taught(self, index: np.ndarray) -> Taught:
+    def _taught(self, index: np.ndarray, most: int, snapshot: np.ndarray | None) -> Taught:
         if self._teaching is None:
             return None, None, None
-        return self._teaching.of(index, self._plan.data.negatives, self._snapshot)
+        return self._teaching.of(index, most, snapshot)
 
-    def _text_numbers(self, index: np.ndarray) -> Taught:
+    def _text_numbers(self, index: np.ndarray, snapshot: np.ndarray | None) -> Taught:
         """Of queries, positives and negatives of rows [A, B]; None where no loss asks."""
         if self._texts is None:
             return None, None, None
         texts, split = self._texts, self._tokens.training
         negatives = None
-        if self._snapshot is not None:
-            negatives = texts.positives[np.maximum(self._snapshot[index], 0)]
+        if snapshot is not None:
+            negatives = texts.positives[np.maximum(snapshot[index], 0)]
         elif texts.negatives is not None and split.negatives is not None:
             chosen, _ = split.negatives.of(index, self._plan.data.negatives)
             negatives = texts.negatives[chosen]

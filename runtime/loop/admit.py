@@ -47,7 +47,8 @@ def admit(plan: Plan, folder: RunFolder, *, extend: bool) -> Admission:
     _check_horizon(before, plan, found, folder.root, extend)
     if result is not None and result.stopped_early:
         raise InputError(
-            f"the run in {folder.root} stopped early after step {result.steps}; "
+            f"the run in {folder.root} stopped early after step "
+            f"{result.steps + result.skipped_steps}; "
             "a longer horizon cannot change that",
             code="stopped-early",
             hint="give another output_dir, with another evaluation.early_stopping",
@@ -59,7 +60,7 @@ def check_done(before: Plan, after: Plan, standing: Standing) -> None:
     """InputError when the steps already done would have been others under the longer plan."""
     for i in range(standing.segment + 1):
         old, new = before.segments[i], after.segments[i]
-        done = i < standing.segment
+        done = i < standing.segment or i == standing.ended
         same = old.first_step == new.first_step and (old.stop_step == new.stop_step or not done)
         if not same or (not done and new.stop_step < standing.step):
             raise InputError(

@@ -17,6 +17,10 @@ from specrun.spec.diagnostics import RunError
 
 Event = Mapping[str, Any]
 
+EARLY_STOP = "early_stop"
+ADVANCE = "advance"
+"""A stage ended early, after step ``after``; ``to`` is the step after which the next one begins."""
+
 NOTHING = "0" * 64
 """What the first line names as the line before it."""
 
@@ -39,6 +43,10 @@ class EventLog:
     def find(self, kind: str) -> Event | None:
         """The last event of a kind."""
         return next((e for e in reversed(self.events) if e["kind"] == kind), None)
+
+    def all(self, kind: str) -> tuple[Event, ...]:
+        """The events of a kind, oldest first."""
+        return tuple(e for e in self.events if e["kind"] == kind)
 
     def settle(self) -> Position:
         """Bring the log onto the disk; the position reached."""

@@ -19,11 +19,11 @@ from specrun.runtime.data.rows import Split
 from specrun.runtime.loop.best import BestFolder
 from specrun.runtime.loop.checkpoint import Checkpoints
 from specrun.runtime.loop.evaluate import Evaluator, Measured
-from specrun.runtime.loop.events import EventLog
+from specrun.runtime.loop.events import ADVANCE, EARLY_STOP, EventLog
 from specrun.runtime.loop.folder import writing
 from specrun.runtime.loop.interrupt import Interrupted, Interrupts
 from specrun.runtime.loop.lines import Lines
-from specrun.runtime.loop.position import Best, Standing
+from specrun.runtime.loop.position import Best, Patience, Standing
 from specrun.runtime.loop.progress import Reporter
 from specrun.runtime.loop.speed import Memory, Pace, Speed, memory_of
 from specrun.runtime.loop.watch import NotFinite, Watch
@@ -35,8 +35,6 @@ from specrun.runtime.program.state import parameters_of
 from specrun.runtime.report.card import model_card
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.plan import Plan
-
-EARLY_STOP = "early_stop"
 
 
 @dataclass
@@ -77,7 +75,10 @@ class Loop:
         when the device's memory does not suffice.
         """
         try:
+            step = self.standing.step
             self._evaluate_if_due()
+            if self.standing.step > step:
+                self._save()
             self._steps()
             self._save()
             self.checkpoints.wait()
@@ -105,6 +106,9 @@ class Loop:
         miner, step = self.miner, self.standing.step
         if miner is None:
             return self.batches, self.plan.train.total_steps
+        segment = segment_at(self.plan, step)
+        if not self.plan.mines_in(segment):
+            return self.batches, self.plan.segments[segment].stop_step
         snapshot = miner.known(step, self.events)
         if snapshot is None:
             self._watch.drain()
@@ -119,16 +123,20 @@ class Loop:
         return self.batches.under(snapshot), miner.stop(step)
 
     def _stretch(self, batches: Batches, stop: int) -> None:
-        """Steps up to ``stop``, or to an early stop."""
+        """Steps up to ``stop``, to an early stop, or to where a stage ended early."""
         with closing(prefetch(batches, self.standing.step, stop)) as stream:
             for _, _, batch in stream:
                 self._step(batch)
+                before = self.standing.step
                 self._evaluate_if_due()
                 if self.stopped_early:
                     return
-                if self.standing.step in self._saves:
+                skipped = self.standing.step > before
+                if not self._saves.isdisjoint(range(before, self.standing.step + 1)):
                     self._save()
                 self.interrupts.check()
+                if skipped:
+                    return
 
     def _step(self, batch: Any) -> None:
         step = self.standing.step
@@ -143,7 +151,7 @@ class Loop:
         while self.standing.segment < segment:
             index = self.standing.segment + 1
             self.state = self.program.enter(index, self.state)
-            self.standing = replace(self.standing, segment=index)
+            self.standing = replace(self.standing, segment=index, waiting=Patience())
 
     @property
     def memory(self) -> Memory:
@@ -200,6 +208,8 @@ class Loop:
             self.metrics.append({"kind": "evaluation", "step": step, **values})
         self.standing = replace(self.standing, evaluated=step, evaluation=values)
         self._judge(step, values, measured)
+        if not self.stopped_early:
+            self._advance_if_due(step, values)
         self._count_seconds("evaluation")
 
     def _judge(self, step: int, values: dict[str, float], measured: Measured) -> None:
@@ -222,6 +232,40 @@ class Loop:
             with self._writing(str(self.metrics.path)):
                 self.events.record(EARLY_STOP, step, metric=metric, value=value)
             self.reporter.note(f"stopped early after step {step}: {metric} no longer improves")
+
+    def _advance_if_due(self, step: int, values: dict[str, float]) -> None:
+        """End the segment when its own patience has run out: what is left of it is skipped.
+
+        The steps skipped count as if they had been made, so that learning rates, batches and dropout
+        keys of later segments are those of the plan. An evaluation is made once, before them.
+        """
+        index = self.standing.segment
+        rule = self.plan.segments[index].advance if index >= 0 else None
+        if rule is None:
+            return
+        waiting = self.standing.waiting.after(values[rule.metric], rule)
+        self.standing = replace(self.standing, waiting=waiting)
+        stop = self.plan.segments[index].stop_step
+        if waiting.without_improvement < rule.patience or step == stop:
+            return
+        facts = {"stage": self.plan.segments[index].stage, "to": stop, "skipped": stop - step}
+        with self._writing(str(self.metrics.path)):
+            self.events.record(
+                ADVANCE, step, metric=rule.metric, value=values[rule.metric], **facts
+            )
+        self.standing = replace(
+            self.standing,
+            step=stop,
+            evaluated=stop,
+            ended=index,
+            skipped=self.standing.skipped + stop - step,
+            patience=Patience(),
+        )
+        self._pace.skip(stop - step)
+        self.reporter.note(
+            f"stage {facts['stage']!r} ended after step {step}: {rule.metric} no longer improves; "
+            f"{stop - step:,} steps skipped, going on with step {stop + 1}"
+        )
 
     def _texts(self, best: Best, measured: Measured) -> dict[str, str]:
         """What lies beside the best parameters: the model card, and the queries that fared worst."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from specrun.runtime.loop.lines import START, Position
-from specrun.spec.plan.training import EarlyStoppingPlan
+from specrun.spec.plan.training import AdvancePlan, EarlyStoppingPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +22,13 @@ class Best:
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Early stopping's own memory: the value to beat by min_delta, and evaluations that did not."""
+    """The memory of early stopping, or of a stage that may end early: the value to beat by min_delta, and
+    evaluations that did not."""
 
     reference: float | None = None
     without_improvement: int = 0
 
-    def after(self, value: float, rule: EarlyStoppingPlan) -> Patience:
+    def after(self, value: float, rule: EarlyStoppingPlan | AdvancePlan) -> Patience:
         """The memory after one more evaluation."""
         if self.reference is None or value > self.reference + rule.min_delta:
             return Patience(reference=value)
@@ -36,8 +37,11 @@ class Patience:
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """``step`` counts finished steps; ``segment`` is the one last entered (-1: none);
-    ``evaluated`` is the number of steps after which the last evaluation was made (-1: none).
+    """``step`` counts finished steps and those skipped by stages that ended early, so that it is a step of
+    the plan; ``segment`` is the one last entered (-1: none);
+    ``evaluated`` is the step after which the last evaluation was made (-1: none); ``patience`` is early
+    stopping's, ``waiting`` that of the segment. ``ended`` is the last segment that ended early (-1: none),
+    ``skipped`` how many of the plan's steps all of them left out.
 
     ``training`` and ``evaluation`` are the last values logged; ``traces`` the most traces of each
     kind made by any process of this run; ``seconds`` the time that training and evaluating took.
@@ -46,8 +50,11 @@ class Standing:
     step: int = 0
     segment: int = -1
     evaluated: int = -1
+    ended: int = -1
+    skipped: int = 0
     best: Best | None = None
     patience: Patience = field(default_factory=Patience)
+    waiting: Patience = field(default_factory=Patience)
     training: dict[str, float] = field(default_factory=dict)
     evaluation: dict[str, float] = field(default_factory=dict)
     traces: dict[str, int] = field(default_factory=dict)
@@ -68,5 +75,6 @@ class Standing:
             | {
                 "best": None if best is None else Best(**best),
                 "patience": Patience(**plain["patience"]),
+                "waiting": Patience(**plain.get("waiting", {})),
             }
         )

@@ -16,7 +16,7 @@ class RunResult:
     """The outcome of a run.
 
     ``metrics``: values at the end, of the last logged step and the last evaluation. ``steps``: steps
-    finished. ``parameters_sha256``: one digest of the final parameters, also in final/manifest.json.
+    finished; ``skipped_steps``: those of the plan that stages left out which ended early. ``parameters_sha256``: one digest of the final parameters, also in final/manifest.json.
     ``traces``: ``promised`` and ``counted`` training traces, and the most that any process made
     ``by_name``. ``times``: seconds spent, over all processes of the run. ``best``: step, metric,
     value and all metrics of the best evaluation, or None. ``speed``: steps and rows per second on
@@ -37,6 +37,7 @@ class RunResult:
     device: dict[str, Any]
     speed: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
     foretold: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    skipped_steps: int = 0
     folder: Path = field(compare=False)
     was_finished: bool = field(default=False, compare=False)
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from specrun.runtime.data.batches import Batches
 from specrun.runtime.data.rows import Rows
-from specrun.runtime.data.scan import ensure_rows, verify_inputs
+from specrun.runtime.data.scan import verify_inputs
 from specrun.runtime.data.tokenizer import load, verify_tokenizer
 from specrun.runtime.data.tokens import Tokens, ensure_tokens
+from specrun.runtime.difficulty.scores import ensure_scored
 from specrun.runtime.loop import admit as admission
 from specrun.runtime.loop import foretold
 from specrun.runtime.loop.admit import Admission, admit
@@ -105,7 +106,9 @@ def main(path: str, *, extend: bool, quiet: bool) -> int:
 def summary(result: RunResult) -> str:
     """A finished run in a few lines."""
     traces = result.traces
-    lines = [f"steps      {result.steps}{', stopped early' if result.stopped_early else ''}"]
+    skipped = f", {result.skipped_steps} skipped by stages that ended early"
+    ends = f"{skipped if result.skipped_steps else ''}{', stopped early' if result.stopped_early else ''}"
+    lines = [f"steps      {result.steps}{ends}"]
     lines += [f"{name:<18} {value:.4f}" for name, value in sorted(result.metrics.items())]
     if best := result.best:
         lines.append(f"best       {best['metric']} {best['value']:.4f} after step {best['step']}")
@@ -163,7 +166,7 @@ def _carry_out(
 
 
 def _prepare(plan: Plan, interrupts: Interrupts, tell: Tell) -> _Parts:
-    rows = ensure_rows(plan.data, tell)
+    rows = ensure_scored(plan, tell, interrupts.check)
     tokenizer = load(plan.tokenizer, rows_digest=rows.digest, tell=tell)
     tokens = ensure_tokens(plan.data, plan.tokenizer, tell, plan.model.image_processor)
     teaching = make_teaching(plan, rows, tokens, interrupts.check, tell)
@@ -237,7 +240,8 @@ def _finish(plan: Plan, folder: RunFolder, loop: Loop, plan_file: Path | None) -
     counted = standing.traces
     result = RunResult(
         metrics=metrics,
-        steps=standing.step,
+        steps=standing.step - standing.skipped,
+        skipped_steps=standing.skipped,
         plan_digest=plan_digest(plan),
         parameters_sha256=digest,
         traces={

@@ -58,6 +58,11 @@ class Pace:
         if self._begun is not None:
             self._elsewhere += seconds
 
+    def skip(self, steps: int) -> None:
+        """So many steps will not be made: they count for no rate."""
+        self._first += steps
+        self._last = (self._last[0] + steps, self._last[1])
+
     def at(self, step: int, rows_per_step: float, memory: Memory) -> Speed:
         """The speed when ``step`` steps are finished, and the start of the next interval."""
         whole = 0.0 if self._begun is None else self._clock() - self._begun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -60,6 +61,15 @@ def _term(plan: Plan, loss: LossPlan, logits: Logits | None) -> Term:
     if isinstance(loss, MaskedDiffusion):
         return masked_diffusion(loss, given(logits), tile)
     return _TERMS[loss.kind](loss, tile)
+
+
+def without_explicit(plan: Plan) -> Plan:
+    """The plan whose losses take other rows' positives alone, for stages in which nothing is mined."""
+    losses = tuple(
+        replace(loss, negatives="in_batch") if getattr(loss, "negatives", None) == "all" else loss
+        for loss in plan.losses
+    )
+    return replace(plan, losses=losses)
 
 
 def _tile(plan: Plan, loss: LossPlan) -> int:

@@ -14,7 +14,7 @@ from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.tokens import Tokens
 from specrun.runtime.embedded import embedded
 from specrun.runtime.loop.embed import embed, normalised
-from specrun.runtime.loop.events import EventLog
+from specrun.runtime.loop.events import ADVANCE, EventLog
 from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.mining.nearest import nearest, require_faiss
 from specrun.runtime.mining.pool import Pool, choose, pool_of
@@ -44,9 +44,16 @@ class Miner:
     folder: RunFolder
     _held: tuple[int, np.ndarray] | None = field(default=None, init=False)
 
-    def last(self, step: int) -> int:
-        """After how many steps the negatives of the 0-based ``step`` are mined."""
-        return self.rule.after[bisect_right(self.rule.after, step) - 1]
+    def last(self, step: int, events: EventLog) -> int:
+        """After how many steps the negatives of the 0-based ``step`` are mined.
+
+        What was due in steps that a stage skipped, when it ended early, is due at the next stage's start.
+        """
+        due = self.rule.after[bisect_right(self.rule.after, step) - 1]
+        for event in events.all(ADVANCE):
+            if event["after"] <= due < event["to"]:
+                due = event["to"]
+        return due
 
     def stop(self, step: int) -> int:
         """The step at which the negatives of ``step`` end: the next mining, or the run's end."""
@@ -60,7 +67,7 @@ class Miner:
 
         RunError when it is neither: the events and the step do not belong together.
         """
-        due = self.last(step)
+        due = self.last(step, events)
         if self._held is not None and self._held[0] == due:
             return self._held[1]
         event = events.find(MINED)

@@ -114,6 +114,9 @@ def _pair(root: Folder, weights: bool) -> PretrainedDirectory | None:
         return None
     config, found, image, lowercase = inspect_pair(folder, raw, model_type, weights)
     length = _max_length(folder, sentences, config)
+    if sentences.patches not in (None, image.processor.patches):
+        message = "processing_kwargs ask for other patches than the image processor's own file"
+        folder.fault("sentence_bert_config.json", message, "make the two equal")
     before.finish()
     folder.finish()
     tokenizer = folder.path / "tokenizer.json"

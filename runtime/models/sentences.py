@@ -11,6 +11,7 @@ from typing import Any
 
 from specrun.runtime.models.pieces import Folder
 from specrun.spec.plan.data import Prompts
+from specrun.spec.plan.images import Patching
 from specrun.spec.plan.model import Pooling
 
 _OLD_POOLING = {
@@ -76,7 +77,8 @@ class Dense:
 class Sentences:
     """``transformer`` is the folder of the network, "" for the directory itself.
 
-    ``pools_prompts`` is false where a prompt's tokens are left out of the pooling.
+    ``pools_prompts`` is false where a prompt's tokens are left out of the pooling. ``patches`` are what
+    sentence-transformers asks of the image processor, None where it leaves them to the processor's own file.
     """
 
     transformer: str = ""
@@ -86,6 +88,7 @@ class Sentences:
     head: Dense | None = None
     prompts: Prompts = field(default_factory=Prompts)
     pools_prompts: bool = True
+    patches: Patching | None = None
 
 
 def read_sentences(folder: Folder) -> Sentences:
@@ -121,26 +124,46 @@ def read_pair_sentences(folder: Folder) -> Sentences | None:
     kinds, paths = _modules(folder, modules)
     if kinds not in _PAIR_ORDER:
         return None
-    transformer = folder.below(paths[0])
+    length, patches = _pair_settings(folder.below(paths[0]))
     return Sentences(
-        transformer=paths[0], normalize="Normalize" in kinds, max_length=_pair_length(transformer)
+        transformer=paths[0],
+        normalize="Normalize" in kinds,
+        max_length=length,
+        patches=patches,
     )
 
 
-def pair_processing(longest: int) -> dict[str, Any]:
-    """How sentence-transformers calls the tokenizer of a network whose texts are all ``longest`` tokens, without a mask."""
+def pair_processing(longest: int, patches: Patching | None = None) -> dict[str, Any]:
+    """How sentence-transformers calls the tokenizer of a network whose texts are all ``longest`` tokens, without a mask.
+
+    ``patches`` are those of images that keep their shape. They are said because transformers' processor of both
+    takes its class's own numbers over those of its file.
+    """
+    text = {
+        "padding": "max_length",
+        "max_length": longest,
+        "truncation": True,
+        "return_attention_mask": False,
+    }
+    if patches is None:
+        return {"text": text}
     return {
-        "text": {
-            "padding": "max_length",
-            "max_length": longest,
-            "truncation": True,
-            "return_attention_mask": False,
-        }
+        "text": text,
+        "image": {"patch_size": patches.size, "max_num_patches": patches.most},
     }
 
 
-def _pair_length(folder: Folder) -> int | None:
-    """max_seq_length of sentence_bert_config.json. Outputs of another kind than ``PAIR_METHODS`` are refused."""
+def _patches_of(processing: Any) -> Patching | None:
+    image = processing.get("image") if _is_object(processing) else None
+    match image:
+        case {"patch_size": int(size), "max_num_patches": int(most)}:
+            return Patching(size=size, most=most)
+        case _:
+            return None
+
+
+def _pair_settings(folder: Folder) -> tuple[int | None, Patching | None]:
+    """max_seq_length and patches of sentence_bert_config.json. Outputs of another kind than ``PAIR_METHODS`` are refused."""
     name = "sentence_bert_config.json"
     raw = folder.json(name) or {}
     methods = raw.get("modality_config")
@@ -150,13 +173,14 @@ def _pair_length(folder: Folder) -> int | None:
     length = raw.get("max_seq_length")
     processing = raw.get("processing_kwargs")
     fixed = processing.get("text", {}).get("max_length") if _is_object(processing) else None
-    if processing and not (type(fixed) is int and processing == pair_processing(fixed)):
+    patches = _patches_of(processing)
+    if processing and not (type(fixed) is int and processing == pair_processing(fixed, patches)):
         message = f"processing_kwargs are not read, found {str(processing)[:80]}"
         folder.fault(name, message, _CHOOSE)
     if length is None or (type(length) is int and length >= 1):
-        return length
+        return length, patches
     folder.fault(name, f"max_seq_length must be a whole number ≥ 1, found {length!r}", "mend it")
-    return None
+    return None, patches
 
 
 def _is_object(value: Any) -> bool:

@@ -12,13 +12,14 @@ from specrun.runtime.data.tokenizer import Tokenizer, load
 from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.models.towers import tower
 from specrun.runtime.predict.image_files import (
-    CLASSES,
+    class_of,
+    named_otherwise,
     padded_to,
     tokenizer_settings,
     write_processor,
 )
 from specrun.runtime.predict.logits import trained_logits
-from specrun.runtime.predict.order import Order, refuse_any_resolution, refuse_side
+from specrun.runtime.predict.order import Order, refuse_side
 from specrun.runtime.predict.saved import CARD, longest_text, read_saved
 from specrun.runtime.predict.sentence_files import write_tokenizer
 from specrun.runtime.predict.trained import lengths_of, read_run
@@ -84,9 +85,11 @@ class Adapter:
         text = config.text
         assert isinstance(text, TextTower)
         more = tokenizer_settings(text, self.tokenizer)
-        copied = write_tokenizer(new, self.tokenizer, self.base, longest, more)
+        copied = write_tokenizer(
+            new, self.tokenizer, self.base, longest, more, anew=named_otherwise(config)
+        )
         facts = {
-            "class": CLASSES[text.kind],
+            "class": class_of(config),
             "padded_to": padded_to(text),
             "left_out": [f"{row} of {p}" for row, p in trained_logits(self.plan, text).items()],
         }
@@ -149,8 +152,6 @@ def _network(plan: Plan, parameters: Tree, order: Order) -> tuple[ModelPlan, Tre
 
 def _refuse_composed(model: ModelPlan, order: Order) -> None:
     config = model.config
-    if isinstance(config, TextImageConfig):
-        refuse_any_resolution(config, order)
     if isinstance(config, TextImageConfig) and not isinstance(config.text, TextTower):
         raise InputError(
             f"{order.folder} has adapters upon two base models, and a directory of PEFT's is of one",

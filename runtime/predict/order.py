@@ -9,8 +9,7 @@ from typing import Literal
 from specrun.runtime.predict.trained import Which
 from specrun.runtime.weights.write import Dtype, Form
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import Side, TextImageConfig
-from specrun.spec.plan.towers import Siglip2VisionConfig
+from specrun.spec.plan.model import Side
 
 To = Literal["sentence-transformers", "hf", "flax", "peft"]
 """The library that loads the directory: SentenceTransformer, AutoModel, Flax classes, PeftModel."""
@@ -34,16 +33,6 @@ class Order:
     dtype: Dtype
     which: Which
     side: Side | None
-
-
-def refuse_any_resolution(config: TextImageConfig, order: Order) -> None:
-    """InputError for SigLIP 2 of any resolution, whose export is not there yet."""
-    if isinstance(config.image, Siglip2VisionConfig):
-        raise InputError(
-            f"{order.folder} is a SigLIP 2 of any resolution (NaFlex), whose export is not there yet",
-            code="no-export",
-            hint="its parameters are safetensors in best/ and final/; Predictor embeds with them",
-        )
 
 
 def refuse_side(order: Order) -> None:

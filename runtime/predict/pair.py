@@ -16,13 +16,15 @@ from specrun.runtime.models.stacking import unstack
 from specrun.runtime.models.tables import logit_rows, rows
 from specrun.runtime.models.towers import network_config, tower
 from specrun.runtime.predict.image_files import (
-    CLASSES,
+    class_of,
+    named_otherwise,
     padded_to,
     tokenizer_settings,
     write_processor,
 )
 from specrun.runtime.predict.logits import Logits, read_logits
-from specrun.runtime.predict.order import FORMS, Order, Whole, refuse_any_resolution
+from specrun.runtime.predict.lowercase import check_siglip2_tokenizer
+from specrun.runtime.predict.order import FORMS, Order, Whole
 from specrun.runtime.predict.saved import CARD, longest_of, merged_of, origin_of, read_saved
 from specrun.runtime.predict.sentence_files import (
     write_json,
@@ -36,7 +38,12 @@ from specrun.runtime.weights.names import canonical, is_unused, write_names
 from specrun.runtime.weights.write import FILES, LAYOUTS, Dtype, write_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import TextImageConfig, Tower, WeightsPlan
-from specrun.spec.plan.towers import ClipTextConfig, SiglipTextConfig, TextTower
+from specrun.spec.plan.towers import (
+    ClipTextConfig,
+    Siglip2VisionConfig,
+    SiglipTextConfig,
+    TextTower,
+)
 
 TOWERS: tuple[Tower, ...] = ("text", "image")
 
@@ -51,6 +58,7 @@ class Pair:
     order: Order
     to: Whole
     trained: Trained
+    config: TextImageConfig
     text: TextTower
     weights: WeightsPlan
     raw: Mapping[str, Any]
@@ -66,22 +74,25 @@ class Pair:
         """The files in ``new``, which exists. Returns the facts of the note."""
         trained, order = self.trained, self.order
         weights = _write_weights(new, self)
-        write_json(new / "config.json", _config(self.raw, self.text, order.dtype))
+        write_json(new / "config.json", _config(self.raw, self.config, order.dtype))
         copied = write_tokenizer(
             new,
             trained.tokenizer,
             self.source,
             self.longest,
             tokenizer_settings(self.text, trained.tokenizer),
+            anew=named_otherwise(self.config),
         )
         copied = (*copied, *write_processor(new, self.source))
         if self.to == "sentence-transformers":
-            write_pair_files(new, self.longest, padded_to(self.text))
+            processor = trained.model.image_processor
+            assert processor is not None
+            write_pair_files(new, self.longest, padded_to(self.text), processor.patches)
         facts = {
             "to": self.to,
             **origin_of(trained, order),
             **weights,
-            "class": CLASSES[self.text.kind],
+            "class": class_of(self.config),
             "max_seq_length": self.longest,
             "padded_to": padded_to(self.text),
             "files_of_the_source": list(copied),
@@ -97,7 +108,6 @@ def open_pair(order: Order, to: Whole, trained: Trained) -> Pair:
     config, weights = trained.model.config, trained.model.weights
     assert isinstance(config, TextImageConfig)
     assert isinstance(config.text, TextTower)
-    refuse_any_resolution(config, order)
     if weights is None:
         raise InputError(
             f"the plan of {order.folder} names no directory that its weights were read from",
@@ -107,10 +117,13 @@ def open_pair(order: Order, to: Whole, trained: Trained) -> Pair:
     longest = longest_of(trained, order)
     _check_length(config.text, to, longest)
     _check_end(config.text, trained, longest)
+    if isinstance(config.image, Siglip2VisionConfig):
+        check_siglip2_tokenizer(trained.tokenizer, to)
     return Pair(
         order=order,
         to=to,
         trained=trained,
+        config=config,
         text=config.text,
         weights=weights,
         raw=_source(weights, trained, config),
@@ -190,8 +203,6 @@ def _write_weights(new: Path, pair: Pair) -> dict[str, Any]:
 
 def _left_out(pair: Pair, written: set[str]) -> list[str]:
     """Tensors of the source that are in neither network and not written, such as a table of positions' numbers."""
-    image = pair.trained.model.config
-    assert isinstance(image, TextImageConfig)
     start = Path(pair.weights.files[0].path)
     if not start.is_file():
         return [f"whatever else {pair.source} held: its weights are gone"]
@@ -199,16 +210,16 @@ def _left_out(pair: Pair, written: set[str]) -> list[str]:
     return sorted(
         name
         for name, own in names.items()
-        if own not in written and is_unused(own, pair.text) and is_unused(name, image.image)
+        if own not in written and is_unused(own, pair.text) and is_unused(name, pair.config.image)
     )
 
 
-def _config(raw: Mapping[str, Any], text: TextTower, dtype: Dtype) -> dict[str, Any]:
+def _config(raw: Mapping[str, Any], config: TextImageConfig, dtype: Dtype) -> dict[str, Any]:
     """The source's config.json with what differs now: the class, and the dtype of the file."""
-    kept = {key: _of_network(value) for key, value in _but(raw, _STALE)}
+    kept, text = {key: _of_network(value) for key, value in _but(raw, _STALE)}, config.text
     if isinstance(text, SiglipTextConfig):  # of the tokenizer, which the file may not know
         kept["text_config"] = {**kept.get("text_config", {}), "pad_token_id": text.pad_token_id}
-    return {**kept, "architectures": [CLASSES[text.kind]], "dtype": dtype}
+    return {**kept, "architectures": [class_of(config)], "dtype": dtype}
 
 
 def _of_network(value: Any) -> Any:

@@ -18,6 +18,7 @@ from specrun.runtime.models.sentences import PAIR_METHODS, pair_processing
 from specrun.runtime.weights.write import Dtype, write_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Prompts
+from specrun.spec.plan.images import Patching
 from specrun.spec.plan.model import PretrainedConfig, Side
 
 COMPANIONS = (
@@ -101,10 +102,13 @@ def prompts_of(prompts: Prompts, side: Side | None) -> dict[str, str]:
     return {name: named[name] for name in wanted}
 
 
-def write_pair_files(folder: Path, longest: int, padded_to: int | None) -> None:
+def write_pair_files(
+    folder: Path, longest: int, padded_to: int | None, patches: Patching | None
+) -> None:
     """Transformer → Normalize, whose Transformer embeds texts and images of the model in ``folder`` itself.
 
     Versions from 5.4 read it. ``padded_to`` is the length of every text where there is one; it is ``longest`` then.
+    ``patches`` are those of images that keep their shape.
     """
     modules = [("Transformer", ""), ("Normalize", "1_Normalize")]
     write_json(
@@ -114,7 +118,9 @@ def write_pair_files(folder: Path, longest: int, padded_to: int | None) -> None:
             for i, (kind, path) in enumerate(modules)
         ],
     )
-    processing = {} if padded_to is None else {"processing_kwargs": pair_processing(longest)}
+    processing = (
+        {} if padded_to is None else {"processing_kwargs": pair_processing(longest, patches)}
+    )
     settings = {
         "max_seq_length": longest,
         "do_lower_case": False,
@@ -134,16 +140,18 @@ def write_tokenizer(
     source: Path,
     longest: int,
     more: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    anew: bool = False,
 ) -> tuple[str, ...]:
     """tokenizer.json and what transformers needs beside it. Returns the names of files copied from ``source``.
 
-    Where ``source`` holds this very tokenizer its other files are copied; else a minimal
+    Where ``source`` holds this very tokenizer its other files are copied; else, or with ``anew``, a minimal
     tokenizer_config.json is written, with ``more`` in it, under which tokenizer.json is taken as it is.
     """
     (folder / "tokenizer.json").write_text(tokenizer.json_text, encoding="utf-8")
     own = source / "tokenizer.json"
     same = own.is_file() and digest_of_text(own.read_text("utf-8")) == tokenizer.digest
-    if same and (source / COMPANIONS[0]).is_file():
+    if same and not anew and (source / COMPANIONS[0]).is_file():
         found = tuple(name for name in COMPANIONS if (source / name).is_file())
         for name in found:
             (folder / name).write_bytes((source / name).read_bytes())

@@ -88,7 +88,8 @@ def assemble(
     """
     mesh = meshes.data_mesh(plan)
     counter = TraceCounter(plan)
-    parts = _Parts(plan, encode, losses.terms(plan, logits), counter)
+    bare = losses.terms(losses.without_explicit(plan), logits)
+    parts = _Parts(plan, encode, losses.terms(plan, logits), bare, counter)
     return Program(
         init=lambda seed: state.init(plan, mesh, initial(seed)),
         step=_step(parts, mesh),
@@ -103,11 +104,13 @@ class _Parts(NamedTuple):
     plan: Plan
     encode: Encode
     terms: dict[str, Any]
+    bare: dict[str, Any]
     counter: TraceCounter
 
-    def objective(self, names: Any, key: jax.Array, masking: Any) -> Objective:
+    def objective(self, names: Any, batch: Any, key: jax.Array, masking: Any) -> Objective:
         """The losses named, under the encoder without the parameters of losses.
 
+        Where a plan mines negatives in some stages, the batches of the others have none to take.
         Where a loss hides tokens, ``key`` and ``masking`` (see ``Control``) say which and how many.
         """
 
@@ -116,7 +119,9 @@ class _Parts(NamedTuple):
 
         train = self.plan.train
         chunks = train.batch_size // train.micro_batch_size
-        terms = {name: self.terms[name] for name in sorted(names)}
+        unmined = self.plan.data.mining is not None and batch.negative_weight is None
+        known = self.bare if unmined else self.terms
+        terms = {name: known[name] for name in sorted(names)}
         loss = hiding(self.plan.losses)
         if loss is None:
             return Objective(encode, terms, chunks)
@@ -204,10 +209,11 @@ def _train(
         0 if batch.positive_mask is None else batch.positive_mask.shape[2],
         weights,
         trees.flatten(carried["params"]),
+        mined=plan.data.mining is not None and batch.negative_weight is not None,
     )
     key = step_key(plan.seed, control["segment"], carried["step"])
     value, gradients = loss_and_gradient(
-        parts.objective(weights, key, control["masking"]),
+        parts.objective(weights, batch, key, control["masking"]),
         carried["params"],
         frozen,
         batch,
@@ -239,7 +245,8 @@ def _evaluate(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., Metrics]:
 
     def trace(parameters: Tree, batch: Any, weights: Any, masking: Any) -> Metrics:
         parts.counter.evaluation += 1
-        objective = parts.objective(weights, evaluation_key(parts.plan.seed), masking)
+        key = evaluation_key(parts.plan.seed)
+        objective = parts.objective(weights, batch, key, masking)
         value = loss_only(objective, parameters, batch, weights)
         return _loss_metrics(parts.plan, value)
 
@@ -298,11 +305,12 @@ def _check_batch(plan: Plan, batch: Any) -> None:
     }
     if wrong := {name: shape[:2] for name, shape in arrays.items() if shape[:2] != expected}:
         raise ValueError(f"batch arrays must begin with {expected}: {wrong}")
-    scan, expected_negatives = plan.data.scan, plan.data.negatives
+    scan = plan.data.scan
     negatives = arrays.get("negative_ids", (0, 0, 0))[2]
-    if negatives != expected_negatives or ("label" in arrays) != (scan.labels > 0):
+    known = {plan.negatives_in(index) for index in range(len(plan.segments))}
+    if negatives not in known or ("label" in arrays) != (scan.labels > 0):
         raise ValueError(
-            f"the plan's rows have {expected_negatives} negatives and {scan.labels} labels; the batch "
+            f"the plan's rows have {' or '.join(map(str, sorted(known)))} negatives and {scan.labels} labels; the batch "
             f"has {negatives} negatives and {'a' if 'label' in arrays else 'no'} label"
         )
     teacher = teacher_of(plan.losses)

@@ -50,7 +50,8 @@ def enter(plan: Plan, mesh: Mesh, index: int, old: State) -> State:
     """The state at the start of segment ``index``: what trains moves, fresh where the plan says.
 
     Leaves that go on training keep their moments and their count. Leaves that stop lose them, since
-    they are fresh should they train again. RunError when the state does not fit the plan.
+    they are fresh should they train again. The step becomes the segment's first, which differs from the
+    old one's where the segment before ended early. RunError when the state does not fit the plan.
     """
     segment = plan.segments[index]
     params, frozen = _split(parameters_of(old), segment.trained)
@@ -63,7 +64,8 @@ def enter(plan: Plan, mesh: Mesh, index: int, old: State) -> State:
         )
         for part in MOMENTS
     }
-    return {"params": params, "frozen": frozen, "optimizer": moments, "step": old["step"]}
+    first = meshes.place_state(np.int32(segment.first_step), mesh)
+    return {"params": params, "frozen": frozen, "optimizer": moments, "step": first}
 
 
 def parameters_of(tree: Mapping[str, Any]) -> Tree:

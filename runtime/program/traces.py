@@ -9,7 +9,7 @@ from specrun.runtime.program.control import active_losses
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.plan import Plan
 
-Signature = tuple[int, int, frozenset[str], frozenset[str]]
+Signature = tuple[int, int, frozenset[str], frozenset[str], bool]
 
 
 class TraceCounter:
@@ -29,14 +29,20 @@ class TraceCounter:
         return dict(self._training)
 
     def train(
-        self, query: int, positive: int, losses: Iterable[str], trained: Iterable[str]
+        self,
+        query: int,
+        positive: int,
+        losses: Iterable[str],
+        trained: Iterable[str],
+        *,
+        mined: bool = False,
     ) -> None:
         """Count one trace of the training step. RunError when the plan promises none like it."""
-        signature = (query, positive, frozenset(losses), frozenset(trained))
+        signature = (query, positive, frozenset(losses), frozenset(trained), mined)
         if signature not in self._names:
             raise RunError(
                 f"the plan promises no trace for queries of {query} tokens, positives of "
-                f"{positive}, losses {sorted(signature[2])} and {len(signature[3])} trained "
+                f"{positive}, losses {sorted(signature[2])}{' with mined negatives' if mined else ''} and {len(signature[3])} trained "
                 "parameters: the state, the batch and the control values are not of one segment"
             )
         self._training[self._names[signature]] += 1
@@ -50,6 +56,7 @@ def promised(plan: Plan) -> dict[Signature, str]:
             trace.positive_length,
             frozenset(active_losses(plan.segments[index])),
             frozenset(plan.segments[index].trained),
+            plan.mines_in(index),
         ): trace.name
         for trace in plan.traces
         for index in trace.segments

@@ -7,8 +7,10 @@ from typing import Any
 from specrun.runtime.telling import size
 from specrun.spec.codec import to_plain
 from specrun.spec.plan.data import Input, MiningPlan, PythonSource, TokenizerFile
+from specrun.spec.plan.difficulty import DifficultyPlan
 from specrun.spec.plan.model import StartPlan, networks, token_vectors
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.training import Selection
 
 Facts = list[tuple[str, str]]
 
@@ -22,6 +24,7 @@ def plan_facts(plan: Plan) -> Facts:
         *([("Adapters", _adapters(plan))] if plan.model.lora else []),
         ("Data", _data(plan)),
         *_images(plan),
+        *([("Difficulty", _difficulty(plan.difficulty))] if plan.difficulty else []),
         *([("Mined negatives", _mining(plan.data.mining))] if plan.data.mining else []),
         ("Tokenizer", _tokenizer(plan)),
         ("Losses", losses(plan)),
@@ -55,14 +58,31 @@ def stage(plan: Plan, index: int) -> str:
     scale = f", rate × {s.learning_rate_scale:g}" if s.learning_rate_scale != 1 else ""
     chosen = ""
     if s.selection is not None:
-        low, high = s.selection.minimum, s.selection.maximum
-        ends = ("−∞" if low is None else f"{low:g}", "∞" if high is None else f"{high:g}")
-        chosen = f" with {s.selection.field} in [{ends[0]}, {ends[1]}]"
+        chosen = f" ({s.selection.words})" if s.selection.said else f" with {_range(s.selection)}"
     reset = ", optimizer reset" if s.reset_optimizer else ""
     return (
         f"steps {s.first_step:,} to {s.stop_step:,}, {s.rows:,} rows{chosen}; {weights}; "
-        f"{described(s.schedule)}{scale}{reset}"
+        f"{described(s.schedule)}{scale}{reset}{_passage(plan, index)}"
     )
+
+
+def _passage(plan: Plan, index: int) -> str:
+    """What it takes of the stage before, what may end it, and that it takes no mined negatives."""
+    s = plan.segments[index]
+    mixed = (
+        f"; rows of {plan.segments[index - 1].stage} mixed in for {s.transition_epochs:,} epochs"
+        if s.transition_epochs
+        else ""
+    )
+    ends = f"; ends early: {described(s.advance)}" if s.advance is not None else ""
+    bare = plan.data.mining is not None and not s.mined
+    return f"{mixed}{ends}{'; without mined negatives' if bare else ''}"
+
+
+def _range(chosen: Selection) -> str:
+    low, high = chosen.minimum, chosen.maximum
+    ends = ("−∞" if low is None else f"{low:g}", "∞" if high is None else f"{high:g}")
+    return f"{chosen.field} in [{ends[0]}, {ends[1]}]"
 
 
 def described(part: Any) -> str:
@@ -83,7 +103,13 @@ def inputs(plan: Plan) -> list[Input]:
     start = (plan.model.init_from.file,) if plan.model.init_from else ()
     lora = plan.model.lora
     adapter = lora.init_from.files if lora and lora.init_from else ()
-    return [*plan.data.scan.inputs, *weights, *start, *adapter]
+    return [*plan.data.scan.inputs, *weights, *start, *adapter, *_encoder(plan)]
+
+
+def _encoder(plan: Plan) -> tuple[Input, ...]:
+    """What embedded the texts that were scored."""
+    central = plan.difficulty.settings.centrality if plan.difficulty else None
+    return () if central is None else central.encoder.files
 
 
 def _told(value: Any) -> bool:
@@ -139,6 +165,15 @@ def _data(plan: Plan) -> str:
 
 
 _MODES = {"t": "a text", "i": "an image", "m": "a text and an image together"}
+
+
+def _difficulty(plan: DifficultyPlan) -> str:
+    how, found = plan.settings, plan.found
+    parts = " + ".join(f"{getattr(how, name).weight:g} {name}" for name in how.parts)
+    return (
+        f"{parts} of the {how.text}; {found.easy_rows:,} easy, {found.medium_rows:,} medium, {found.hard_rows:,} hard rows; "
+        f"{found.scores_digest}"
+    )
 
 
 def _images(plan: Plan) -> Facts:

@@ -15,10 +15,10 @@ model = {model}.eval()
 tokenizer = AutoTokenizer.from_pretrained("DIRECTORY")
 processor = AutoImageProcessor.from_pretrained("DIRECTORY", backend="pil")
 {batch}
-pixels = processor([Image.open("picture.png")], return_tensors="pt").pixel_values
+seen = processor([Image.open("picture.png")], return_tensors="pt")
 with torch.no_grad():
     texts = model.get_text_features(**batch).pooler_output
-    images = model.get_image_features(pixel_values=pixels).pooler_output
+    images = model.get_image_features(**seen).pooler_output
 texts, images = (torch.nn.functional.normalize(x) for x in (texts, images))"""
 
 _BATCH = (

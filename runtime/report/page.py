@@ -71,7 +71,9 @@ def _status(record: Record) -> str:
     total, result = record.plan.train.total_steps, record.result
     if result is None:
         return f"not finished: step {record.steps:,} of {total:,}"
-    early = f" of {total:,}, stopped early" if result["stopped_early"] else ""
+    skipped = result.get("skipped_steps", 0)
+    early = f", {skipped:,} skipped by stages that ended early" if skipped else ""
+    early += f" of {total:,}, stopped early" if result["stopped_early"] else ""
     device = result["device"]
     where = f"{device.get('count', '?')} × {device.get('kind', '?')}"
     took = duration(result["times"].get("total", 0.0))
@@ -125,7 +127,8 @@ def _best_row(record: Record, rows: Sequence[Json]) -> Json:
 
 def _curves(record: Record) -> str:
     training = [row for row in record.metrics if row["kind"] == "training"]
-    end = record.plan.train.total_steps if record.result is None else record.steps
+    done = None if record.result is None else record.result.get("skipped_steps", 0)
+    end = record.plan.train.total_steps if done is None else record.steps + done
     segments = record.plan.segments
     marks = [Mark(step=s.first_step, name=s.stage) for s in segments] if len(segments) > 1 else []
     names = _names(training)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -12,11 +12,9 @@ import numpy as np
 from specrun.runtime import cache
 from specrun.runtime.data.rows import Rows, map_array
 from specrun.runtime.data.tokens import Negatives, Tokens
-from specrun.runtime.loop.embed import embed, normalised
 from specrun.runtime.loop.events import EventLog
-from specrun.runtime.predict.predictor import compiled
-from specrun.runtime.predict.trained import Trained, open_folder
-from specrun.runtime.telling import Counted, Tell, silent
+from specrun.runtime.teacher.texts import BATCH_SIZE, embed_texts
+from specrun.runtime.telling import Tell, silent
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.model import Side
@@ -24,9 +22,6 @@ from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import TeacherPlan, teacher_of
 
 FORMAT = 1
-BATCH_SIZE = 64
-"""Texts embedded at a time. Part of the key: the last bits of a product depend on its shape."""
-
 TEACHER = "teacher"
 """Kind of the event."""
 
@@ -109,38 +104,9 @@ def _write(
     }
     if training.negatives is not None:
         texts["negatives"] = (training.negatives.texts, "positive")
-    trained = _opened(teacher)
-    encode = compiled(trained)
-    count = Counted("teaching, texts", sum(len(list_) for list_, _ in texts.values()), tell)
-    for name, (list_, side) in texts.items():
-        first, of = np.unique(np.array(list(list_), object), return_inverse=True)
-
-        def batch() -> None:
-            between()
-            count.batch(BATCH_SIZE)
-
-        found = embed(
-            trained.tokenizer.encode(list(first), trained.lengths[side]),
-            lambda ids, mask, side=side: np.asarray(encode(ids, mask, side).dense),
-            batch_size=BATCH_SIZE,
-            longest=trained.lengths[side],
-            pad_id=trained.tokenizer.pad_id,
-            width=teacher.width,
-            between=batch,
-        )
-        if not np.isfinite(found).all():
-            raise RunError(f"the teacher in {teacher.folder} embeds a text as NaN or infinity")
-        normalised(found, teacher.width)[of].astype("<f4").tofile(folder / f"{name}.f32")
-    count.finish()
-
-
-def _opened(teacher: TeacherPlan) -> Trained:
-    found = open_folder(Path(teacher.folder), teacher.which or "best")
-    lengths: dict[Side, int] = {
-        "query": teacher.max_query_length,
-        "positive": teacher.max_positive_length,
-    }
-    return replace(found, lengths=lengths)
+    found = embed_texts(teacher, texts, between, tell, "teaching, texts")
+    for name, embeddings in found.items():
+        embeddings.astype("<f4").tofile(folder / f"{name}.f32")
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,17 @@ FLOAT = 4
 Kind = Literal["pretrained", "run"]
 
 
-def inspect_teacher(kind: Kind, folder: Path, max_length: int | None) -> TeacherPlan:
+def inspect_teacher(
+    kind: Kind, folder: Path, max_length: int | None, role: str = ROLE
+) -> TeacherPlan:
     """Read the teacher in ``folder`` and digest its files; ``max_length`` cuts its texts shorter.
+
+    ``role`` is what messages and the plan's inputs call it.
 
     InputError when it is not what ``kind`` says, lacks its tokenizer or weights, or is damaged.
     """
-    return _pretrained(folder, max_length) if kind == "pretrained" else _run(folder, max_length)
+    read = _pretrained if kind == "pretrained" else _run
+    return read(folder, max_length, role)
 
 
 def verify_teacher(plan: Plan) -> None:
@@ -58,28 +63,28 @@ def _contents(teacher: TeacherPlan) -> object:
     return to_plain(teacher.config), [file.digest for file in teacher.files]
 
 
-def _pretrained(folder: Path, max_length: int | None) -> TeacherPlan:
+def _pretrained(folder: Path, max_length: int | None, role: str) -> TeacherPlan:
     found = directory.inspect(folder)
     if found.weights is None:
         raise InputError(
-            f"the teacher {folder} holds a configuration and no weights",
+            f"the {role} {folder} holds a configuration and no weights",
             code="weights-missing",
             hint="download the weights into the directory",
         )
     if found.tokenizer is None:
         raise InputError(
-            f"the teacher {folder} holds no tokenizer.json",
+            f"the {role} {folder} holds no tokenizer.json",
             code="tokenizer-missing",
             hint="save the tokenizer with transformers' save_pretrained, which writes it",
         )
-    config = _of_text(found.config, folder)
+    config = _of_text(found.config, folder, role)
     longest = found.max_length or config.longest
     own = found.config_input
     return TeacherPlan(
         kind="pretrained",
         folder=str(folder.resolve()),
         which=None,
-        files=(own, digest(found.tokenizer, ROLE), *found.weights.files),
+        files=(own, digest(found.tokenizer, role), *found.weights.files),
         config=config,
         width=_width(config),
         **_lengths({"query": longest, "positive": longest}, max_length),
@@ -87,11 +92,11 @@ def _pretrained(folder: Path, max_length: int | None) -> TeacherPlan:
     )
 
 
-def _run(folder: Path, max_length: int | None) -> TeacherPlan:
+def _run(folder: Path, max_length: int | None, role: str) -> TeacherPlan:
     found = inspect_run(folder)
     run = RunFolder(Path(found.plan.run))
     plan = read_plan(run.plan)
-    config = _of_text(found.model.config, folder)
+    config = _of_text(found.model.config, folder, role)
     data, towers = plan.data, 2 if found.model.towers == "separate" else 1
     longest: dict[Side, int] = {
         "query": data.max_query_length,
@@ -101,7 +106,7 @@ def _run(folder: Path, max_length: int | None) -> TeacherPlan:
         kind="run",
         folder=str(run.root),
         which=found.plan.which,
-        files=(digest(run.plan, ROLE), digest(run.tokenizer, ROLE), found.plan.file),
+        files=(digest(run.plan, role), digest(run.tokenizer, role), found.plan.file),
         config=config,
         width=found.model.embedding_dim,
         **_lengths(longest, max_length),
@@ -109,11 +114,11 @@ def _run(folder: Path, max_length: int | None) -> TeacherPlan:
     )
 
 
-def _of_text(config: TextConfig | TextImageConfig, folder: Path) -> TextConfig:
+def _of_text(config: TextConfig | TextImageConfig, folder: Path, role: str) -> TextConfig:
     """The configuration of one network of texts. InputError for two networks, one of images."""
     if isinstance(config, TextImageConfig):
         raise InputError(
-            f"the teacher {folder} is a model of texts and images, and only text encoders teach",
+            f"the {role} {folder} is a model of texts and images, and this takes text encoders alone",
             code="teacher-of-images",
             hint="name a text encoder",
         )

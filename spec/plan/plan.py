@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from specrun.spec.annotations import Fact, FieldClass
 from specrun.spec.plan.data import DataPlan, TokenizerPlan
+from specrun.spec.plan.difficulty import DifficultyPlan
 from specrun.spec.plan.model import ModelPlan
 from specrun.spec.plan.training import (
     AdamWPlan,
@@ -73,6 +74,9 @@ class Plan:
     model: Annotated[ModelPlan, Fact(doc="The network.")]
     tokenizer: Annotated[TokenizerPlan, Fact(doc="The tokenizer.")]
     data: Annotated[DataPlan, Fact(doc="The rows.")]
+    difficulty: Annotated[
+        DifficultyPlan | None, Fact(doc="How difficult the rows are; null is not scored.")
+    ] = None
     losses: Annotated[tuple[LossPlan, ...], Fact(doc="Loss terms.")]
     matryoshka: Annotated[
         MatryoshkaPlan | None, Fact(doc="Widths of the losses; null is the whole.")
@@ -95,6 +99,15 @@ class Plan:
         tuple[Value, ...], Fact(doc="Every value of the spec and its history.", klass="cosmetic")
     ]
     warnings: Annotated[tuple[Warning, ...], Fact(doc="Findings.", klass="cosmetic")]
+
+    def mines_in(self, segment: int) -> bool:
+        """Whether the rows of a segment carry mined negatives."""
+        return self.data.mining is not None and self.segments[segment].mined
+
+    def negatives_in(self, segment: int) -> int:
+        """Explicit negatives of a row in the batches of a segment at most."""
+        off = self.data.mining is not None and not self.segments[segment].mined
+        return 0 if off else self.data.negatives
 
 
 @record

@@ -227,6 +227,27 @@ class Selection:
     field: Annotated[str, Fact(doc="Numeric field.")]
     minimum: Annotated[float | None, Fact(doc="Smallest value.")]
     maximum: Annotated[float | None, Fact(doc="Largest value.")]
+    said: Annotated[
+        str,
+        Fact(
+            doc="What the spec calls these rows; empty where it names the field.", klass="cosmetic"
+        ),
+    ] = ""
+
+    @property
+    def words(self) -> str:
+        """For people: ``easy``, or ``positive_chars in [, 400]``."""
+        low, high = ("" if b is None else f"{b:g}" for b in (self.minimum, self.maximum))
+        return self.said or f"{self.field} in [{low}, {high}]"
+
+
+@record
+class AdvancePlan:
+    """A segment ends after an evaluation when the metric has not improved for so many of its evaluations."""
+
+    metric: Annotated[str, Fact(doc="Metric, as named in results.")]
+    patience: Annotated[int, Fact(doc="Evaluations without improvement.")]
+    min_delta: Annotated[float, Fact(doc="Smallest improvement.")]
 
 
 @record
@@ -265,6 +286,18 @@ class Segment:
     reset_optimizer: Annotated[bool, Fact(doc="Fresh optimizer state for all that trains.")]
     fresh: Annotated[tuple[str, ...], Fact(doc="Paths that get fresh optimizer state on entering.")]
     traces: Annotated[tuple[str, ...], Fact(doc="Names of the traces it uses.", klass="throughput")]
+    transition_epochs: Annotated[
+        int,
+        Fact(
+            doc="n: in epoch j of the first n an example is of this segment with probability (j+1)/(n+1), else of the one before."
+        ),
+    ] = 0
+    mined: Annotated[
+        bool, Fact(doc="Whether its losses take mined negatives, where the plan mines any.")
+    ] = True
+    advance: Annotated[
+        AdvancePlan | None, Fact(doc="What ends it before stop_step; null is nothing.")
+    ] = None
 
 
 @record
@@ -423,6 +456,14 @@ class HardwarePlan:
         float | None, Fact(doc="Memory of each device; null is not checked.", klass="throughput")
     ]
     memory_margin: Annotated[float, Fact(doc="Share of it kept free.", klass="throughput")]
+    bytes_per_parameter: Annotated[
+        int | None,
+        Fact(doc="Of the rule of thumb; null where it is not asked for.", klass="throughput"),
+    ] = None
+    memory_multiplier: Annotated[
+        float | None,
+        Fact(doc="Copies of the parameters in it; null where not asked for.", klass="throughput"),
+    ] = None
 
 
 @record
@@ -457,6 +498,13 @@ class CostPlan:
     teacher_bytes: Annotated[
         int, Fact(doc="The peak while a teacher embeds the texts; 0 is none.", unit="bytes")
     ] = 0
+    rule_bytes: Annotated[
+        int | None,
+        Fact(
+            doc="By the rule of thumb, which decides nothing: parameters × hardware.bytes_per_parameter × hardware.memory_multiplier + the batch's ids; null where it is not asked for.",
+            unit="bytes",
+        ),
+    ] = None
     flops_per_step: Annotated[int, Fact(doc="Floating-point operations of a step, largest trace.")]
     total_flops: Annotated[int, Fact(doc="Over all steps.")]
     traces: Annotated[tuple[TraceCost, ...], Fact(doc="The cost of each trace.")]

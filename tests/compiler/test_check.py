@@ -74,7 +74,17 @@ CASES = [
     ("evaluation: {every_steps: 0}", "out-of-range", (7, 27), "at least 1"),
     ("curriculum: {stages: []}", "too-few-items", (7, 22), ""),
     ("curriculum: {stages: [{epochs: 3}]}", "missing-key", (7, 23), "`name`"),
-    ("curriculum: {stages: [{name: a, select: {min: 1}}]}", "missing-key", (7, 33), "`field`"),
+    ("curriculum: {stages: [{name: a, select: {min: 1}}]}", "no-field", (7, 41), "`field`"),
+    ("curriculum: {stages: [{name: a, select: esay}]}", "not-allowed", (7, 41), "`easy`?"),
+    ("curriculum: {stages: [{name: a, select: 3}]}", "wrong-type", (7, 41), "text or a mapping"),
+    ("curriculum: {stages: [{name: a, select: [easy]}]}", "wrong-type", (7, 41), "a mapping"),
+    ("curriculum: {stages: [{name: a, select: {feild: x}}]}", "unknown-key", (7, 42), "`field`"),
+    (
+        "curriculum: {stages: [{name: a, select: {percentile: [0, 101]}}]}",
+        "out-of-range",
+        (7, 58),
+        "at most 100",
+    ),
     ("output_dir: .inf", "not-finite", (7, 13), ""),
 ]
 

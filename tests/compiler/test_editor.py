@@ -135,14 +135,39 @@ def test_a_stage_knows_its_keys(editor: Open) -> None:
         "learning_rate_scale",
         "trainable",
         "reset_optimizer",
+        "transition_epochs",
+        "schedule",
+        "advance",
+        "mining",
     }
     document = editor(BODY + stage + "loss_weights: {infonce: -1}\n      epoch: 3\n")
     messages = document.messages()
     assert [line for line, _ in messages] == [9, 10]
     assert "below the minimum" in messages[0][1]
-    assert editor(BODY + stage + "select: {min: 1}\n").messages() == [
-        (9, 'Missing property "field".')
-    ]
+    assert editor(BODY + stage + "select: {field: difficulty, min: 0.2}\n").messages() == []
+    assert editor(BODY + stage + "select: medium\n").messages() == []
+    [(line, message)] = editor(BODY + stage + "select: {feild: x}\n").messages()
+    assert (line, message) == (9, "Property feild is not allowed.")
+    [(line, message)] = editor(BODY + stage + "select: esay\n").messages()
+    assert line == 9
+    assert '"easy"' in message
+
+
+def test_a_stage_offers_the_classes_of_difficulty(editor: Open) -> None:
+    stage = "curriculum:\n  stages:\n    - name: a\n      select: "
+    offered = labels(at_end(editor(BODY + stage)))
+    assert [x for x in offered if x != "null"] == ["all", "easy", "medium", "hard"]
+    inside = "data:\n  kind: jsonl\n  path: a.jsonl\n  difficulty:\n    "
+    assert set(labels(at_end(editor("version: 1\n" + inside)))) == {
+        "text",
+        "weights",
+        "idf_corpus_size",
+        "readability",
+        "clusters",
+        "embedding",
+        "easy_below",
+        "hard_above",
+    }
 
 
 def test_with_extends_nothing_is_missing_and_keys_are_still_judged(editor: Open) -> None:

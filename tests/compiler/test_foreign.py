@@ -17,7 +17,7 @@ from specrun.compiler.foreign.table import (
 from specrun.compiler.front import load
 from specrun.spec.annotations import fields_of
 from specrun.spec.experiment import Experiment
-from specrun.spec.shapes import Kinds, ListOf, Section, Shape, shape_of, without_null
+from specrun.spec.shapes import Kinds, ListOf, Section, Shape, WordOr, shape_of, without_null
 
 BODY = "version: 1\nmodel: {kind: text_encoder}\ntokenizer: {kind: train}\n"
 BODY += "data: {kind: jsonl, path: a}\nlosses: [{kind: infonce}]\ntrain: {epochs: 1}\n"
@@ -30,6 +30,7 @@ def exists(shape: Shape, steps: list[str]) -> bool:
     if not steps:
         return True
     classes = list(shape.variants.values()) if isinstance(shape, Kinds) else []
+    shape = shape.section if isinstance(shape, WordOr) else shape
     classes += [shape.cls] if isinstance(shape, Section) else []
     fields = [info for cls in classes for info in fields_of(cls) if info.name == steps[0]]
     return any(exists(shape_of(info.type), steps[1:]) for info in fields)

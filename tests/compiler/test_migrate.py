@@ -712,3 +712,32 @@ def test_whatever_a_file_holds_each_key_is_in_the_spec_or_told(
         assert f"`{name}`" in found.text or name in told or isinstance(value, dict), name
     if not found.unmet:
         assert not load(found.text, environ={}, local={}).reporter.has_errors
+
+
+RULE_OF_THUMB = """\
+max_vram_gb: 8.0
+memory_safety_margin: 0.2
+bytes_per_param: 4
+memory_multiplier: 3.0
+transition_epochs: 5
+reset_optimizer: true
+"""
+
+
+def test_memory_words_and_words_of_stages(place: Path):
+    """The guide's memory words have their places; what is said of stages waits for some."""
+    found = migrated(place, BASE + RULE_OF_THUMB)
+    for line in (
+        "max_memory_gb: 8",
+        "memory_margin: 0.2",
+        "bytes_per_parameter: 4",
+        "memory_multiplier: 3",
+    ):
+        assert line in found.text
+    assert "\ncurriculum:" not in found.text
+    told = {left.name: left.reason for left in found.idle}
+    assert "there are no stages" in told["curriculum.transition_epochs"]
+    assert "there are no stages" in told["curriculum.reset_optimizer"]
+    alone = migrated(place, BASE + "bytes_per_param: 4\n")
+    assert "\n  bytes_per_parameter: " not in alone.text
+    assert "hardware.bytes_per_parameter" in {left.name for left in alone.idle}

@@ -337,7 +337,7 @@ def files(plan: Plan) -> object:
     metrics = (there / "metrics.jsonl").read_text()
     kept = sorted(p.name for p in (there / "checkpoints").iterdir() if p.name.isdigit())
     told = json.loads((there / "result.json").read_text())
-    shown = {k: told[k] for k in ("metrics", "steps", "best", "stopped_early")}
+    shown = {k: told[k] for k in ("metrics", "steps", "skipped_steps", "best", "stopped_early")}
     return plan.output_dir, metrics, kept, shown
 
 
@@ -439,13 +439,13 @@ def _program(plan: Plan) -> Any:
 
 def _batches(plan: Plan) -> Any:
     from specrun.runtime.data.batches import Batches
-    from specrun.runtime.data.scan import ensure_rows
     from specrun.runtime.data.tokens import ensure_tokens
+    from specrun.runtime.difficulty.scores import ensure_scored
     from specrun.runtime.teacher.embeddings import make_teaching
 
     processor = plan.model.image_processor
     tokens = ensure_tokens(plan.data, plan.tokenizer, processor=processor)
-    rows = ensure_rows(plan.data)
+    rows = ensure_scored(plan)
     return Batches(plan, tokens, rows, make_teaching(plan, rows, tokens))
 
 
@@ -492,6 +492,37 @@ LEARNED = ("model.position_embedding=learned", "model.max_position_embeddings=64
 LORA = (*LAYER, "lora={rank: 2, target_modules: [query]}")
 MRL = ("matryoshka={dims: [16, 8]}",)
 STAGES = ("train.epochs=null", "curriculum={stages: [{name: a}, {name: b}]}")
+PARTLY = (
+    *STAGES,
+    "data.negatives={kind: mined, refresh_every_steps: 3, top_k: 20, num_negatives: 2}",
+    "evaluation=null",
+    "data.validation=null",
+)
+ADVANCING = (
+    "train.epochs=null",
+    "curriculum={stages: [{name: a, epochs: 2, advance: {patience: 1}}, {name: b}]}",
+    "evaluation={every_steps: 1}",
+    "optimizer.learning_rate=1e-9",
+)
+LEARNING = (
+    *ADVANCING,
+    "optimizer.learning_rate=1e-2",
+    "curriculum.stages[0].advance={patience: 5}",
+)
+NEVER = "curriculum.stages[0].advance=null"
+RANKED = (
+    "train.epochs=null",
+    "data.difficulty={weights: {lexical: 0.5, syntactic: 0.5, centrality: 0}}",
+    "curriculum={stages: [{name: a, select: easy}, {name: b, select: hard}]}",
+)
+ALONE = "data.difficulty.weights={{lexical: {}, syntactic: {}, centrality: {}}}"
+LEXICAL, SYNTACTIC = (*RANKED, ALONE.format(1, 0, 0)), (*RANKED, ALONE.format(0, 1, 0))
+CENTRAL = (
+    *RANKED,
+    ALONE.format(0, 0, 1),
+    "data.difficulty.embedding={kind: pretrained, name_or_path: teacher}",
+)
+BY_OLD = (*CENTRAL[:-1], "data.difficulty.embedding={kind: run, run: old}")
 LATE = ("model.pooling=none",)
 DUAL = ("model.multi_vector={dim: 12}", "losses=[{kind: infonce}, {kind: colbert}]")
 KL = (DUAL[0], "losses=[{kind: infonce}, {kind: colbert}, {kind: dense_late_kl}]")
@@ -529,6 +560,23 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
 def stage(text: str) -> tuple[str, ...]:
     """The two stages, the second with more settings."""
     return (STAGES[0], f"curriculum={{stages: [{{name: a}}, {{name: b, {text}}}]}}")
+
+
+def shared(text: str) -> tuple[str, ...]:
+    """The two stages, under a curriculum with more settings."""
+    return (STAGES[0], f"curriculum={{stages: [{{name: a}}, {{name: b}}], {text}}}")
+
+
+def advances(plan: Plan) -> object:
+    """What may end each segment before its last step."""
+    return [segment.advance for segment in plan.segments]
+
+
+def summed_up(plan: Plan) -> object:
+    """What compiling prints of the plan."""
+    from specrun.compiler.summary import summary
+
+    return summary(plan)
 
 
 def labels(plan: Plan) -> object:
@@ -576,6 +624,11 @@ def taught(key: str, value: str, artefact: Artefact, before: tuple[str, ...] = T
     """A key of distillation."""
     set_ = f"losses[0].{re.sub('{.*}', '', key)}={value}"
     return Case(f"losses[]{{distillation}}.{key}", (*before, set_), artefact, before)
+
+
+def difficulty(key: str, value: str, before: tuple[str, ...], artefact: Artefact) -> Case:
+    set_ = f"data.difficulty.{re.sub('{.*}', '', key)}={value}"
+    return Case(f"data{{jsonl}}.difficulty.{key}", (*before, set_), artefact, before)
 
 
 def table_cases(kind: str, ending: str) -> tuple[Case, ...]:
@@ -764,6 +817,23 @@ TABLE: tuple[Case, ...] = (
     Case("data{jsonl}.image_root", (*IMAGES, "data.image_root=others"), rows, IMAGES),
     Case("data{jsonl}.max_image_pixels", (*IMAGES, "data.max_image_pixels=9"), rows, IMAGES),
     Case("data{jsonl}.columns.query_image", (*BOTH, "data.columns.query_image=last"), rows, BOTH),
+    Case("data{jsonl}.difficulty", RANKED, batches, STAGES),
+    difficulty("text", "query", RANKED, batches),
+    Case("data{jsonl}.difficulty.weights.lexical", LEXICAL, batches, SYNTACTIC),
+    Case("data{jsonl}.difficulty.weights.syntactic", RANKED, batches, LEXICAL),
+    Case("data{jsonl}.difficulty.weights.centrality", CENTRAL, batches, LEXICAL),
+    difficulty("idf_corpus_size", "3", LEXICAL, batches),
+    difficulty("readability", "[flesch]", SYNTACTIC, batches),
+    difficulty("clusters", "2", CENTRAL, batches),
+    Case("data{jsonl}.difficulty.embedding", CENTRAL, batches, LEXICAL),
+    Case("data{jsonl}.difficulty.embedding{pretrained}.kind", CENTRAL, batches, BY_OLD),
+    difficulty("embedding{pretrained}.name_or_path", "mean", CENTRAL, batches),
+    difficulty("embedding{pretrained}.max_length", "4", CENTRAL, batches),
+    Case("data{jsonl}.difficulty.embedding{run}.kind", BY_OLD, batches, CENTRAL),
+    difficulty("embedding{run}.run", "adapted", BY_OLD, batches),
+    difficulty("embedding{run}.max_length", "3", BY_OLD, batches),
+    difficulty("easy_below", "40", RANKED, batches),
+    difficulty("hard_above", "60", RANKED, batches),
     Case("data{emoji}.kind", EMOJI, rows, IMAGES),
     *(
         Case(f"data{{emoji}}.{key}", (*EMOJI, f"data.{key}={value}"), artefact, EMOJI)
@@ -942,6 +1012,12 @@ TABLE: tuple[Case, ...] = (
         batches,
         stage("select: {field: level, max: 90}"),
     ),
+    Case(
+        "curriculum.stages[].select.percentile",
+        (*RANKED, "curriculum={stages: [{name: a, select: {percentile: [20, 80]}}]}"),
+        batches,
+        (*RANKED, "curriculum={stages: [{name: a, select: {percentile: [20, 70]}}]}"),
+    ),
     Case("curriculum.stages[].loss_weights", stage("loss_weights: {infonce: 2}"), control, STAGES),
     Case(
         "curriculum.stages[].learning_rate_scale", stage("learning_rate_scale: 0.5"), rates, STAGES
@@ -952,6 +1028,35 @@ TABLE: tuple[Case, ...] = (
         stage("reset_optimizer: true"),
         optimizer_state,
         STAGES,
+    ),
+    Case("curriculum.reset_optimizer", shared("reset_optimizer: true"), optimizer_state, STAGES),
+    Case("curriculum.transition_epochs", shared("transition_epochs: 1"), batches, STAGES),
+    Case("curriculum.stages[].transition_epochs", stage("transition_epochs: 1"), batches, STAGES),
+    Case("curriculum.stages[].schedule", stage("schedule: {kind: constant}"), rates, STAGES),
+    Case(
+        "curriculum.stages[].mining",
+        (*PARTLY, "curriculum.stages[0].mining=false"),
+        mined,
+        PARTLY,
+    ),
+    Case("curriculum.stages[].advance", ADVANCING, files, (*ADVANCING, NEVER)),
+    Case(
+        "curriculum.stages[].advance.patience",
+        (*ADVANCING, "curriculum.stages[0].advance.patience=3"),
+        files,
+        ADVANCING,
+    ),
+    Case(
+        "curriculum.stages[].advance.min_delta",
+        (*LEARNING, "curriculum.stages[0].advance={patience: 5, min_delta: 0.9}"),
+        files,
+        LEARNING,
+    ),
+    Case(
+        "curriculum.stages[].advance.metric",
+        (*ADVANCING, "curriculum.stages[0].advance.metric=recall@1"),
+        advances,
+        ADVANCING,
     ),
     # training
     train("batch_size", "8", batches),
@@ -1113,6 +1218,13 @@ TABLE: tuple[Case, ...] = (
         refused,
         ("hardware.max_memory_gb=1",),
     ),
+    Case("hardware.memory_multiplier", ("hardware.memory_multiplier=3",), summed_up),
+    Case(
+        "hardware.bytes_per_parameter",
+        ("hardware.memory_multiplier=3", "hardware.bytes_per_parameter=2"),
+        summed_up,
+        ("hardware.memory_multiplier=3",),
+    ),
     Case("hardware.deterministic", ("hardware.deterministic=false",), settings),
 )
 
@@ -1127,7 +1239,13 @@ MINING_KEYS = (
     "{mined}.backend",
 )
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+DIFFICULTY = "data{jsonl}.difficulty"
 ELSEWHERE = {
+    **{
+        f"data{{{kind}}}{key.removeprefix('data{jsonl}')}": f"the same class as {DIFFICULTY}"
+        for kind in ("python_source", "csv", "tsv", "parquet", "huggingface")
+        for key in {case.key for case in TABLE if case.key.startswith(DIFFICULTY)}
+    },
     **{
         f"data{{{kind}}}.negatives{key}": "the same class as data{jsonl}.negatives"
         for kind in ("python_source", "csv", "tsv", "parquet", "huggingface", "emoji")
@@ -1445,6 +1563,8 @@ def _tagged(section: Any) -> bool:
 def test_every_key_has_its_effect_named() -> None:
     # the networks of texts within a composed model are those that are models by themselves
     known = {k.replace("model{composed}.text{", "model{") for k in keys_of(Experiment)}
+    # a stage's schedule is resolved by the pass that resolves the spec's
+    known = {k.replace("curriculum.stages[].schedule{", "schedule{") for k in known}
     named = {case.key for case in TABLE} | set(ELSEWHERE)
     assert known - named == set(), "keys whose effect no test names"
     assert named - known == set(), "rows for keys that the spec no longer has"

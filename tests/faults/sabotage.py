@@ -226,6 +226,7 @@ SABOTAGE: dict[str, Callable[[], None]] = {
     "mined: event written": _after_second_event,
     "SIGINT after step 12": lambda: _signal(signal.SIGINT, 12),
     "SIGTERM after step 15": lambda: _signal(signal.SIGTERM, 15),
+    "SIGTERM after step 8": lambda: _signal(signal.SIGTERM, 8),
     "SIGTERM in the evaluation": _signal_in_evaluation,
     "SIGINT twice": _two_signals,
     "full disk": _full_disk,

@@ -188,3 +188,58 @@ def test_kills_around_mining_change_no_negative(tmp_path: Path):
             assert mining.finish(folder) == want
     finally:
         mining.close()
+
+
+def test_kills_in_a_transition_change_no_row(tmp_path: Path):
+    """The second stage mixes in the first for two epochs, steps 17 to 40; killed before and in the first of them."""
+    mixing = Bench(tmp_path, ("curriculum.transition_epochs=2",))
+    try:
+        assert [s.transition_epochs for s in mixing.plan.segments] == [0, 2]
+        want = mixing.finish(tmp_path / "whole")
+        for where in ("after entering a stage", "save: renamed"):
+            folder = tmp_path / where.replace(" ", "")
+            assert mixing.attempt(folder, sabotage=where)[0] == -signal.SIGKILL
+            assert mixing.finish(folder) == want
+    finally:
+        mixing.close()
+
+
+def test_kills_around_a_stages_early_end(tmp_path: Path):
+    """Stage ``easy`` ends after step 8 of 16: killed before that is saved, and while the next stage begins.
+
+    Negatives were due after step 12, which is skipped: they are mined where the next stage begins.
+    """
+    ending = Bench(
+        tmp_path,
+        (
+            "curriculum.transition_epochs=1",
+            "curriculum.stages[0].advance={patience: 1, min_delta: 0.9}",
+            "evaluation.every_steps=4",
+            "data.negatives={kind: mined, refresh_every_steps: 12, top_k: 20, num_negatives: 2}",
+        ),
+    )
+    try:
+        want = ending.finish(tmp_path / "whole")
+        assert want["result"]["skipped_steps"] == 8
+        assert want["result"]["steps"] == ending.plan.train.total_steps - 8
+        events = (tmp_path / "whole/run/events.jsonl").read_text().splitlines()
+        told = [(e["kind"], e["after"], e.get("to")) for e in map(json.loads, events)]
+        assert told == [
+            ("mined", 0, None),
+            ("advance", 8, 16),
+            *(("mined", after, None) for after in (16, 24, 36, 48)),
+        ]
+        for where in (
+            "mined: event written",  # the second event, which is the stage's end
+            "mining",  # the second time, after step 16
+            "mined: written, no event",
+            "before entering a stage",
+            "save: renamed",
+            "SIGTERM after step 8",
+        ):
+            folder = tmp_path / where.replace(" ", "")
+            code, _ = ending.attempt(folder, sabotage=where)
+            assert code == (143 if where.startswith("SIGTERM") else -signal.SIGKILL)
+            assert ending.finish(folder) == want, where
+    finally:
+        ending.close()

@@ -35,7 +35,7 @@ data:
 losses: {losses}
 train: {{batch_size: 4, max_steps: 3}}
 """
-COLUMNS = {"t2i": "positive: image", "i2t": "query_image: image, positive: other", "m2i": "query_image: next, positive: image"}  # fmt: skip
+COLUMNS = {"t2i": "positive: image", "i2t": "query_image: image, positive: other", "m2i": "query_image: next, positive: image", "i2i": "query_image: next, positive: image"}  # fmt: skip
 LORA = "lora: {{rank: 2, alpha: 6, target_modules: [{modules}]}}\n"
 COMPOSED = """{{kind: composed, head_dim: {dim}, text: {{kind: bert, name_or_path: {folder}/bert{text}}},
   image: {{kind: vit, name_or_path: {folder}/vit{image}}}}}"""

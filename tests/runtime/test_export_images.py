@@ -22,7 +22,8 @@ from specrun.runtime.predict.search import search
 from specrun.runtime.trees import flatten
 from specrun.runtime.weights.files import find, read
 from specrun.spec.diagnostics import InputError, RunError
-from tests.front.test_text_image import TOWERS, processor
+from tests.front.test_text_image import TOWERS, processor, vocabulary
+from tests.runtime.models.gemma import SPECIAL, gemma
 from tests.runtime.pictured import COMPOSED, TEXTS, make_models, make_run, moved
 from tests.runtime.test_export import note, refused
 
@@ -410,12 +411,117 @@ def random_orders(count: int) -> dict[str, float]:
 # --- faults ----------------------------------------------------------------------------------------------------------
 
 
-def test_siglip_2_of_any_resolution_has_no_export_yet(folder: Path):
+def of_any_resolution(folder: Path, text: str, **more: Any) -> Path:
+    """A run on SigLIP 2 (NaFlex) with the tokenizer.json ``text``; the whole 12 positions are kept of a text."""
+    (folder / "siglip2" / "tokenizer.json").write_text(text)
     model = f"{{kind: siglip, name_or_path: {folder}/siglip2}}"
-    make_run(folder, model=model, lora=ADAPTED, length=12)
-    for to in (*FORMS, "peft"):
-        refused(folder / "run", folder / "out", "any resolution", to=to)
-    refused(folder / "siglip2", folder / "out", "any resolution", to="hf")
+    make_run(folder, model=model, length=12, **more)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("to", FORMS)
+def test_siglip_2_of_any_resolution_embeds_as_the_run(folder: Path, to: Any):
+    run = of_any_resolution(folder, gemma(), lora=ADAPTED)
+    export(run, folder / "out", to=to)
+    same(folder / "out", run, folder)
+    assert note(folder / "out")["merged"] == "adapters of rank 2 on 8 linear layers, times 3"
+    assert note(folder / "out")["class"] == "Siglip2Model"
+    first, second = Predictor(folder / "out").encode_text(["A RED box", "a red BOX"])
+    np.testing.assert_array_equal(first, second)
+
+
+def test_the_file_of_an_untouched_siglip_2_is_the_sources(folder: Path):
+    (folder / "siglip2" / "tokenizer.json").write_text(gemma())
+    export(folder / "siglip2", folder / "out", to="hf")
+    assert tensors(folder / "out") == tensors(folder / "siglip2")
+    for name in ("model.safetensors", "preprocessor_config.json"):
+        assert (folder / "out" / name).read_bytes() == (folder / "siglip2" / name).read_bytes()
+    assert note(folder / "out")["tensors_of_the_source"] == ["logit_bias", "logit_scale"]
+    config = json.loads((folder / "out" / "config.json").read_text())
+    assert (config["architectures"], config["model_type"]) == (["Siglip2Model"], "siglip2")
+    assert config["vision_config"]["num_patches"] == 9
+    export(folder / "out", folder / "again", to="hf")
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+        again = (folder / "again" / name).read_bytes()
+        assert again == (folder / "out" / name).read_bytes(), name
+
+
+def test_what_a_sigmoid_trained_is_siglip_2s(folder: Path):
+    run = of_any_resolution(folder, gemma(), losses=TRAINED["siglip"])
+    export(run, folder / "out", to="hf")
+    own = flatten(read_parameters(run / "best"))
+    for name, leaf in {"logit_scale": "log_scale", "logit_bias": "bias"}.items():
+        value = np.frombuffer(tensors(folder / "out")[name][2], np.float32)
+        np.testing.assert_array_equal(value.reshape(()), own[f"losses.main.{leaf}"])
+
+
+def test_adapters_of_siglip_2_come_back(folder: Path):
+    model = f"{{kind: siglip, name_or_path: {folder}/siglip2}}"
+    plan = make_run(folder, model=model, length=12, lora=ADAPTED)
+    drawn = moved(plan.model, only="lora_")
+    shutil.rmtree(folder / "run" / "best")
+    write_parameters(folder / "run" / "best", drawn, {"step": 1, "metrics": {}})
+    done = export(folder / "run", folder / "adapter", to="peft")
+    assert {"adapter_model.safetensors", "preprocessor_config.json"} <= set(done.files)
+    override = [f"lora.init_from={folder}/adapter", f"output_dir={folder}/again"]
+    again = specrun.compile(folder / "spec.yaml", overrides=override)
+    started = flatten(initial_arrays(again.model, 3))
+    adapters = {p: x for p, x in flatten(drawn).items() if "lora_" in p}
+    assert len(adapters) == 8
+    for path, leaf in adapters.items():
+        np.testing.assert_array_equal(started[path], leaf, err_msg=path)
+
+
+def changed(**parts: Any) -> str:
+    """The tokenizer of SigLIP 2 with other parts; of ``model`` those that are named."""
+    told = json.loads(gemma())
+    told["model"] |= parts.pop("model", {})
+    return json.dumps(told | parts)
+
+
+OTHERS = {
+    "words": (vocabulary(), "its normalizer, pre_tokenizer, model, special tokens"),
+    "another normalizer": (changed(normalizer={"type": "NFKC"}), "differs in its normalizer ("),
+    "split at words": (changed(pre_tokenizer={"type": "Whitespace"}), "in its pre_tokenizer ("),
+    "unknown pieces apart": (changed(model={"fuse_unk": False}), "differs in its model ("),
+    "whole words first": (changed(model={"ignore_merges": True}), "differs in its model ("),
+    "no <mask>": (gemma(SPECIAL[:-1]), "special tokens (it has no <mask>)"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_tokenizer_that_transformers_would_read_otherwise_is_refused(folder: Path, name: str):
+    text, message = OTHERS[name]
+    run = of_any_resolution(folder, text)
+    for to in ("hf", "sentence-transformers"):
+        refused(run, folder / "out", message, to=to)
+    export(run, folder / "out", to="flax")
+    same(folder / "out", run, folder)
+
+
+def test_a_tokenizer_that_keeps_the_case_is_refused(folder: Path):
+    (folder / "mine").mkdir()
+    (folder / "mine" / "tokenizer.json").write_text(gemma())
+    own = f"tokenizer={{kind: file, path: {folder}/mine}}"
+    run = of_any_resolution(folder, gemma(), more=(own,))
+    for to in FORMS:
+        refused(run, folder / "out", "keeps the case of texts", to=to)
+
+
+def test_patches_that_differ_from_the_processors_are_refused(folder: Path):
+    run = of_any_resolution(folder, gemma())
+    export(run, folder / "out")
+    file = folder / "out" / "sentence_bert_config.json"
+    told = file.read_text()
+    for name, wrong, message in (
+        ("patches", told.replace('"patch_size": 4', '"patch_size": 5'), "ask for other patches"),
+        ("a word", told.replace('"patch_size": 4', '"patch_size": "4"'), "are not read"),
+        ("half", told.replace('"patch_size": 4,', ""), "are not read"),
+    ):
+        assert wrong != told, name
+        file.write_text(wrong)
+        with pytest.raises(InputError, match=message):
+            Predictor(folder / "out")
 
 
 def test_faults_of_a_pair_leave_nothing(folder: Path, capsys: Any):

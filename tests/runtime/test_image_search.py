@@ -69,6 +69,25 @@ def test_a_run_of_images_is_asked_by_an_image(folder: Path):
     assert caught.value.diagnostics[0].hint == "give --image FILE"
 
 
+@pytest.mark.parametrize(
+    ("mode", "lengths"), [("i2t", (1, 8)), ("t2i", (8, 1)), ("m2i", (8, 1)), ("i2i", (1, 1))]
+)
+def test_texts_are_embedded_on_every_side_of_a_run_of_images(folder: Path, mode: str, lengths: Any):
+    """Cut at the length of the side that has texts, else at the model's 12 positions: never at a single token."""
+    make_run(folder, mode=mode)
+    predictor = Predictor(folder / "run")
+    assert tuple(predictor.trained.lengths.values()) == lengths
+    kept = max(lengths) if max(lengths) > 1 else 12
+    whole = ["a red box " * 9, "green"]
+    words = [" ".join((whole[0]).split()[:kept]), "green"]
+    for side in ("query", "positive", None):
+        found = predictor.encode_text(whole, side=side)
+        assert not np.allclose(found[0], found[1], atol=1e-3)
+        np.testing.assert_array_equal(found, predictor.encode_text(words, side=side))
+        shorter = [" ".join(whole[0].split()[: kept - 3]), "green"]
+        assert np.abs(found - predictor.encode_text(shorter, side=side)).max() > 1e-4
+
+
 def test_a_run_of_both_is_asked_by_both(folder: Path):
     make_run(folder, mode="m2i")
     run, picture = folder / "run", folder / "pics" / "0.png"

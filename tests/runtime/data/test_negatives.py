@@ -134,7 +134,9 @@ def test_a_steps_positive_length_covers_its_negatives(
     monkeypatch.setattr("specrun.runtime.data.batches.tokens_of", lambda *_, **__: tokens)
     rows = Rows("", compiled.training, compiled.validation)
     monkeypatch.setattr("specrun.runtime.data.batches.rows_of", lambda _: rows)
-    stage = type("Stage", (), {"selection": None, "epochs": 3})()
+    stage = type(
+        "Stage", (), {"selection": None, "epochs": 3, "transition_epochs": 0, "mined": False}
+    )()
     (found,) = layout(
         scan=plan.data.scan,
         tokenizer=plan.tokenizer,

@@ -316,10 +316,10 @@ def test_the_cost_counts_the_search(work: Path):
     assert plan.data.scan.training_rows == 184
     assert plan.cost.mining_bytes == 4 * (waiting + 2 * 184 * 16 + 3 * 184 * (184 + 40))
     assert made(work, "data.negatives=null").cost.mining_bytes == 0
-    from specrun.compiler import cost
+    from specrun.compiler.cost import memory
     from specrun.runtime.mining import nearest
 
-    assert cost.SEARCHED == (nearest.QUERY_TILE, nearest.DOCUMENT_TILE)
+    assert memory.SEARCHED == (nearest.QUERY_TILE, nearest.DOCUMENT_TILE)
     with pytest.raises(specrun.InputError, match="while negatives are mined"):
         made(work, "hardware.max_memory_gb=0.0005", "train.micro_batch_size=1", "evaluation=null")
 

@@ -22,6 +22,7 @@ from specrun.runtime.data.scan import ensure_rows
 from specrun.runtime.data.tokens import ensure_tokens
 from specrun.runtime.loop.events import read_events
 from specrun.runtime.teacher import embeddings
+from specrun.runtime.teacher import texts as teaching_texts
 from specrun.runtime.teacher.embeddings import ensure_told, make_teaching
 from specrun.spec.diagnostics import InputError, RunError
 from specrun.spec.plan.plan import Plan
@@ -184,8 +185,8 @@ def test_the_teacher_speaks_once_and_a_resumed_run_hears_the_same(
     work: Path, whole: Any, monkeypatch: pytest.MonkeyPatch
 ):
     opened: list[object] = []
-    original = embeddings.open_folder
-    monkeypatch.setattr(embeddings, "open_folder", lambda *a: opened.append(a) or original(*a))
+    original = teaching_texts.open_folder
+    monkeypatch.setattr(teaching_texts, "open_folder", lambda *a: opened.append(a) or original(*a))
     plan = made(work)
     with pytest.MonkeyPatch.context() as patch:
         _stop_after(5, patch)

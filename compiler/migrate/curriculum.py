@@ -1,0 +1,47 @@
+"""Stages and difficulty of other tools' curricula."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from specrun.compiler.check import homes_of
+from specrun.compiler.foreign.table import FOREIGN
+from specrun.compiler.migrate.draft import Draft, Old
+from specrun.compiler.migrate.values import is_off
+from specrun.spec.experiment import Experiment
+
+STAGE = "curriculum.stages[]"
+
+
+def embedding(old: Old, path: str, note: str, draft: Draft) -> None:
+    """An encoder by name."""
+    if not isinstance(old.value, str) or not old.value:
+        draft.drop(old, "it names no encoder")
+        return
+    draft.set(f"{path}.kind", "pretrained", old, "a directory or a name in the cache")
+    draft.set(f"{path}.name_or_path", old.value, old)
+
+
+def stages(old: Old, path: str, note: str, draft: Draft) -> None:
+    """Each stage's keys by the names that they have here; what a stage has none for is told."""
+    value: Any = old.value
+    items = cast("list[Any]", value) if isinstance(value, list) else []
+    if not items or not all(isinstance(item, dict) for item in items):
+        draft.miss(old, "stages are a list of mappings")
+        return
+    own = {name for name, homes in homes_of(Experiment).items() if f"`{STAGE}`" in homes}
+    for i, item in enumerate(cast("list[dict[str, Any]]", items)):
+        for name, value in item.items():
+            key = Old(f"stages[{i}].{name}", value, old.line, old.tool)
+            known = FOREIGN.get(name)
+            if name in own:
+                draft.set(f"curriculum.stages[{i}].{name}", value, key)
+            elif known is not None and known.new.startswith(f"{STAGE}."):
+                below = known.new.removeprefix(f"{STAGE}.")
+                draft.set(f"curriculum.stages[{i}].{below}", value, key)
+            elif is_off(value):
+                draft.drop(key, "it asks for nothing")
+            elif known is not None:
+                draft.miss(key, known.note or f"it belongs in `{known.new}`")
+            else:
+                draft.miss(key, "not known")

@@ -1,0 +1,153 @@
+"""Passes for the difficulty of rows: the encoder it needs, the scores, and the rows that stages take by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from specrun.compiler.draft import Context, Draft, StageDraft
+from specrun.compiler.locate import locate_model
+from specrun.spec.diagnostics import InputError
+from specrun.spec.words.data import EmojiData
+from specrun.spec.words.difficulty import Difficulty, Embedding, PretrainedEmbedding
+
+if TYPE_CHECKING:
+    from specrun.spec.plan.difficulty import DifficultySettings
+    from specrun.spec.plan.training import TeacherPlan
+
+AT = "data.difficulty"
+
+
+def difficulty_of(draft: Draft) -> Difficulty | None:
+    """What the spec says of it."""
+    data = draft.spec.data
+    return None if isinstance(data, EmojiData) else data.difficulty
+
+
+def place_encoder(draft: Draft, context: Context) -> Draft:
+    """The encoder that embeds the texts, inspected; nothing where no part needs one."""
+    wanted = difficulty_of(draft)
+    if wanted is None or wanted.embedding is None or not wanted.weights.centrality:
+        return draft
+    return replace(draft, encoder=_placed(wanted.embedding, context))
+
+
+def score_rows(draft: Draft, context: Context) -> Draft:
+    """Score the rows, and resolve what stages take by their scores."""
+    from specrun.spec.plan.difficulty import DifficultyPlan  # 10 ms that most specs need not pay
+
+    wanted = difficulty_of(draft)
+    if wanted is None or draft.scan is None or draft.scan.training_rows == 0:
+        return draft
+    if wanted.weights.centrality and wanted.clusters > draft.scan.training_rows:
+        context.report.error(
+            f"{AT}.clusters",
+            "too-few-rows",
+            f"{wanted.clusters} clusters, and there are {draft.scan.training_rows} training rows",
+            hint=f"at most {draft.scan.training_rows}",
+        )
+        return draft
+    settings = _settings(wanted, draft.encoder)
+    try:
+        found = context.facts.difficulty(draft.scan, settings, wanted.easy_below, wanted.hard_above)
+    except InputError as error:
+        _report(error, AT, context)
+        return draft
+    plan = DifficultyPlan(
+        settings=settings,
+        easy_below=wanted.easy_below,
+        hard_above=wanted.hard_above,
+        found=found,
+    )
+    rows = draft.scan.training_rows
+    stages = tuple(_resolved(stage, rows) for stage in draft.stages)
+    fields = (*(draft.fields or ()), *(field.name for field in found.fields))
+    return replace(draft, difficulty=plan, stages=stages, fields=fields)
+
+
+def expected_fields(draft: Draft) -> Iterator[str]:
+    """The fields that scoring will give, for ``check``, which scores nothing."""
+    from specrun.spec.plan.difficulty import PARTS, field_names
+
+    wanted = difficulty_of(draft)
+    if wanted is not None:
+        parts = tuple(part for part in PARTS if getattr(wanted.weights, part))
+        yield from field_names(parts)
+
+
+def _settings(wanted: Difficulty, encoder: TeacherPlan | None) -> DifficultySettings:
+    from specrun.spec.plan.difficulty import (
+        CentralityPart,
+        DifficultySettings,
+        LexicalPart,
+        SyntacticPart,
+    )
+
+    weights = wanted.weights
+    lexical = LexicalPart(weight=weights.lexical, idf_corpus_size=wanted.idf_corpus_size)
+    syntactic = SyntacticPart(weight=weights.syntactic, readability=wanted.readability)
+    central = None
+    if weights.centrality:
+        assert encoder is not None  # ``place_encoder`` found it, or told why not
+        central = CentralityPart(
+            weight=weights.centrality, clusters=wanted.clusters, encoder=encoder
+        )
+    return DifficultySettings(
+        text=wanted.text,
+        lexical=lexical if weights.lexical else None,
+        syntactic=syntactic if weights.syntactic else None,
+        centrality=central,
+    )
+
+
+def _resolved(stage: StageDraft, rows: int) -> StageDraft:
+    """Percentiles as ranks: exact numbers of rows, whatever scores are equal."""
+    from specrun.spec.plan.difficulty import RANK, cut
+    from specrun.spec.plan.training import Selection
+
+    if stage.percentiles is None:
+        return stage
+    low, high = (cut(percentile, rows) for percentile in stage.percentiles)
+    chosen = Selection(field=RANK, minimum=float(low), maximum=float(high - 1), said=stage.said)
+    return replace(stage, selection=chosen)
+
+
+def _placed(embedding: Embedding, context: Context) -> TeacherPlan | None:
+    pretrained = isinstance(embedding, PretrainedEmbedding)
+    path = f"{AT}.embedding.{'name_or_path' if pretrained else 'run'}"
+    name = embedding.name_or_path if pretrained else embedding.run
+    folder = (
+        locate_model(name, context.folder, context.local)
+        if pretrained
+        else context.local.get(name) or Path(name).expanduser()
+    )
+    if folder is None:
+        context.report.error(
+            path,
+            "model-not-found",
+            f"no encoder {name!r}: it is no directory, no name in specrun.local.yaml, and not in the Hugging Face cache",
+            hint="download it first (`hf download NAME`), or map the name to a directory in specrun.local.yaml",
+        )
+        return None
+    try:
+        found = context.facts.encoder(embedding.kind, folder.absolute(), embedding.max_length)
+    except InputError as error:
+        _report(error, path, context)
+        return None
+    longest = max(found.max_query_length, found.max_positive_length)
+    if embedding.max_length is not None and embedding.max_length > longest:
+        context.report.error(
+            f"{AT}.embedding.max_length",
+            "too-long",
+            f"{embedding.max_length} tokens, but the encoder was made for {longest}",
+            hint=f"at most {longest}; null takes all it was made for",
+        )
+    return found
+
+
+def _report(error: InputError, path: str, context: Context) -> None:
+    for d in error.diagnostics:
+        where = f" ({d.file})" if d.file and d.file not in d.message else ""
+        context.report.error(path, d.code, d.message + where, hint=d.hint)

@@ -1,0 +1,1 @@
+"""How difficult rows are: words, readability, and distance from what texts are mostly about."""
