@@ -20,6 +20,7 @@ from specrun.compiler.meaning.losses import (
     weights_leave_something,
     weights_name_losses,
 )
+from specrun.compiler.meaning.masking import MASKING_CHECKS
 from specrun.compiler.meaning.modalities import (
     image_columns,
     lengths_of_texts,
@@ -112,4 +113,5 @@ CHECKS: tuple[Check, ...] = (
     trackers_once,
     *VECTOR_CHECKS,
     *CURRICULUM_CHECKS,
+    *MASKING_CHECKS,
 )

@@ -32,6 +32,7 @@ _KIND = "tokenizers"
 _BY_SETTINGS = "tokenizer-settings"
 _NAME = "tokenizer.json"
 PAD_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "[pad]", "<|endoftext|>")
+MASK_NAMES = ("[MASK]", "<mask>", "<|mask|>")
 _LOWERCASE = {"type": "Lowercase"}
 _AT_ONCE = 10_000
 TOLD_EVERY = 1000
@@ -56,6 +57,8 @@ class Tokenizer:
             message = f"{name} has the id {self.vocab_size - 1}; ids must be below {MAX_IDS}"
             raise InputError(message, code="bad-tokenizer")
         self.pad_id = _pad_id(vocabulary, padding.get("pad_id"), self.vocab_size)
+        self.mask_id = next((vocabulary[x] for x in MASK_NAMES if x in vocabulary), None)
+        self.around = tuple(dict.fromkeys(self._inner.encode("").ids))
 
     def encode(self, texts: Sequence[str], max_length: int, prompt: str = "") -> list[np.ndarray]:
         """The ids of each text, int32 [1..max_length], special tokens included and never cut off.
@@ -165,6 +168,8 @@ def plan_of(source: TokenizerSource, tokenizer: Tokenizer) -> TokenizerPlan:
         digest=tokenizer.digest,
         vocab_size=tokenizer.vocab_size,
         pad_id=tokenizer.pad_id,
+        mask_id=tokenizer.mask_id,
+        around=tokenizer.around,
     )
 
 
