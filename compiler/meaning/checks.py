@@ -49,6 +49,7 @@ from specrun.compiler.meaning.scores import (
     teacher_scores_exist,
     teachers_agree,
 )
+from specrun.compiler.meaning.texts import formats_are_taken, pieces_are_kept
 from specrun.compiler.meaning.training import (
     batch_divides,
     chunks_agree,
@@ -112,4 +113,6 @@ CHECKS: tuple[Check, ...] = (
     trackers_once,
     *VECTOR_CHECKS,
     *CURRICULUM_CHECKS,
+    pieces_are_kept,
+    formats_are_taken,
 )

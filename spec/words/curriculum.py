@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
+from specrun.spec.words.data import TextFormat
 from specrun.spec.words.optimizer import Schedule
 
 
@@ -88,6 +89,13 @@ class Stage:
                 "Rows between the two percentiles.",
                 "Rows above the percentile `data.difficulty.hard_above`.",
             ),
+        ),
+    ] = None
+    format: Annotated[
+        TextFormat | None,
+        Fact(
+            doc="What a row of the stage is, for `data` of the kind `text`; null is `data.format`. `select` takes its classes and percentiles within it.",
+            enum_docs=("Sentences.", "Pairs of sentences.", "Paragraphs."),
         ),
     ] = None
     loss_weights: Annotated[
