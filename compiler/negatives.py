@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, assert_never, overload
 
-from specrun.spec.words.data import Data, TableData
+from specrun.spec.words.data import Data, MinedNegatives, TableData, TextData
 from specrun.spec.words.losses import (
     ColBERTLoss,
     CoSENTLoss,
@@ -39,14 +39,20 @@ def has_column(data: Data) -> bool:
     return isinstance(data, TableData) and data.columns.negatives is not None
 
 
+def mined_of(data: Data) -> MinedNegatives | None:
+    """How negatives are mined; texts alone have none."""
+    return None if isinstance(data, TextData) else data.negatives
+
+
 def has_explicit(data: Data) -> bool:
     """Whether rows have negatives of their own, from a column or mined."""
-    return has_column(data) or data.negatives is not None
+    return has_column(data) or mined_of(data) is not None
 
 
 def per_row(data: Data, scan: Scan) -> int:
     """Explicit negatives of a row at most."""
-    return scan.negatives if data.negatives is None else data.negatives.num_negatives
+    mined = mined_of(data)
+    return scan.negatives if mined is None else mined.num_negatives
 
 
 @overload

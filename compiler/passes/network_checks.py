@@ -18,6 +18,7 @@ from specrun.spec.plan.model import (
 )
 from specrun.spec.plan.towers import TextTower
 from specrun.spec.plan.training import TOKENS_PREFIX
+from specrun.spec.words.data import TextData
 
 
 def check_modalities(draft: Draft, config: EncoderConfig, context: Context) -> None:
@@ -45,10 +46,11 @@ def check_precision(draft: Draft, context: Context) -> None:
 def check_lengths(draft: Draft, config: TextConfig | TextTower, context: Context) -> None:
     if isinstance(config, TextEncoderConfig):
         return  # the checks of meaning have seen a model from scratch
+    alone = isinstance(draft.spec.data, TextData)
     for side, wanted in zip(SIDES, most_tokens(draft, config), strict=True):
         if wanted > config.longest:
             context.report.error(
-                f"data.max_length.{side}",
+                "data.max_length" if alone else f"data.max_length.{side}",
                 "too-long",
                 f"{wanted} tokens, but the model has {config.longest} positions",
                 hint=f"at most {config.longest}",

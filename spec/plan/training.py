@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
-from specrun.spec.plan.data import Input
+from specrun.spec.plan.data import Input, TextFormat
 from specrun.spec.plan.model import TextConfig
 from specrun.spec.plan.schedule import Schedule
 from specrun.spec.record import record
@@ -221,11 +221,14 @@ class MatryoshkaPlan:
 
 @record
 class Selection:
-    """Rows with ``minimum <= field <= maximum``; null is no bound. Rows without the field are not selected."""
+    """Rows of a format with ``minimum <= field <= maximum``; null is no bound. Rows without the field are not selected."""
 
-    field: Annotated[str, Fact(doc="Numeric field.")]
-    minimum: Annotated[float | None, Fact(doc="Smallest value.")]
-    maximum: Annotated[float | None, Fact(doc="Largest value.")]
+    field: Annotated[str | None, Fact(doc="Numeric field; null is no range.")] = None
+    minimum: Annotated[float | None, Fact(doc="Smallest value.")] = None
+    maximum: Annotated[float | None, Fact(doc="Largest value.")] = None
+    format: Annotated[
+        TextFormat | None, Fact(doc="What a row is, where rows are texts; null is all rows.")
+    ] = None
     said: Annotated[
         str,
         Fact(
@@ -235,9 +238,12 @@ class Selection:
 
     @property
     def words(self) -> str:
-        """For people: ``easy``, or ``positive_chars in [, 400]``."""
+        """For people: ``easy``, ``positive_chars in [, 400]``, ``sentences``, or ``easy sentences``."""
         low, high = ("" if b is None else f"{b:g}" for b in (self.minimum, self.maximum))
-        return self.said or f"{self.field} in [{low}, {high}]"
+        chosen = self.said or (f"{self.field} in [{low}, {high}]" if self.field else "")
+        if not self.format:
+            return chosen
+        return f"{chosen} {self.format}" if self.said else f"{self.format} {chosen}".strip()
 
 
 @record

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
 from specrun.spec.words.evaluation import METRIC
+from specrun.spec.words.data import TextFormat
 from specrun.spec.words.optimizer import Schedule
 
 
@@ -99,6 +100,13 @@ class Stage:
             le=1,
             min_items=2,
             examples=((0.75, 0.9),),
+        ),
+    ] = None
+    format: Annotated[
+        TextFormat | None,
+        Fact(
+            doc="What a row of the stage is, for `data` of the kind `text`; null is `data.format`. `select` takes its classes and percentiles within it.",
+            enum_docs=("Sentences.", "Pairs of sentences.", "Paragraphs."),
         ),
     ] = None
     loss_weights: Annotated[
