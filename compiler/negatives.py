@@ -12,6 +12,7 @@ from specrun.spec.words.losses import (
     DistillationLoss,
     InfoNCELoss,
     Loss,
+    MaskedDiffusionLoss,
     SigLIPLoss,
     TripletLoss,
 )
@@ -23,8 +24,8 @@ Stated = Literal["in_batch", "own", "all"]
 """What a spec can say."""
 
 Negatives = Literal["in_batch", "own", "all", "own_else_in_batch", "none", "pair"]
-"""``own_else_in_batch``: a row's explicit negatives where it has some, else the other rows' positives; ``pair``: a
-row's two texts are compared with its score, and no row with another."""
+"""``own_else_in_batch``: a row's explicit negatives where it has some, else the other rows' positives; ``pair``: each row
+is looked at by itself."""
 
 EXPLICIT: frozenset[Negatives] = frozenset(("own", "all", "own_else_in_batch"))
 """Those that take explicit negatives where the data has them."""
@@ -67,6 +68,8 @@ def negatives_of(loss: Loss, data: Data) -> Negatives:
             return "own_else_in_batch"
         case CoSENTLoss():
             return "none"
+        case MaskedDiffusionLoss():
+            return "pair"
         case DistillationLoss():
             if loss.teacher is None:
                 return "own" if has_column(data) else "pair"

@@ -20,6 +20,7 @@ from specrun.compiler.meaning.losses import (
     weights_leave_something,
     weights_name_losses,
 )
+from specrun.compiler.meaning.masking import MASKING_CHECKS
 from specrun.compiler.meaning.modalities import (
     image_columns,
     lengths_of_texts,
@@ -113,6 +114,7 @@ CHECKS: tuple[Check, ...] = (
     trackers_once,
     *VECTOR_CHECKS,
     *CURRICULUM_CHECKS,
+    *MASKING_CHECKS,
     pieces_are_kept,
     formats_are_taken,
 )

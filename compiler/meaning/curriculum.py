@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from specrun.compiler.meaning.effects import no_effect
+from specrun.compiler.metrics import best_of
 from specrun.compiler.negatives import mined_of, negatives_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
@@ -99,7 +100,7 @@ def _stops_first(spec: Experiment, index: int, report: Reporter) -> None:
     stopping = evaluation.early_stopping if evaluation else None
     if rule is None or evaluation is None or stopping is None:
         return
-    same = rule.metric in (None, evaluation.select_best)
+    same = rule.metric in (None, best_of(spec, evaluation))
     if same and stopping.patience <= rule.patience and stopping.min_delta >= rule.min_delta:
         path = f"curriculum.stages[{index}].advance.patience"
         related = ("evaluation.early_stopping.patience",)

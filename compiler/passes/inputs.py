@@ -10,6 +10,7 @@ from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Pretrained
 from specrun.compiler.locate import locate, locate_model, locate_root
 from specrun.compiler.passes.lengths import bad_rows
+from specrun.compiler.passes.masking import hides
 from specrun.compiler.passes.repeated import warn_of_repeated
 from specrun.compiler.passes.stages import stage_formats
 from specrun.spec.diagnostics import InputError
@@ -417,6 +418,7 @@ def _tokenizer_source(draft: Draft, context: Context) -> TokenizerSource | None:
                 min_frequency=tokenizer.min_frequency,
                 lowercase=tokenizer.lowercase,
                 split_identifiers=tokenizer.split_identifiers,
+                masks=hides(draft.spec.losses),
             )
         case FileTokenizer():
             path = locate(tokenizer.path, context.folder, context.local)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.metrics import best_of
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.widths import embedding_dim
 from specrun.spec.plan.data import modality
@@ -98,7 +99,7 @@ def check_dims(draft: Draft, config: EncoderConfig, context: Context) -> None:
 def check_best(draft: Draft, config: EncoderConfig, context: Context) -> None:
     """The dimension that chooses the best is evaluated; where the spec alone says the width this is told already."""
     part = draft.spec.evaluation
-    metric, _, dim = part.select_best.partition(" at ") if part else ("", "", "")
+    metric, _, dim = best_of(draft.spec, part).partition(" at ") if part else ("", "", "")
     if not dim or metric.startswith(TOKENS_PREFIX):
         return
     trained = draft.spec.matryoshka.dims if draft.spec.matryoshka else ()

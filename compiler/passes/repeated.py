@@ -15,6 +15,7 @@ from specrun.spec.words.losses import (
     DistillationLoss,
     InfoNCELoss,
     Loss,
+    MaskedDiffusionLoss,
     SigLIPLoss,
     TripletLoss,
 )
@@ -49,7 +50,7 @@ def _mend(loss: Loss, index: int, data: Data) -> str | None:
             return f"write `losses[{index}].false_negatives: {{identical: true}}`; "
         case ColBERTLoss():
             return None if negatives_of(loss, data) == "own" else ""
-        case CoSENTLoss() | DistillationLoss() | DenseLateKLLoss():
+        case CoSENTLoss() | DistillationLoss() | DenseLateKLLoss() | MaskedDiffusionLoss():
             return (
                 None  # what belongs together is said by scores, by a teacher, by the model itself
             )

@@ -7,8 +7,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, assert_never, get_args
 
 from specrun.compiler.draft import Context, Draft, StageDraft
+from specrun.compiler.metrics import best_of
 from specrun.compiler.negatives import mined_of
 from specrun.compiler.passes.difficulty import expected_fields
+from specrun.compiler.passes.masking import masking_of
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.curriculum import Curriculum, Select, SelectClass, Stage
 from specrun.spec.words.data import EmojiData, TextData, TextFormat
@@ -33,6 +35,7 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
             trainable=train.trainable,
             trainable_path="train.trainable",
             reset_optimizer=False,
+            masking=masking_of(draft.spec.losses, None),
             mined=mined_of(draft.spec.data) is not None,
         )
         return replace(draft, stages=(only,))
@@ -58,6 +61,7 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
                 transition_epochs=_transition(i, stage, curriculum),
                 mined=mined_of(draft.spec.data) is not None and stage.mining is not False,
                 advance=_advance(stage, draft),
+                masking=masking_of(draft.spec.losses, stage.masking_rate),
             )
         )
     return replace(draft, stages=tuple(stages))
@@ -135,7 +139,7 @@ def _advance(stage: Stage, draft: Draft) -> AdvancePlan | None:
         return None
     from specrun.spec.plan.training import AdvancePlan  # as for a selection
 
-    metric = rule.metric or evaluation.select_best
+    metric = rule.metric or best_of(draft.spec, evaluation)
     return AdvancePlan(metric=metric, patience=rule.patience, min_delta=rule.min_delta)
 
 

@@ -119,6 +119,7 @@ def build_segments(draft: Draft, context: Context) -> Draft:
                 steps_per_epoch=layout.steps_per_epoch,
                 selection=stage.selection,
                 loss_weights=_active(stage),
+                masking=stage.masking,
                 learning_rate_scale=stage.learning_rate_scale,
                 schedule=schedule,
                 schedule_start=schedule_start,

@@ -33,6 +33,7 @@ _KIND = "tokenizers"
 _BY_SETTINGS = "tokenizer-settings"
 _NAME = "tokenizer.json"
 PAD_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "[pad]", "<|endoftext|>")
+MASK_NAMES = ("[MASK]", "<mask>", "<|mask|>")
 SEPARATORS = ("[SEP]", "</s>", "<sep>", "<|sep|>")
 """Special tokens that may stand between two sentences, the first that a tokenizer has."""
 
@@ -60,6 +61,8 @@ class Tokenizer:
             message = f"{name} has the id {self.vocab_size - 1}; ids must be below {MAX_IDS}"
             raise InputError(message, code="bad-tokenizer")
         self.pad_id = _pad_id(vocabulary, padding.get("pad_id"), self.vocab_size)
+        self.mask_id = next((vocabulary[x] for x in MASK_NAMES if x in vocabulary), None)
+        self.around = tuple(dict.fromkeys(self._inner.encode("").ids))
         special = {x.content for x in self._inner.get_added_tokens_decoder().values() if x.special}
         self._separator = next((name for name in SEPARATORS if name in special), " ")
 
@@ -179,6 +182,8 @@ def plan_of(source: TokenizerSource, tokenizer: Tokenizer) -> TokenizerPlan:
         digest=tokenizer.digest,
         vocab_size=tokenizer.vocab_size,
         pad_id=tokenizer.pad_id,
+        mask_id=tokenizer.mask_id,
+        around=tokenizer.around,
     )
 
 

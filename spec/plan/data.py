@@ -293,6 +293,9 @@ class TrainedTokenizer:
     min_frequency: Annotated[int, Fact(doc="Least count of a merged pair.")]
     lowercase: Annotated[bool, Fact(doc="Lower-cased first.")]
     split_identifiers: Annotated[bool, Fact(doc="Identifiers split first.")]
+    masks: Annotated[
+        bool, Fact(doc="Whether `[MASK]` and `[SEP]` are among its special tokens.")
+    ] = False
 
 
 @record
@@ -326,6 +329,12 @@ class TokenizerPlan:
     digest: Annotated[str, Fact(doc="SHA-256 of the tokenizer.json text.")]
     vocab_size: Annotated[int, Fact(doc="Number of ids (largest id + 1).")]
     pad_id: Annotated[int, Fact(doc="Id that pads.")]
+    mask_id: Annotated[
+        int | None, Fact(doc="Id shown where a token is hidden; null where there is no such token.")
+    ] = None
+    around: Annotated[
+        tuple[int, ...], Fact(doc="Ids that it puts around every text, which are never hidden.")
+    ] = ()
     prompts: Annotated[Prompts, Fact(doc="What is put before the texts.")] = field(
         default_factory=Prompts
     )

@@ -164,7 +164,6 @@ class MaskedDiffusion:
         "masked_diffusion"
     )
     name: Annotated[str, Fact(doc="Unique name.")]
-    mask_id: Annotated[int, Fact(doc="Id shown where a token is hidden.")]
     sampling: Annotated[
         Literal["exact", "bernoulli"],
         Fact(doc="So many tokens of each row, or each token by a rate that each row draws."),
@@ -387,6 +386,21 @@ REVERSE_PREFIX = "positive_to_query/"
 SPEARMAN = "spearman"
 """The metric that compares similarities with scores instead of ranking candidates."""
 
+_LOWER_IS_BETTER = frozenset({"loss", "perplexity"})
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric improves when it falls, as a loss does."""
+    return metric.partition("@")[0] in _LOWER_IS_BETTER
+
+
+def improves(metric: str, value: float, reference: float, min_delta: float = 0.0) -> bool:
+    """Whether ``value`` is better than ``reference`` by more than ``min_delta``."""
+    if lower_is_better(metric):
+        return value < reference - min_delta
+    return value > reference + min_delta
+
+
 Direction = Literal["query_to_positive", "positive_to_query"]
 
 
@@ -412,6 +426,10 @@ class EvaluationPlan:
         ),
     ] = ()
     select_best: Annotated[str, Fact(doc="Metric that chooses the best, as named in results.")]
+    masking_rates: Annotated[
+        tuple[float, ...],
+        Fact(doc="Shares of held-out texts' tokens that are hidden; empty where none are."),
+    ] = ()
     early_stopping: Annotated[EarlyStoppingPlan | None, Fact(doc="Null is never.")]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
 from specrun.spec.words.data import TextFormat
+from specrun.spec.words.evaluation import METRIC
 from specrun.spec.words.optimizer import Schedule
 
 
@@ -53,7 +54,7 @@ class Advance:
         str | None,
         Fact(
             doc="Metric that must improve, named as `evaluation.select_best` is; null is that one.",
-            pattern=r"^(multi_vector/)?((positive_to_query/)?(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}|spearman)( at [1-9][0-9]*)?$",
+            pattern=METRIC,
             examples=("ndcg@10",),
         ),
     ] = None
@@ -89,6 +90,16 @@ class Stage:
                 "Rows between the two percentiles.",
                 "Rows above the percentile `data.difficulty.hard_above`.",
             ),
+        ),
+    ] = None
+    masking_rate: Annotated[
+        tuple[float, ...] | None,
+        Fact(
+            doc="Least and greatest share of a text's tokens that `masked_diffusion` hides in this stage; null is the loss's.",
+            ge=0,
+            le=1,
+            min_items=2,
+            examples=((0.75, 0.9),),
         ),
     ] = None
     format: Annotated[
