@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         CheckpointPlan,
         CostPlan,
         EvaluationPlan,
+        MaskingRange,
         Segment,
         Selection,
         TeacherPlan,
@@ -84,6 +85,7 @@ class StageDraft:
     advance: AdvancePlan | None = None
     percentiles: tuple[float, float] | None = None
     said: str = ""
+    masking: MaskingRange | None = None
     trained: frozenset[str] = frozenset()
 
 

@@ -12,6 +12,9 @@ from specrun.spec.plan.data import TrainedTokenizer
 PAD, START = "[PAD]", "[CLS]"
 """``[PAD]`` fills rows; ``[CLS]`` begins every text, so that none is empty and CLS pooling has its token."""
 
+MASK, SEPARATOR = "[MASK]", "[SEP]"
+"""What is shown where a token is hidden, and what stands between two sentences that are one text."""
+
 _IN_CAMEL_CASE = r"(?<=[\p{Ll}\p{N}])(?=\p{Lu})|(?<=\p{Lu})(?=\p{Lu}\p{Ll})"
 _BETWEEN_PARTS = r"[\s_]+"
 _BETWEEN_WORDS = r"\s+"
@@ -22,7 +25,8 @@ _WORD = r"[\p{L}\p{N}_\p{M}]+|[^\p{L}\p{N}\p{M}_\s]"
 def train(settings: TrainedTokenizer, texts: Iterable[str]) -> str:
     """The text of a tokenizer.json.
 
-    White space only separates; it gets no token. With ``split_identifiers`` underscores separate
+    White space only separates; it gets no token. A tokenizer that masks puts nothing before a text, where there would be
+    nothing to tell. With ``split_identifiers`` underscores separate
     too, and words end where camelCase turns and where digits begin.
     """
     tokenizer = Tokenizer(models.BPE())
@@ -32,16 +36,17 @@ def train(settings: TrainedTokenizer, texts: Iterable[str]) -> str:
     trainer = trainers.BpeTrainer(
         vocab_size=settings.vocab_size,
         min_frequency=settings.min_frequency,
-        special_tokens=[PAD, START],
+        special_tokens=[PAD, START, *((MASK, SEPARATOR) if settings.masks else ())],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = TemplateProcessing(
-        single=f"{START} $A",
-        pair=f"{START} $A $B",
-        special_tokens=[(START, tokenizer.token_to_id(START))],
-    )
+    if not settings.masks:
+        tokenizer.post_processor = TemplateProcessing(
+            single=f"{START} $A",
+            pair=f"{START} $A $B",
+            special_tokens=[(START, tokenizer.token_to_id(START))],
+        )
     return tokenizer.to_str(pretty=True)
 
 
