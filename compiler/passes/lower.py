@@ -195,6 +195,7 @@ def _train(draft: Draft) -> TrainPlan:
         log_every_steps=train.log_every_steps,
         total_steps=draft.segments[-1].stop_step,
         negatives_per_query=max(_negatives(draft)),
+        dropout_schedule=train.dropout_schedule,
     )
 
 
