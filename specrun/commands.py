@@ -158,7 +158,7 @@ def encode(options: Namespace) -> int:
     from specrun.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
-    from specrun.runtime.predict.predictor import encode_file
+    from specrun.runtime.predict.encode_file import encode_file
     from specrun.runtime.telling import teller
 
     count, width = encode_file(
