@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.passes.generation import generation_plan
 from specrun.compiler.passes.network_checks import (
     check_best,
     check_dims,
@@ -76,7 +77,11 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     rows = _in_towers(_table(config, draft, context), towers_of(model, config))
     processor = _image_processor(draft, config)
     return replace(
-        _with_prompts(draft, context), config=config, rows=rows, image_processor=processor
+        _with_prompts(draft, context),
+        config=config,
+        rows=rows,
+        image_processor=processor,
+        generation=generation_plan(draft, config, context),
     )
 
 
