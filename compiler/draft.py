@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         CheckpointPlan,
         CostPlan,
         EvaluationPlan,
+        MaskingRange,
         Segment,
         Selection,
         TeacherPlan,
@@ -85,6 +86,7 @@ class StageDraft:
     advance: AdvancePlan | None = None
     percentiles: tuple[float, float] | None = None
     said: str = ""
+    masking: MaskingRange | None = None
     trained: frozenset[str] = frozenset()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, assert_never, overload
 
-from specrun.spec.words.data import Data, TableData
+from specrun.spec.words.data import Data, MinedNegatives, TableData, TextData
 from specrun.spec.words.losses import (
     ColBERTLoss,
     CoSENTLoss,
@@ -12,6 +12,7 @@ from specrun.spec.words.losses import (
     DistillationLoss,
     InfoNCELoss,
     Loss,
+    MaskedDiffusionLoss,
     SigLIPLoss,
     TripletLoss,
 )
@@ -23,8 +24,8 @@ Stated = Literal["in_batch", "own", "all"]
 """What a spec can say."""
 
 Negatives = Literal["in_batch", "own", "all", "own_else_in_batch", "none", "pair"]
-"""``own_else_in_batch``: a row's explicit negatives where it has some, else the other rows' positives; ``pair``: a
-row's two texts are compared with its score, and no row with another."""
+"""``own_else_in_batch``: a row's explicit negatives where it has some, else the other rows' positives; ``pair``: each row
+is looked at by itself."""
 
 EXPLICIT: frozenset[Negatives] = frozenset(("own", "all", "own_else_in_batch"))
 """Those that take explicit negatives where the data has them."""
@@ -38,14 +39,20 @@ def has_column(data: Data) -> bool:
     return isinstance(data, TableData) and data.columns.negatives is not None
 
 
+def mined_of(data: Data) -> MinedNegatives | None:
+    """How negatives are mined; texts alone have none."""
+    return None if isinstance(data, TextData) else data.negatives
+
+
 def has_explicit(data: Data) -> bool:
     """Whether rows have negatives of their own, from a column or mined."""
-    return has_column(data) or data.negatives is not None
+    return has_column(data) or mined_of(data) is not None
 
 
 def per_row(data: Data, scan: Scan) -> int:
     """Explicit negatives of a row at most."""
-    return scan.negatives if data.negatives is None else data.negatives.num_negatives
+    mined = mined_of(data)
+    return scan.negatives if mined is None else mined.num_negatives
 
 
 @overload
@@ -61,6 +68,8 @@ def negatives_of(loss: Loss, data: Data) -> Negatives:
             return "own_else_in_batch"
         case CoSENTLoss():
             return "none"
+        case MaskedDiffusionLoss():
+            return "pair"
         case DistillationLoss():
             if loss.teacher is None:
                 return "own" if has_column(data) else "pair"

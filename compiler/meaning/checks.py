@@ -20,6 +20,7 @@ from specrun.compiler.meaning.losses import (
     weights_leave_something,
     weights_name_losses,
 )
+from specrun.compiler.meaning.masking import MASKING_CHECKS
 from specrun.compiler.meaning.modalities import (
     image_columns,
     lengths_of_texts,
@@ -49,6 +50,7 @@ from specrun.compiler.meaning.scores import (
     teacher_scores_exist,
     teachers_agree,
 )
+from specrun.compiler.meaning.texts import formats_are_taken, pieces_are_kept
 from specrun.compiler.meaning.training import (
     batch_divides,
     chunks_agree,
@@ -112,4 +114,7 @@ CHECKS: tuple[Check, ...] = (
     trackers_once,
     *VECTOR_CHECKS,
     *CURRICULUM_CHECKS,
+    *MASKING_CHECKS,
+    pieces_are_kept,
+    formats_are_taken,
 )

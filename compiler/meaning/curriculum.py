@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from specrun.compiler.meaning.effects import no_effect
-from specrun.compiler.negatives import negatives_of
+from specrun.compiler.metrics import best_of
+from specrun.compiler.negatives import mined_of, negatives_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.curriculum import Stage
@@ -99,7 +100,7 @@ def _stops_first(spec: Experiment, index: int, report: Reporter) -> None:
     stopping = evaluation.early_stopping if evaluation else None
     if rule is None or evaluation is None or stopping is None:
         return
-    same = rule.metric in (None, evaluation.select_best)
+    same = rule.metric in (None, best_of(spec, evaluation))
     if same and stopping.patience <= rule.patience and stopping.min_delta >= rule.min_delta:
         path = f"curriculum.stages[{index}].advance.patience"
         related = ("evaluation.early_stopping.patience",)
@@ -118,14 +119,14 @@ def stages_mine(spec: Experiment, report: Reporter) -> None:
     stages = spec.curriculum.stages
     for index, stage in enumerate(stages):
         path = f"curriculum.stages[{index}].mining"
-        if stage.mining is not None and spec.data.negatives is None:
+        if stage.mining is not None and mined_of(spec.data) is None:
             message = f"`{path}` has no effect: `data.negatives` mines nothing"
             hint = "add `data: {negatives: {kind: mined, refresh_every_steps: N}}`, or remove it"
             related = ("data.negatives",)
             report.error(path, "no-effect", message, hint=hint, blame="key", related=related)
         elif stage.mining is False:
             _own_are_mined(spec, stage, path, report)
-    if spec.data.negatives is not None and all(s.mining is False for s in stages):
+    if mined_of(spec.data) is not None and all(s.mining is False for s in stages):
         message = "`data.negatives` has no effect: no stage mines (`mining: false`)"
         hint = "let a stage mine, or remove `data.negatives`"
         related = ("curriculum.stages[0].mining",)

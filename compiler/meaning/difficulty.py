@@ -8,7 +8,7 @@ from specrun.compiler.meaning.effects import no_effect
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.curriculum import Select, Stage
-from specrun.spec.words.data import EmojiData, PythonSourceData
+from specrun.spec.words.data import EmojiData, TableData, TextData
 from specrun.spec.words.difficulty import Difficulty
 
 AT = "data.difficulty"
@@ -123,7 +123,10 @@ def _thresholds(wanted: Difficulty, report: Reporter) -> None:
 
 def _texts(spec: Experiment, wanted: Difficulty, report: Reporter) -> None:
     """The side that is scored is a text alone."""
-    if isinstance(spec.data, (PythonSourceData, EmojiData)):
+    if isinstance(spec.data, TextData):
+        switch, message = ("data", "kind"), f"`{AT}.text` has no effect: a row is one text"
+        no_effect(report, ("data", FIELD, "text"), switch, message)
+    if not isinstance(spec.data, TableData):
         return
     letter = spec.data.retrieval_mode[0 if wanted.text == "query" else -1]
     if letter == "t":

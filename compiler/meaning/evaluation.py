@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from specrun.compiler.meaning.model import embedding_width
+from specrun.compiler.metrics import best_of, metrics_of, rates_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.training import REVERSE_PREFIX, SPEARMAN, TOKENS_PREFIX
@@ -50,7 +51,7 @@ def best_is_measured(spec: Experiment, report: Reporter) -> None:
     part = spec.evaluation
     if part is None:
         return
-    metric_is_measured(spec, part, "evaluation.select_best", part.select_best, report)
+    metric_is_measured(spec, part, "evaluation.select_best", best_of(spec, part), report)
     for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
         if stage.advance is not None and stage.advance.metric is not None:
             path = f"curriculum.stages[{index}].advance.metric"
@@ -70,8 +71,9 @@ def metric_is_measured(
         report.error(path, "unknown-metric", message, hint=hint, related=related)
     plain = metric.removeprefix(TOKENS_PREFIX)
     _direction_is_asked(plain, path, part, report)
-    if plain.removeprefix(REVERSE_PREFIX) not in part.metrics:
-        hint = f"metrics are {', '.join(f'`{m}`' for m in part.metrics)}"
+    known = _named(spec, part)
+    if plain.removeprefix(REVERSE_PREFIX) not in known:
+        hint = f"metrics are {', '.join(f'`{m}`' for m in known)}"
         message = f"`{path}` {metric} is not in `evaluation.metrics`"
         related = ("evaluation.metrics",)
         report.error(path, "unknown-metric", message, hint=hint, related=related)
@@ -84,6 +86,13 @@ def metric_is_measured(
             hint = f"dimensions are {', '.join(map(str, dims))}"
             related = ("matryoshka.dims", "model.hidden_size", "model.projection_dim")
             report.error(path, "unknown-dimension", message, hint=hint, related=related)
+
+
+def _named(spec: Experiment, part: Evaluation) -> tuple[str, ...]:
+    """The metrics that are measured, those of hidden tokens at each of several rates too."""
+    metrics, rates = metrics_of(spec, part), rates_of(spec, part)
+    several = rates if len(rates) > 1 else ()
+    return (*metrics, *(f"{metric}@{rate:g}" for rate in several for metric in metrics))
 
 
 def _direction_is_asked(metric: str, path: str, part: Evaluation, report: Reporter) -> None:

@@ -57,12 +57,14 @@ def positions_suffice(spec: Experiment, report: Reporter) -> None:
     rows = model.max_position_embeddings
     lengths = spec.data.max_length
     mode = mode_of(spec)
-    for name, letter, length in (
-        ("query", mode[0], lengths.query),
-        ("positive", mode[-1], lengths.positive),
-    ):
+    named = (
+        (("", "t", lengths),)
+        if lengths is None or isinstance(lengths, int)
+        else ((".query", mode[0], lengths.query), (".positive", mode[-1], lengths.positive))
+    )
+    for name, letter, length in named:
         if length is not None and length > rows and letter != "i":
-            path = f"data.max_length.{name}"
+            path = f"data.max_length{name}"
             message = f"`{path}` {length} is above `{at}.max_position_embeddings` {rows}"
             hint = f"lower it to {rows}, or raise the other"
             related = (f"{at}.max_position_embeddings",)

@@ -11,6 +11,7 @@ from specrun.compiler.negatives import (
     Negatives,
     has_column,
     has_explicit,
+    mined_of,
     negatives_of,
 )
 from specrun.compiler.reporter import Reporter
@@ -78,7 +79,7 @@ def false_negatives_are_some(spec: Experiment, report: Reporter) -> None:
 
 def mining_is_used(spec: Experiment, report: Reporter) -> None:
     """Mined negatives stand alone, are enough for a row, and some loss takes them."""
-    mined = spec.data.negatives
+    mined = mined_of(spec.data)
     if mined is None:
         return
     if has_column(spec.data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from specrun.compiler.meaning.effects import no_effect
+from specrun.compiler.metrics import metrics_of
 from specrun.compiler.negatives import (
     has_column,
 )
@@ -28,12 +29,12 @@ def scores_exist(spec: Experiment, report: Reporter) -> None:
         if not isinstance(spec.data, TableData):
             hint = f"`{spec.data.kind}` has no scores: take rows with columns"
         report.error(path, "no-scores", message, hint=hint, related=related)
-    compared = spec.evaluation is not None and SPEARMAN in spec.evaluation.metrics
+    compared = spec.evaluation is not None and SPEARMAN in metrics_of(spec, spec.evaluation)
     by_rows = any(map(scored_by_rows, spec.losses))
     if column is not None and not sorting and not compared and not by_rows:
         message = "`data.columns.score` has no effect: no loss is of the kind `cosent`, or `distillation` without a teacher, and `spearman` is not measured"
         no_effect(report, ("data", "columns", "score"), ("losses", 0, "kind"), message)
-    retrieval = spec.evaluation is not None and spec.evaluation.metrics != (SPEARMAN,)
+    retrieval = spec.evaluation is not None and metrics_of(spec, spec.evaluation) != (SPEARMAN,)
     if column is not None and sorting and retrieval:
         message = "every held-out pair counts as an answer, whatever its score"
         hint = "hold out rows whose texts belong together, or measure `metrics: [spearman]` alone"
@@ -112,7 +113,7 @@ def _scores_suffice(spec: Experiment, index: int, report: Reporter) -> None:
 def spearman_has_scores(spec: Experiment, report: Reporter) -> None:
     """The rank correlation is with scores, and a column of them is there."""
     column = spec.data.columns.score if isinstance(spec.data, TableData) else None
-    if spec.evaluation is None or SPEARMAN not in spec.evaluation.metrics:
+    if spec.evaluation is None or SPEARMAN not in metrics_of(spec, spec.evaluation):
         return
     path = "evaluation.metrics"
     if column is None:
@@ -122,7 +123,7 @@ def spearman_has_scores(spec: Experiment, report: Reporter) -> None:
         hint = "add `data: {columns: {score: NAME}}`, or remove it"
         related = ("data.columns.score",)
         report.error(path, "no-scores", message, hint=hint, related=related)
-    if spec.evaluation.metrics == (SPEARMAN,) and spec.evaluation.directions != (
+    if metrics_of(spec, spec.evaluation) == (SPEARMAN,) and spec.evaluation.directions != (
         "query_to_positive",
     ):
         message = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from specrun.compiler.meaning.effects import no_effect
 from specrun.compiler.meaning.modalities import mode_of
+from specrun.compiler.negatives import mined_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.losses import ColBERTLoss, DenseLateKLLoss, Loss
@@ -129,7 +130,7 @@ def token_widths_fit(spec: Experiment, report: Reporter) -> None:
 
 def mined_by_one_vector(spec: Experiment, report: Reporter) -> None:
     """Mining searches by one vector a text."""
-    if spec.data.negatives is None or _pools(spec):
+    if mined_of(spec.data) is None or _pools(spec):
         return
     path, related = "data.negatives", ("model.pooling",)
     message = (

@@ -14,6 +14,7 @@ from specrun.spec.words.data import EmojiData
 from specrun.spec.words.difficulty import Difficulty, Embedding, PretrainedEmbedding
 
 if TYPE_CHECKING:
+    from specrun.spec.plan.data import Scan
     from specrun.spec.plan.difficulty import DifficultySettings
     from specrun.spec.plan.training import TeacherPlan
 
@@ -61,8 +62,7 @@ def score_rows(draft: Draft, context: Context) -> Draft:
         hard_above=wanted.hard_above,
         found=found,
     )
-    rows = draft.scan.training_rows
-    stages = tuple(_resolved(stage, rows) for stage in draft.stages)
+    stages = tuple(_resolved(stage, draft.scan) for stage in draft.stages)
     fields = (*(draft.fields or ()), *(field.name for field in found.fields))
     return replace(draft, difficulty=plan, stages=stages, fields=fields)
 
@@ -102,15 +102,29 @@ def _settings(wanted: Difficulty, encoder: TeacherPlan | None) -> DifficultySett
     )
 
 
-def _resolved(stage: StageDraft, rows: int) -> StageDraft:
+def rows_to_select(stage: StageDraft, scan: Scan) -> int:
+    """Training rows among which a stage selects: of texts those of its format."""
+    chosen = stage.selection.format if stage.selection else None
+    counts = [x.training_rows for x in scan.formats if x.format == chosen]
+    return counts[0] if counts else scan.training_rows
+
+
+def _resolved(stage: StageDraft, scan: Scan) -> StageDraft:
     """Percentiles as ranks: exact numbers of rows, whatever scores are equal."""
     from specrun.spec.plan.difficulty import RANK, cut
     from specrun.spec.plan.training import Selection
 
     if stage.percentiles is None:
         return stage
+    rows = rows_to_select(stage, scan)
     low, high = (cut(percentile, rows) for percentile in stage.percentiles)
-    chosen = Selection(field=RANK, minimum=float(low), maximum=float(high - 1), said=stage.said)
+    chosen = Selection(
+        field=RANK,
+        minimum=float(low),
+        maximum=float(high - 1),
+        format=stage.selection.format if stage.selection else None,
+        said=stage.said,
+    )
     return replace(stage, selection=chosen)
 
 

@@ -10,8 +10,11 @@ from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Pretrained
 from specrun.compiler.locate import locate, locate_model, locate_root
 from specrun.compiler.passes.lengths import bad_rows
+from specrun.compiler.passes.masking import hides
 from specrun.compiler.passes.repeated import warn_of_repeated
+from specrun.compiler.passes.stages import stage_formats
 from specrun.spec.diagnostics import InputError
+from specrun.spec.experiment import Experiment
 from specrun.spec.plan.data import (
     CsvSource,
     EmojiSource,
@@ -27,6 +30,8 @@ from specrun.spec.plan.data import (
     Scan,
     Source,
     Table,
+    TableSource,
+    TextSource,
     TokenizerFile,
     TokenizerSource,
     TrainedTokenizer,
@@ -45,6 +50,7 @@ from specrun.spec.words.data import (
     ParquetData,
     PythonSourceData,
     SplitValidation,
+    TextData,
     TsvData,
 )
 from specrun.spec.words.losses import CoSENTLoss
@@ -65,7 +71,8 @@ TableData = JsonlData | CsvData | TsvData | ParquetData | HuggingFaceData
 
 def place_data(draft: Draft, context: Context) -> Draft:
     """Where rows and held-out rows are; each missing file or folder is an error at its key."""
-    return replace(draft, source=_source(draft, context), held_out=_held_out(draft, context))
+    draft = replace(draft, source=_source(draft, context))
+    return replace(draft, held_out=_held_out(draft, context))
 
 
 def place_model(draft: Draft, context: Context) -> Draft:
@@ -220,6 +227,8 @@ def _source(draft: Draft, context: Context) -> Source | None:
             return PythonSource(roots=tuple(map(str, roots)), exclude=data.exclude)
         case EmojiData():
             return _emoji(data, context)
+        case TextData():
+            return _texts(data, draft.spec, context)
         case JsonlData() | CsvData() | TsvData() | ParquetData() | HuggingFaceData():
             split = data.split if isinstance(data, HuggingFaceData) else None
             table = _place_table(data, data.path, "data.path", split, context)
@@ -229,6 +238,28 @@ def _source(draft: Draft, context: Context) -> Source | None:
             return replace(table, max_negatives=data.max_negatives)
         case _:
             assert_never(data)
+
+
+def _texts(data: TextData, spec: Experiment, context: Context) -> TextSource:
+    """The text files, and the rows that the stages take of them."""
+    path = locate(data.path, context.folder, context.local)
+    _require(path.exists(), "data.path", data.path, path, "text file or folder", context)
+    if path.is_file() and data.pattern != TextData(path="").pattern:
+        context.report.error(
+            "data.pattern",
+            "no-effect",
+            f"{data.pattern!r} chooses files of a folder, and {path} is a file",
+            hint="remove it, or name the folder",
+        )
+    return TextSource(
+        path=str(path),
+        pattern=data.pattern,
+        formats=stage_formats(spec),
+        min_chars=data.min_chars,
+        max_chars=data.max_chars,
+        paragraph_max_sentences=data.paragraph_max_sentences,
+        chunk_overlap=data.chunk_overlap,
+    )
 
 
 def _emoji(data: EmojiData, context: Context) -> EmojiSource:
@@ -257,6 +288,8 @@ def _held_out(draft: Draft, context: Context) -> HeldOut | None:
             return HeldOutFraction(fraction=held.fraction)
         case FileValidation():
             assert not isinstance(data, EmojiData)  # its validation has no file
+            if isinstance(data, TextData):
+                return _held_out_texts(held, draft, context)
             own = JsonlData(path="") if isinstance(data, PythonSourceData) else data
             table = _place_table(own, held.path, "data.validation.path", None, context)
             return HeldOutFile(source=table)
@@ -268,6 +301,15 @@ def _held_out(draft: Draft, context: Context) -> HeldOut | None:
             return HeldOutSplit(source=table)
         case _:
             assert_never(held)
+
+
+def _held_out_texts(held: FileValidation, draft: Draft, context: Context) -> HeldOutFile | None:
+    """Other texts, cut as those of the training are."""
+    at, source = "data.validation.path", draft.source
+    path = locate(held.path, context.folder, context.local)
+    _require(path.exists(), at, held.path, path, "text file or folder", context)
+    assert isinstance(source, TextSource)
+    return HeldOutFile(source=replace(source, path=str(path)))
 
 
 def _place_table(data: TableData, name: str, at: str, split: str | None, context: Context) -> Table:
@@ -303,7 +345,7 @@ def _is_there(source: Source) -> bool:
             return all(Path(root).exists() for root in source.roots)
         case JsonlSource() | CsvSource() | TsvSource() | EmojiSource():
             return Path(source.path).is_file()
-        case ParquetSource():
+        case ParquetSource() | TextSource():
             return Path(source.path).exists()
         case HuggingFaceSource():
             return Path(source.path).is_dir()
@@ -346,7 +388,7 @@ def _bare(data: TableData, path: str, split: str | None) -> Table:
 def _need_values(draft: Draft, scan: Scan, context: Context) -> None:
     """A column that is named and gives nothing would be ignored."""
     source: Source = draft.need("source")
-    if isinstance(source, PythonSource) or scan.training_rows == 0:
+    if not isinstance(source, TableSource) or scan.training_rows == 0:
         return
     for key, count, what in (
         ("negatives", scan.negatives, "an explicit negative"),
@@ -376,6 +418,7 @@ def _tokenizer_source(draft: Draft, context: Context) -> TokenizerSource | None:
                 min_frequency=tokenizer.min_frequency,
                 lowercase=tokenizer.lowercase,
                 split_identifiers=tokenizer.split_identifiers,
+                masks=hides(draft.spec.losses),
             )
         case FileTokenizer():
             path = locate(tokenizer.path, context.folder, context.local)

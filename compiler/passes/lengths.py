@@ -13,15 +13,20 @@ from specrun.spec.words.data import Data, EmojiData
 Network = EncoderConfig | TextTower
 
 
-QUERY, POSITIVE = 64, 128
-"""Tokens kept where the spec says nothing."""
+QUERY, POSITIVE, TEXT = 64, 128, 512
+"""Tokens kept where the spec says nothing; of a row that is one text where the model's positions have no end."""
 
 
 def most_tokens(draft: Draft, config: Network | None = None) -> tuple[int, int]:
-    """Tokens kept of a query and of a positive; an image counts as one. ``config`` is the draft's unless given."""
+    """Tokens kept of a query and of a positive; an image counts as one, and a row that is one text has no positive.
+
+    ``config`` is the draft's unless given.
+    """
     source, limits = draft.need("source"), draft.spec.data.max_length
     config = config or draft.config
     longest = None if config is None else config.longest
+    if limits is None or isinstance(limits, int):
+        return limits or longest or TEXT, 0
     query = limits.query or min(QUERY, longest or QUERY)
     positive = limits.positive or min(POSITIVE, longest or POSITIVE)
     return (

@@ -15,6 +15,7 @@ from specrun.spec.plan.training import (
     FalseNegativesPlan,
     InfoNCE,
     LossPlan,
+    MaskedDiffusion,
     SigLIP,
     TeacherPlan,
     Triplet,
@@ -28,6 +29,7 @@ from specrun.spec.words.losses import (
     DistillationLoss,
     InfoNCELoss,
     Loss,
+    MaskedDiffusionLoss,
     SigLIPLoss,
     TripletLoss,
 )
@@ -92,6 +94,13 @@ def loss_plan(loss: Loss, data: Data, teacher: TeacherPlan | None = None) -> Los
                 ),
                 negatives=told if told in ("in_batch", "all") else "own",
             )
+        case MaskedDiffusionLoss():
+            return MaskedDiffusion(
+                name=name,
+                sampling=loss.sampling,
+                weighting=loss.weighting,
+                label_smoothing=loss.label_smoothing,
+            )
         case _:
             assert_never(loss)
 
@@ -136,6 +145,8 @@ def describe(loss: LossPlan) -> str:
             if loss.teacher is not None:
                 teacher = f"teacher {Path(loss.teacher.folder).name}, width {loss.teacher.width}"
             told = f"{loss.objective} to {teacher}"
+        case MaskedDiffusion():
+            told = f"{loss.sampling} sampling, weighting {loss.weighting}"
         case _:
             assert_never(loss)
     return f"{loss.name} ({told})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.negatives import mined_of
 from specrun.spec.plan.data import MiningPlan
 
 ENCODED = 256
@@ -13,7 +14,7 @@ ENCODED = 256
 
 def plan_mining(draft: Draft, context: Context) -> Draft:
     """After which steps negatives are mined: before the first step that takes them, and then every so many."""
-    spec = draft.spec.data.negatives
+    spec = mined_of(draft.spec.data)
     if spec is None:
         return draft
     stretches = _stretches(draft)

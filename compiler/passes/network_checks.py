@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.metrics import best_of
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.widths import embedding_dim
 from specrun.spec.plan.data import modality
@@ -17,6 +18,7 @@ from specrun.spec.plan.model import (
 )
 from specrun.spec.plan.towers import TextTower
 from specrun.spec.plan.training import TOKENS_PREFIX
+from specrun.spec.words.data import TextData
 
 
 def check_modalities(draft: Draft, config: EncoderConfig, context: Context) -> None:
@@ -44,10 +46,11 @@ def check_precision(draft: Draft, context: Context) -> None:
 def check_lengths(draft: Draft, config: TextConfig | TextTower, context: Context) -> None:
     if isinstance(config, TextEncoderConfig):
         return  # the checks of meaning have seen a model from scratch
+    alone = isinstance(draft.spec.data, TextData)
     for side, wanted in zip(SIDES, most_tokens(draft, config), strict=True):
         if wanted > config.longest:
             context.report.error(
-                f"data.max_length.{side}",
+                "data.max_length" if alone else f"data.max_length.{side}",
                 "too-long",
                 f"{wanted} tokens, but the model has {config.longest} positions",
                 hint=f"at most {config.longest}",
@@ -96,7 +99,7 @@ def check_dims(draft: Draft, config: EncoderConfig, context: Context) -> None:
 def check_best(draft: Draft, config: EncoderConfig, context: Context) -> None:
     """The dimension that chooses the best is evaluated; where the spec alone says the width this is told already."""
     part = draft.spec.evaluation
-    metric, _, dim = part.select_best.partition(" at ") if part else ("", "", "")
+    metric, _, dim = best_of(draft.spec, part).partition(" at ") if part else ("", "", "")
     if not dim or metric.startswith(TOKENS_PREFIX):
         return
     trained = draft.spec.matryoshka.dims if draft.spec.matryoshka else ()

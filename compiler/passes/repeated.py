@@ -6,7 +6,7 @@ from typing import assert_never
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.negatives import negatives_of
-from specrun.spec.plan.data import PythonSource, Scan
+from specrun.spec.plan.data import Scan, TableSource
 from specrun.spec.words.data import Data
 from specrun.spec.words.losses import (
     ColBERTLoss,
@@ -15,6 +15,7 @@ from specrun.spec.words.losses import (
     DistillationLoss,
     InfoNCELoss,
     Loss,
+    MaskedDiffusionLoss,
     SigLIPLoss,
     TripletLoss,
 )
@@ -22,7 +23,7 @@ from specrun.spec.words.losses import (
 
 def warn_of_repeated(draft: Draft, scan: Scan, context: Context) -> None:
     """A warning for every loss that takes a right answer of one row for a wrong one of another."""
-    if not scan.repeated or isinstance(draft.need("source"), PythonSource):
+    if not scan.repeated or not isinstance(draft.need("source"), TableSource):
         return
     for index, loss in enumerate(draft.spec.losses):
         mend = _mend(loss, index, draft.spec.data)
@@ -49,7 +50,7 @@ def _mend(loss: Loss, index: int, data: Data) -> str | None:
             return f"write `losses[{index}].false_negatives: {{identical: true}}`; "
         case ColBERTLoss():
             return None if negatives_of(loss, data) == "own" else ""
-        case CoSENTLoss() | DistillationLoss() | DenseLateKLLoss():
+        case CoSENTLoss() | DistillationLoss() | DenseLateKLLoss() | MaskedDiffusionLoss():
             return (
                 None  # what belongs together is said by scores, by a teacher, by the model itself
             )

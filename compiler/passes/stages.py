@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, assert_never, get_args
 
 from specrun.compiler.draft import Context, Draft, StageDraft
+from specrun.compiler.metrics import best_of
+from specrun.compiler.negatives import mined_of
 from specrun.compiler.passes.difficulty import expected_fields
+from specrun.compiler.passes.masking import masking_of
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.curriculum import Curriculum, Select, SelectClass, Stage
-from specrun.spec.words.data import EmojiData
+from specrun.spec.words.data import EmojiData, TextData, TextFormat
 
 if TYPE_CHECKING:
     from specrun.spec.plan.training import AdvancePlan, Selection
@@ -32,7 +35,8 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
             trainable=train.trainable,
             trainable_path="train.trainable",
             reset_optimizer=False,
-            mined=draft.spec.data.negatives is not None,
+            masking=masking_of(draft.spec.losses, None),
+            mined=mined_of(draft.spec.data) is not None,
         )
         return replace(draft, stages=(only,))
     stages: list[StageDraft] = []
@@ -44,7 +48,7 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
                 name=stage.name,
                 path=path,
                 epochs=stage.epochs,
-                selection=_selection(stage.select),
+                selection=_selection(stage, draft.spec),
                 percentiles=_percentiles(stage.select, draft.spec),
                 said=_said(stage.select),
                 loss_weights={**weights, **stage.loss_weights},
@@ -55,8 +59,9 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
                 and _own_or(stage.reset_optimizer, curriculum.reset_optimizer),
                 schedule=stage.schedule,
                 transition_epochs=_transition(i, stage, curriculum),
-                mined=draft.spec.data.negatives is not None and stage.mining is not False,
+                mined=mined_of(draft.spec.data) is not None and stage.mining is not False,
                 advance=_advance(stage, draft),
+                masking=masking_of(draft.spec.losses, stage.masking_rate),
             )
         )
     return replace(draft, stages=tuple(stages))
@@ -68,11 +73,12 @@ def check_fields(draft: Draft, context: Context) -> Draft:
         return draft
     fields = {*draft.fields, *expected_fields(draft)}
     for stage in draft.stages:
-        if stage.selection is not None and stage.selection.field not in fields:
+        field = stage.selection.field if stage.selection else None
+        if field is not None and field not in fields:
             context.report.error(
                 f"{stage.path}.select.field",
                 "unknown-field",
-                f"no row has a numeric field {stage.selection.field!r}",
+                f"no row has a numeric field {field!r}",
                 hint=f"there are: {', '.join(sorted(fields))}",
             )
     return draft
@@ -133,16 +139,38 @@ def _advance(stage: Stage, draft: Draft) -> AdvancePlan | None:
         return None
     from specrun.spec.plan.training import AdvancePlan  # as for a selection
 
-    metric = rule.metric or evaluation.select_best
+    metric = rule.metric or best_of(draft.spec, evaluation)
     return AdvancePlan(metric=metric, patience=rule.patience, min_delta=rule.min_delta)
 
 
-def _selection(select: SelectClass | Select | None) -> Selection | None:
-    if not isinstance(select, Select) or select.field is None:
+def _selection(stage: Stage, spec: Experiment) -> Selection | None:
+    """The range of a field, and the format, that the stage names; percentiles come when the rows are scored."""
+    select = stage.select if isinstance(stage.select, Select) else Select()
+    kind = _format(stage, spec)
+    if select.field is None and kind is None:
         return None
     from specrun.spec.plan.training import Selection  # 10 ms that most specs need not pay
 
-    return Selection(field=select.field, minimum=select.min, maximum=select.max)
+    if select.field is None:
+        return Selection(format=kind)
+    return Selection(field=select.field, minimum=select.min, maximum=select.max, format=kind)
+
+
+def stage_formats(spec: Experiment) -> tuple[TextFormat, ...]:
+    """What rows of texts the stages take, or the data's where there are none. Empty where rows are no texts."""
+    data = spec.data
+    if not isinstance(data, TextData):
+        return ()
+    stages = spec.curriculum.stages if spec.curriculum else ()
+    wanted = {stage.format or data.format for stage in stages} or {data.format}
+    return tuple(name for name in get_args(TextFormat) if name in wanted)
+
+
+def _format(stage: Stage, spec: Experiment) -> TextFormat | None:
+    """What a row of the stage is; None where all rows are alike."""
+    if not isinstance(spec.data, TextData) or len(stage_formats(spec)) == 1:
+        return None
+    return stage.format or spec.data.format
 
 
 def _percentiles(

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.facts import StageLayout, StageRequest
+from specrun.compiler.passes.difficulty import rows_to_select
 from specrun.compiler.passes.lengths import most_tokens
-from specrun.spec.plan.data import PythonSource
+from specrun.spec.plan.data import TableSource
 from specrun.spec.plan.schedule import (
     Constant,
     ConstantWithWarmup,
@@ -41,7 +42,7 @@ def lay_out_steps(draft: Draft, context: Context) -> Draft:
     first = _layouts(draft, context, [1] * len(draft.stages))
     for stage, layout in zip(draft.stages, first, strict=True):
         if layout.rows == 0:
-            where = f"{stage.path}.select" if stage.selection else "data"
+            where = f"{stage.path}.{_chosen_by(stage)}" if stage.selection else "data"
             context.report.error(
                 where,
                 "empty-stage",
@@ -50,7 +51,7 @@ def lay_out_steps(draft: Draft, context: Context) -> Draft:
             )
         elif stage.selection is not None and layout.rows < draft.spec.train.batch_size:
             context.report.error(
-                f"{stage.path}.select",
+                f"{stage.path}.{_chosen_by(stage)}",
                 "stage-too-small",
                 f"stage {stage.name!r} takes {layout.rows} rows, fewer than one batch of {draft.spec.train.batch_size}",
                 hint=f"take more rows, or make the batch smaller; {_range_hint(stage, draft)}",
@@ -118,6 +119,7 @@ def build_segments(draft: Draft, context: Context) -> Draft:
                 steps_per_epoch=layout.steps_per_epoch,
                 selection=stage.selection,
                 loss_weights=_active(stage),
+                masking=stage.masking,
                 learning_rate_scale=stage.learning_rate_scale,
                 schedule=schedule,
                 schedule_start=schedule_start,
@@ -176,7 +178,7 @@ def _layouts(draft: Draft, context: Context, epochs: list[int]) -> tuple[StageLa
         batch_size=train.batch_size,
         accumulation_steps=train.accumulation_steps,
         drop_last=train.drop_last,
-        mode="t2t" if isinstance(source, PythonSource) else source.retrieval_mode,
+        mode=source.retrieval_mode if isinstance(source, TableSource) else "t2t",
         scores=draft.difficulty.found.scores_digest if draft.difficulty else None,
         stages=tuple(
             StageRequest(
@@ -332,11 +334,18 @@ def _traces(
     return tuple(names)
 
 
+def _chosen_by(stage: StageDraft) -> str:
+    """The key of a stage that says which rows it takes."""
+    assert stage.selection is not None
+    return "format" if stage.selection.field is None else "select"
+
+
 def _range_hint(stage: StageDraft, draft: Draft) -> str:
     if stage.selection is None or draft.scan is None:
         return ""
-    if stage.percentiles is not None:
-        return f"there are {draft.scan.training_rows} training rows"
+    if stage.percentiles is not None or stage.selection.field is None:
+        kind = f"{stage.selection.format}" if stage.selection.format else "rows"
+        return f"there are {rows_to_select(stage, draft.scan)} training {kind}"
     computed = draft.difficulty.found.fields if draft.difficulty else ()
     fields = (*draft.scan.fields, *computed)
     found = next((f for f in fields if f.name == stage.selection.field), None)

@@ -10,6 +10,7 @@ from specrun.compiler.cost.rule import BYTES_PER_PARAMETER, rule_of_thumb
 from specrun.compiler.cost.work import work_of
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.fit import CODE, PATH, misfit
+from specrun.compiler.metrics import best_of, metrics_of, rates_of
 from specrun.compiler.passes.lower import lower
 from specrun.compiler.passes.widths import embedding_dim
 from specrun.spec.plan.model import token_dim
@@ -34,11 +35,12 @@ def plan_evaluation(draft: Draft, context: Context) -> Draft:
     plan = EvaluationPlan(
         after=((0,) if spec.at_start else ()) + _moments(draft, spec.every_steps),
         batch_size=spec.batch_size,
-        metrics=spec.metrics,
+        metrics=metrics_of(draft.spec, spec),
         directions=spec.directions,
         dims=(width, *(d for d in dims if d != width)),
         token_dims=() if tokens is None else (tokens, *(d for d in dims if d != tokens)),
-        select_best=_as_measured(spec.select_best, width, tokens),
+        select_best=_as_measured(best_of(draft.spec, spec), width, tokens),
+        masking_rates=rates_of(draft.spec, spec),
         early_stopping=None
         if stopping is None
         else EarlyStoppingPlan(patience=stopping.patience, min_delta=stopping.min_delta),

@@ -21,7 +21,7 @@ from specrun.runtime.data.texts import numbered
 from specrun.runtime.data.tokens import Tokens, TokenSplit, tokens_of
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import RunError
-from specrun.spec.plan.data import PythonSource, RetrievalMode, Scan, TokenizerPlan
+from specrun.spec.plan.data import RetrievalMode, Scan, TableSource, TokenizerPlan
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import Selection, by_text
 
@@ -252,7 +252,7 @@ class Batches:
         most = self._plan.negatives_in(segment)
         return Batch(
             *split.queries.gather(index, query, pad),
-            *split.positives.gather(index, positive, pad),
+            *((None, None) if split.texts_only else split.positives.gather(index, positive, pad)),
             weight,
             index.astype(np.uint32),
             *self._negatives(index, weight, positive, most, snapshot),
@@ -330,7 +330,7 @@ class Batches:
 def _scores(plan: Plan, rows: Rows) -> np.ndarray | None:
     """The score of every training row, float32 [rows]; None where none has one."""
     source = plan.data.source
-    if isinstance(source, PythonSource) or source.score is None or not plan.data.scan.scores:
+    if not isinstance(source, TableSource) or source.score is None or not plan.data.scan.scores:
         return None
     return rows.training.fields[source.score].astype(np.float32)
 

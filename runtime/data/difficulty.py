@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from specrun.runtime import cache
-from specrun.runtime.data.rows import Rows, map_array
+from specrun.runtime.data.order import by_format
+from specrun.runtime.data.rows import Rows, Split, map_array
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.difficulty import RANK, SCORE, field_names
 
@@ -64,12 +65,20 @@ def with_scores(rows: Rows, digest: str | None) -> Rows:
         raise RunError(
             f"the cache below {cache.cache_root()} lost the scores of difficulty; compile again"
         )
-    ranked = {**scores.training, RANK: ranks(scores.training[SCORE])}
+    ranked = {**scores.training, RANK: ranks_of(rows.training, scores.training[SCORE])}
     return replace(
         rows,
         training=replace(rows.training, fields={**rows.training.fields, **ranked}),
         validation=replace(rows.validation, fields={**rows.validation.fields, **scores.validation}),
     )
+
+
+def ranks_of(training: Split, scores: np.ndarray) -> np.ndarray:
+    """The rank of each row; of rows that are texts within its format. float64 [rows]"""
+    found = np.empty(len(scores))
+    for rows in by_format(training):
+        found[rows] = ranks(scores[rows])
+    return found
 
 
 def ranks(scores: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from specrun.runtime.data.rows import Split
+from specrun.spec.plan.data import FORMAT, TEXT_FORMATS, TextFormat
 from specrun.spec.plan.training import Selection
 
 
@@ -16,15 +17,36 @@ def select(split: Split, selection: Selection | None) -> np.ndarray:
     """Indices of the rows that a selection takes, rising. int64 [rows]"""
     if selection is None:
         return np.arange(len(split))
+    taken = of_format(split, selection.format)
+    if selection.field is None:
+        return np.flatnonzero(taken)
     values = split.fields.get(selection.field)
     if values is None:
         return np.arange(0)
-    taken = ~np.isnan(values)
+    taken &= ~np.isnan(values)
     if selection.minimum is not None:
         taken &= values >= selection.minimum
     if selection.maximum is not None:
         taken &= values <= selection.maximum
     return np.flatnonzero(taken)
+
+
+def of_format(split: Split, format: TextFormat | None) -> np.ndarray:
+    """Which rows are of a format; all for none named, and none where the rows have no formats. bool [rows]"""
+    if format is None:
+        return np.ones(len(split), np.bool_)
+    numbers = split.fields.get(FORMAT)
+    if numbers is None:
+        return np.zeros(len(split), np.bool_)
+    return np.asarray(numbers == TEXT_FORMATS.index(format))
+
+
+def by_format(split: Split) -> list[np.ndarray]:
+    """The rows of each format that there is, or all of them. Each int64, rising"""
+    numbers = split.fields.get(FORMAT) if split.texts_only else None
+    if numbers is None:
+        return [np.arange(len(split))]
+    return [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
 
 
 def epoch_order(seed: int, segment: int, epoch: int, rows: np.ndarray) -> np.ndarray:

@@ -11,14 +11,35 @@ from pathlib import Path
 from specrun.runtime.data.columns import nearest, rows_of_records
 from specrun.runtime.data.emoji_font import read_font
 from specrun.runtime.data.pictures import Existing
+from specrun.runtime.data.prose import decoded
 from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, FileError, Record, Row
-from specrun.runtime.data.sources import Place, compile_patterns, places, unreadable, walk
-from specrun.runtime.data.tables import open_table, table_files
+from specrun.runtime.data.sources import (
+    Place,
+    compile_patterns,
+    no_texts,
+    places,
+    text_pattern,
+    unreadable,
+    walk,
+    walk_texts,
+)
+from specrun.runtime.data.tables import need_regular, open_table, table_files
 from specrun.spec.diagnostics import Diagnostic, InputError
-from specrun.spec.plan.data import EmojiSource, HeldOut, PythonSource, Source, Table
+from specrun.spec.plan.data import (
+    FORMAT,
+    EmojiSource,
+    HeldOut,
+    PythonSource,
+    Source,
+    Table,
+    TextSource,
+)
 
 ROWS, BYTES = 2000, 8 << 20
 """Rows and bytes looked at. A numeric column that occurs only later is not among the fields."""
+
+FILES, TEXT_BYTES = 20, 1 << 20
+"""Text files looked at, and bytes of each."""
 
 Problem = tuple[str, str, str, str]
 """(code, path in the spec, message, how to mend it)"""
@@ -43,7 +64,10 @@ def peek(source: Source, held_out: HeldOut | None) -> Found:
     ):  # drawn when compiled; here it is enough that the font can be read
         return Found(tuple(fields), tuple(_peek_font(source)))
     for place in places(source, held_out):
-        if not isinstance(place.source, PythonSource):
+        if isinstance(place.source, TextSource):
+            problems += _peek_texts(place, place.source)
+            fields += [FORMAT] if place.role == "data" else []
+        elif not isinstance(place.source, PythonSource):
             numbers, wrong = _peek_table(place, place.source)
             problems += wrong
             fields += sorted(numbers - set(fields)) if place.role == "data" else []
@@ -72,6 +96,39 @@ def _peek_trees(source: PythonSource) -> Iterator[Problem]:
                 yield "no-files", path, f"there is no Python file to read below {root}", hint
         except OSError as error:
             yield _problem(unreadable(Place("data", path, root, source), error))
+
+
+def _peek_texts(place: Place, source: TextSource) -> Iterator[Problem]:
+    """A pattern that fits nothing, and files of which none of the first is readable as text."""
+    try:
+        found = list(islice(walk_texts(Path(place.path), text_pattern(source)), FILES))
+        if not found:
+            yield _problem(no_texts(place, source))
+            return
+    except InputError as error:
+        yield from ((d.code, d.path, d.message, d.hint) for d in error.diagnostics)
+        return
+    except OSError as error:
+        yield _problem(unreadable(place, error))
+        return
+    faults = [fault for name, path in found if (fault := _text_fault(name, path)) is not None]
+    if len(faults) == len(found):
+        first = faults[0]
+        message = f"no text is usable; the first files have faults: {first.reason} ({first.place})"
+        yield "bad-row", place.key, message, first.detail
+
+
+def _text_fault(name: str, path: Path) -> Fault | None:
+    """What makes the beginning of a file unusable."""
+    try:
+        need_regular(path)
+        with path.open("rb") as file:
+            raw = file.read(TEXT_BYTES)
+            whole = not file.read(1)
+    except OSError as error:
+        return Fault("unreadable file", name, detail=error.strerror or str(error))
+    text = decoded(raw, name, whole=whole)
+    return text if isinstance(text, Fault) else None
 
 
 def _peek_table(place: Place, source: Table) -> tuple[set[str], tuple[Problem, ...]]:

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple, Protocol
 from specrun.spec.plan.data import BadRows
 
 BUILT_IN_FIELDS = ("query_chars", "positive_chars", "positive_lines")
+BETWEEN = " [SEP] "
+"""What stands between the two sentences of a row that is a pair of them, whatever the tokenizer."""
+
 PLACES_KEPT = 5
 
 
@@ -17,7 +20,8 @@ class Row:
     """A pair of texts. ``place`` is ``file:line``; ``name`` a function's name or empty; ``numbers`` by key.
 
     ``negatives`` are unique texts, none of them the positive; ``label`` is empty where there is none.
-    ``negative_scores`` are as many as the negatives, NaN where one has none.
+    ``negative_scores`` are as many as the negatives, NaN where one has none. ``group`` decides the row's side in
+    place of its query, where it has one. Rows of different families are never taken for the same.
     """
 
     query: str
@@ -28,6 +32,8 @@ class Row:
     negatives: tuple[str, ...] = ()
     label: str = ""
     negative_scores: tuple[float, ...] = ()
+    group: str = ""
+    family: str = ""
 
 
 class Record(NamedTuple):

@@ -74,6 +74,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.queries)
 
+    @property
+    def texts_only(self) -> bool:
+        """Whether a row is one text: ``positives`` is then the very sequence of the queries."""
+        return self.positives is self.queries
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -89,11 +94,16 @@ class Rows:
 
 
 def store_rows(
-    training: Sequence[Row], validation: Sequence[Row], images: Mapping[str, str] | None = None
+    training: Sequence[Row],
+    validation: Sequence[Row],
+    images: Mapping[str, str] | None = None,
+    *,
+    texts_only: bool = False,
 ) -> str:
     """Write the artefact and return its digest. Raises RunError when it cannot be written.
 
-    ``images`` are the paths of the images by the digests in the rows' items.
+    ``images`` are the paths of the images by the digests in the rows' items. With ``texts_only`` a row is
+    one text, its query.
     """
 
     numbers = _numbered(training, validation)
@@ -101,7 +111,8 @@ def store_rows(
     def write(folder: Path) -> None:
         for side, rows in (("training", training), ("validation", validation)):
             _write_texts(folder, f"{side}.queries", (r.query for r in rows))
-            _write_texts(folder, f"{side}.positives", (r.positive for r in rows))
+            if not texts_only:
+                _write_texts(folder, f"{side}.positives", (r.positive for r in rows))
             _write_texts(folder, f"{side}.places", (r.place for r in rows))
             _write_texts(folder, f"{side}.names", (r.name for r in rows))
             _write_fields(folder, side, rows)
@@ -184,9 +195,11 @@ def _load_split(folder: Path, side: str, images: Mapping[str, str]) -> Split:
     names = json.loads((folder / f"{side}.fields.json").read_text(encoding="utf-8"))
     values = map_array(folder / f"{side}.fields", "<f8").reshape(len(names), -1)
     labels, scores = folder / f"{side}.labels", folder / f"{side}.negatives.scores"
+    queries = _load_texts(folder, f"{side}.queries")
+    paired = (folder / f"{side}.positives.ends").exists()
     return Split(
-        queries=_load_texts(folder, f"{side}.queries"),
-        positives=_load_texts(folder, f"{side}.positives"),
+        queries=queries,
+        positives=_load_texts(folder, f"{side}.positives") if paired else queries,
         places=_load_texts(folder, f"{side}.places"),
         names=_load_texts(folder, f"{side}.names"),
         fields=dict(zip(names, values, strict=True)),

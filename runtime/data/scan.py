@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,23 +17,29 @@ from specrun.runtime import cache
 from specrun.runtime.data import python_source
 from specrun.runtime.data.columns import FindImage, rows_of_records
 from specrun.runtime.data.pictures import Pictures
+from specrun.runtime.data.prose import Prose, read_prose
 from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, FileError, Row, by_class
 from specrun.runtime.data.rows import Rows, Split, load_rows, store_rows
 from specrun.runtime.data.sources import Listing, Place, list_inputs, places, unreadable
-from specrun.runtime.data.split import divide, repeated
+from specrun.runtime.data.split import Division, divide, repeated
 from specrun.runtime.data.tables import as_table, open_table
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.diagnostics import Diagnostic, InputError, RunError
 from specrun.spec.plan.data import (
     DataPlan,
+    EmojiSource,
     FieldRange,
+    FormatCount,
     HeldOut,
     HeldOutFraction,
     Input,
     PythonSource,
     Scan,
     Source,
+    TableSource,
+    TextSource,
+    texts_only,
 )
 
 FORMAT = 3
@@ -55,6 +62,7 @@ class _Read:
     held_out: list[Row]
     faults: list[Fault]
     images: Mapping[str, str]
+    prose: Prose
 
 
 def scan(source: Source, held_out: HeldOut | None, bad_rows: str, tell: Tell = silent) -> Scan:
@@ -126,7 +134,7 @@ def _key(source: Source, held_out: HeldOut | None, listings: Sequence[Listing]) 
         "source": _without_paths(to_plain(source)),
         "held_out": _without_paths(to_plain(held_out)),
     }
-    if isinstance(source, PythonSource):
+    if not isinstance(source, TableSource):
         parts["python"] = list(sys.version_info[:2])
     return cache.digest_of(parts)
 
@@ -147,7 +155,8 @@ def _prefix(source: Source, listing: Listing) -> str:
 def _shown(source: Source, listing: Listing) -> str:
     """What places say of an input, beside the names below it."""
     root = Path(listing.input.path)
-    below = isinstance(source, PythonSource) and listing.input.role == "data" and root.is_dir()
+    walked = isinstance(source, PythonSource) and listing.input.role == "data"
+    below = (walked or isinstance(source, TextSource)) and root.is_dir()
     return _prefix(source, listing) or ("" if below else root.name)
 
 
@@ -181,8 +190,9 @@ def _summary(read: _Read, source: Source, held_out: HeldOut | None) -> Scan:
     fraction = held_out.fraction if isinstance(held_out, HeldOutFraction) else None
     division = divide(read.rows, fraction, read.held_out)
     training = _cut(division.training, source)
-    key = None if isinstance(source, PythonSource) else source.score
-    digest = store_rows(training, division.validation, read.images)
+    key = source.score if isinstance(source, TableSource) else None
+    alone = texts_only(source)
+    digest = store_rows(training, division.validation, read.images, texts_only=alone)
     rows = rows_of(digest)
     return Scan(
         inputs=(),
@@ -198,13 +208,33 @@ def _summary(read: _Read, source: Source, held_out: HeldOut | None) -> Scan:
         labels=len({row.label for row in training if row.label}),
         scores=len({row.numbers[key] for row in training if key in row.numbers}) if key else 0,
         negative_scores=sum(not math.isnan(x) for row in training for x in row.negative_scores),
-        repeated=repeated(training),
+        repeated=0 if alone else repeated(training),
+        formats=_formats(read, source, division),
+    )
+
+
+def _formats(read: _Read, source: Source, division: Division) -> tuple[FormatCount, ...]:
+    """What became of the texts of each format."""
+    training, validation = (Counter(row.family for row in side) for side in division[:2])
+    return tuple(
+        FormatCount(
+            format=name,
+            rows_read=read.prose.counts[name, "rows"],
+            cut=read.prose.counts[name, "cut"],
+            too_short=read.prose.counts[name, "too_short"],
+            alone=read.prose.counts[name, "alone"],
+            duplicates=division.repeats[name],
+            dropped_by_split=division.leaks[name],
+            training_rows=training[name],
+            validation_rows=validation[name],
+        )
+        for name in (source.formats if isinstance(source, TextSource) else ())
     )
 
 
 def _cut(rows: list[Row], source: Source) -> list[Row]:
     """Training rows with as many of their negatives as are kept."""
-    if isinstance(source, PythonSource) or source.max_negatives is None:
+    if not isinstance(source, TableSource) or source.max_negatives is None:
         return rows
     most = source.max_negatives
     return [
@@ -218,7 +248,8 @@ def _read(
 ) -> _Read:
     at = list(places(source, held_out))
     pictures = _pictures(source, listings[len(at) :], tell)
-    read = _Read([], [], [], pictures.names if pictures else {})
+    prose = Prose()
+    read = _Read([], [], prose.faults, pictures.names if pictures else {}, prose)
     listings = listings[: len(at)]
     done, total = 0, sum(f.bytes for listing in listings for f in listing.files)
 
@@ -237,6 +268,10 @@ def _read(
                 rows.extend(found)
                 read.faults.extend(faults)
                 advance(file.bytes)
+        elif isinstance(place.source, TextSource):
+            for file in listing.files:
+                rows.extend(read_prose(file, place.source, read.prose))
+                advance(file.bytes)
         else:
             _read_table(place, listing, rows, read.faults, advance, image)
     tell("reading data, bytes", total, total)
@@ -244,7 +279,7 @@ def _read(
 
 
 def _pictures(source: Source, images: Sequence[Listing], tell: Tell) -> Pictures | None:
-    if isinstance(source, PythonSource) or source.images is None:
+    if not isinstance(source, TableSource) or source.images is None:
         return None
     return Pictures(images[0], source.images, tell)
 
@@ -258,7 +293,7 @@ def _read_table(
     image: FindImage | None,
 ) -> None:
     columns = place.source
-    assert not isinstance(columns, PythonSource)
+    assert not isinstance(columns, PythonSource | EmojiSource | TextSource)
     try:
         for file in listing.files:
             reader = open_table(columns, file.name, file.path)

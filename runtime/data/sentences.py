@@ -8,7 +8,9 @@ number that goes on ends nothing.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 TITLES = frozenset(
     [
@@ -136,10 +138,11 @@ _MONTHS = frozenset(
     ]
 )
 
-_PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 _END = re.compile(r"(?:[.!?…]+[\"'”’»)\]]*(?=\s|$)|[。！？]+[」』”’）]*)")
 _WORD = re.compile(r"[\w.&-]*$")
 _SPACE = re.compile(r"\s+")
+_LOOK = 64
+"""Characters around an end that decide about it: as many of a text of any length."""
 _STARTERS = frozenset(
     [
         "the",
@@ -189,10 +192,38 @@ _STARTERS = frozenset(
 """Words that begin a sentence rather than go on with a name."""
 
 
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph, white space folded. The line ``lines[i]`` of the text, from 1, begins at ``starts[i]`` of it."""
+
+    text: str
+    starts: list[int]
+    lines: list[int]
+
+    def line_at(self, place: int) -> int:
+        """The line on which a character of the paragraph stands."""
+        return self.lines[bisect_right(self.starts, place) - 1]
+
+
 def paragraphs(text: str) -> list[str]:
     """The parts of a text between blank lines, white space folded; empty ones left out."""
-    found = (_SPACE.sub(" ", part).strip() for part in _PARAGRAPH.split(text.replace("\r\n", "\n")))
-    return [part for part in found if part]
+    return [found.text for found in placed_paragraphs(text)]
+
+
+def placed_paragraphs(text: str) -> Iterator[Paragraph]:
+    """As ``paragraphs``, each with the lines it stands on."""
+    starts, lines, parts, length = list[int](), list[int](), list[str](), 0
+    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
+        if folded := " ".join(line.split()):
+            starts.append(length)
+            lines.append(number)
+            parts.append(folded)
+            length += len(folded) + 1
+        elif parts:
+            yield Paragraph(" ".join(parts), starts, lines)
+            starts, lines, parts, length = [], [], [], 0
+    if parts:
+        yield Paragraph(" ".join(parts), starts, lines)
 
 
 def sentences(paragraph: str) -> list[str]:
@@ -214,7 +245,7 @@ def _sentences(text: str) -> Iterator[str]:
 
 def _ends(text: str, begin: int, end: re.Match[str]) -> bool:
     """Whether a sentence that begins at ``begin`` ends here."""
-    mark, after = end.group(), text[end.end() :].lstrip()
+    mark, after = end.group(), text[end.end() : end.end() + _LOOK].lstrip()
     if not after or mark[0] in "。！？":
         return True
     first = after.lstrip("\"'“‘«([")[:1]
@@ -222,7 +253,7 @@ def _ends(text: str, begin: int, end: re.Match[str]) -> bool:
         return False
     if not mark.startswith(".") or mark.startswith(".."):
         return True
-    word = _word_before(text[begin : end.start()])
+    word = _word_before(text[max(begin, end.start() - _LOOK) : end.start()])
     return not _is_abbreviation(word, after)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
@@ -26,6 +26,8 @@ from specrun.spec.plan.data import (
     PythonSource,
     Source,
     Table,
+    TableSource,
+    TextSource,
 )
 
 LEFT_OUT = frozenset({"__pycache__", "site-packages", "dist-packages", "node_modules"})
@@ -69,7 +71,7 @@ def list_inputs(source: Source, held_out: HeldOut | None) -> tuple[Listing, ...]
     if problems:
         raise InputError(problems)
     listings = [listing for listing in found if listing is not None]
-    if isinstance(source, PythonSource) or source.images is None:
+    if not isinstance(source, TableSource) or source.images is None:
         return tuple(listings)
     listings.append(_list_images(source.images, list(zip(at, listings, strict=True))))
     if isinstance(font, EmojiSource):  # wherever they are drawn, the font is what they come from
@@ -125,17 +127,34 @@ def walk(root: Path, exclude: Sequence[re.Pattern[str]]) -> Iterator[tuple[str, 
 
     Links to folders are not followed, so cycles do no harm.
     """
+    skipped = LEFT_OUT | LIBRARY_LEFT_OUT if is_library(root) else LEFT_OUT
+    yield from _walk(root, exclude, lambda folder: _entries(folder, skipped))
+
+
+def walk_texts(root: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, Path]]:
+    """(name, path) of the files below ``root`` whose name fits, in the order of their names, or of the one file.
+
+    Links to folders are not followed, and what begins with a dot is left out.
+    """
+    alone = not root.is_dir()
+    for name, path in _walk(root, (), _visible):
+        if alone or pattern.fullmatch(name):
+            yield name, path
+
+
+def _walk(
+    root: Path, exclude: Sequence[re.Pattern[str]], entries: Callable[[Path], Iterator[str]]
+) -> Iterator[tuple[str, Path]]:
     if not root.is_dir():
         yield root.name, root
         return
-    skipped = LEFT_OUT | LIBRARY_LEFT_OUT if is_library(root) else LEFT_OUT
     pending = [("", root)]
     while pending:
         name, path = pending.pop()
         if name and not os.path.isdir(path):
             yield name, path
             continue
-        below = (_join(name, entry) for entry in _entries(path, skipped))
+        below = (_join(name, entry) for entry in entries(path))
         kept = [(n, root / n) for n in below if not any(p.fullmatch(n) for p in exclude)]
         pending.extend(sorted(kept, reverse=True))
 
@@ -151,15 +170,25 @@ def compile_patterns(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
     A pattern that matches a folder leaves out all that is in it. InputError for patterns that
     cannot match any name.
     """
-    compiled = [_compile(p) for p in patterns]
+    return _compiled([(f"data.exclude[{i}]", p) for i, p in enumerate(patterns)], "tests/**")
+
+
+def text_pattern(source: TextSource) -> re.Pattern[str]:
+    """Which files below a folder are read. InputError where it can match no name."""
+    return _compiled([("data.pattern", source.pattern)], "**/*.txt")[0]
+
+
+def _compiled(patterns: Sequence[tuple[str, str]], example: str) -> tuple[re.Pattern[str], ...]:
+    """Patterns given with where they are written."""
+    compiled = [_compile(p) for _, p in patterns]
     wrong = [
         Diagnostic(
             code="bad-pattern",
-            path=f"data.exclude[{i}]",
-            message=f"the pattern {patterns[i]!r} can match nothing below a root",
-            hint="write it without a leading `/` and without `..`, such as `tests/**`",
+            path=at,
+            message=f"the pattern {text!r} can match nothing below a root",
+            hint=f"write it without a leading `/` and without `..`, such as `{example}`",
         )
-        for i, pattern in enumerate(compiled)
+        for (at, text), pattern in zip(patterns, compiled, strict=True)
         if pattern is None
     ]
     if wrong:
@@ -171,6 +200,8 @@ def _attempt(place: Place, problems: list[Diagnostic]) -> Listing | None:
     try:
         if isinstance(place.source, PythonSource):
             return _list_tree(Path(place.path), place.source.exclude)
+        if isinstance(place.source, TextSource):
+            return _list_texts(place, place.source)
         return _list_table(place.role, place.source)
     except (OSError, FileError) as error:
         problems.append(unreadable(place, error))
@@ -203,10 +234,35 @@ def _table_file(name: str, path: Path) -> SourceFile:
 
 def _list_tree(root: Path, exclude: Sequence[str]) -> Listing:
     root.stat()
-    files = tuple(_source_file(name, path) for name, path in walk(root, compile_patterns(exclude)))
+    found = walk(root, compile_patterns(exclude))
+    return _listed("data", root, tuple(_source_file(name, path) for name, path in found))
+
+
+def _list_texts(place: Place, source: TextSource) -> Listing:
+    root = Path(place.path)
+    root.stat()
+    found = walk_texts(root, text_pattern(source))
+    files = tuple(_source_file(name, path) for name, path in found)
+    if not files:
+        raise InputError([no_texts(place, source)])
+    return _listed(place.role, root, files)
+
+
+def no_texts(place: Place, source: TextSource) -> Diagnostic:
+    """No file of a folder is named as the pattern wants."""
+    return Diagnostic(
+        code="no-files",
+        path=place.key,
+        message=f"no file below {place.path} has a name that fits {source.pattern!r}",
+        hint="check the folder, and data.pattern",
+    )
+
+
+def _listed(role: str, root: Path, files: tuple[SourceFile, ...]) -> Listing:
+    """Files by their names and contents."""
     return Listing(
         input=Input(
-            role="data",
+            role=role,
             path=str(root),
             digest=_digest_of(files),
             bytes=sum(f.bytes for f in files),
@@ -220,7 +276,7 @@ def _list_images(source: ImageSource, tables: list[tuple[Place, Listing]]) -> Li
     """The images that rows name, those among them that cannot be read told by their ``error``."""
     names: dict[str, None] = {}
     for place, listing in tables:
-        assert not isinstance(place.source, PythonSource)
+        assert isinstance(place.source, TableSource)
         try:
             names |= dict.fromkeys(named_images(place.source, listing.files))
         except (OSError, FileError) as error:
@@ -272,6 +328,18 @@ def _entries(folder: Path, skipped: frozenset[str]) -> Iterator[str]:
             if not hidden and not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
                 yield entry.name
         elif entry.name.endswith(".py") and not os.path.isdir(entry.path):
+            yield entry.name
+
+
+def _visible(folder: Path) -> Iterator[str]:
+    """Names of a folder's files and folders that are not hidden, links to folders left out."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror} in {folder}") from error
+    for entry in entries:
+        link = entry.is_symlink() and os.path.isdir(entry.path)
+        if not entry.name.startswith(".") and not link:
             yield entry.name
 
 

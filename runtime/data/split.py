@@ -1,8 +1,9 @@
 """Which rows train and which are held out, so that nothing leaks and nothing moves.
 
-A row's side depends on its own query alone: it is held out when a hash of the normalised query
-falls below the fraction. So rows of equal query are on one side, and adding rows moves none. A
-training row that repeats any text of a held-out row, on either side of the pair, is then dropped.
+A row's side depends on its own query alone, or on its group where it has one, which for a text is the
+paragraph that it comes from: it is held out when a hash of that, normalised, falls below the fraction. So
+rows of equal query or group are on one side, and adding rows moves none. A training row that repeats
+any text of a held-out row of its family, on either side of the pair, is then dropped.
 
 Negatives drop no row. They say what a query does not find, so a held-out positive among training
 negatives gives no answer away, and a training text among held-out candidates is what search in one
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -24,12 +26,20 @@ _SALT = b"specrun split 1"
 
 
 class Division(NamedTuple):
-    """Training and held-out rows in the order read; repeated pairs and leaking rows are counted."""
+    """Training and held-out rows in the order read; repeated pairs and leaking rows are counted, by family."""
 
     training: list[Row]
     validation: list[Row]
-    duplicates: int
-    dropped: int
+    repeats: Counter[str]
+    leaks: Counter[str]
+
+    @property
+    def duplicates(self) -> int:
+        return self.repeats.total()
+
+    @property
+    def dropped(self) -> int:
+        return self.leaks.total()
 
 
 def repeated(rows: Sequence[Row]) -> int:
@@ -55,33 +65,55 @@ def divide(
     rows: Iterable[Row], fraction: float | None = None, held_out: Iterable[Row] = ()
 ) -> Division:
     """De-duplicate rows and divide them: by ``fraction`` of a hash, or from the given held-out rows."""
-    own, own_repeated = _unique(rows)
-    given, given_repeated = _unique(held_out)
     limit = 0 if fraction is None else round(fraction * 2**64)
-    sides = [_hash(query) < limit for _, query, _ in own]
-    held = [x for x, side in zip(own, sides, strict=True) if side] + given
-    left = [x for x, side in zip(own, sides, strict=True) if not side]
-    taken = {text for _, query, positive in held for text in (query, positive)}
-    training = [x[0] for x in left if x[1] not in taken and x[2] not in taken]
+    own, own_repeated = _unique(rows, limit)
+    given, given_repeated = _unique(held_out, limit)
+    held = [x for x in own if x.held] + given
+    left = [x for x in own if not x.held]
+    taken = {(x.row.family, text) for x in held for text in (x.query, x.positive)}
+    training = [x for x in left if taken.isdisjoint(x.texts)]
+    kept = Counter(x.row.family for x in training)
     return Division(
-        training=training,
-        validation=[x[0] for x in held],
-        duplicates=own_repeated + given_repeated,
-        dropped=len(left) - len(training),
+        training=[x.row for x in training],
+        validation=[x.row for x in held],
+        repeats=own_repeated + given_repeated,
+        leaks=Counter(x.row.family for x in left) - kept,
     )
 
 
-def _unique(rows: Iterable[Row]) -> tuple[Sequence[tuple[Row, str, str]], int]:
-    """The first row of each normalised pair with both normalised texts, and how many repeat one."""
-    found: dict[tuple[str, str], list[Row]] = {}
-    count = 0
+class _Unique(NamedTuple):
+    """A row with its two texts normalised, and whether its own hash holds it out."""
+
+    row: Row
+    query: str
+    positive: str
+    held: bool
+
+    @property
+    def texts(self) -> tuple[tuple[str, str], ...]:
+        return (self.row.family, self.query), (self.row.family, self.positive)
+
+
+def _unique(rows: Iterable[Row], limit: int) -> tuple[list[_Unique], Counter[str]]:
+    """The first row of each normalised pair of a family and a side, and how many of each family repeat one."""
+    found: dict[tuple[str, str, str, bool], list[Row]] = {}
+    counts: Counter[str] = Counter()
+    hashes: dict[str, int] = {}
     for row in rows:
-        count += 1
-        same = found.setdefault((normalise(row.query), normalise(row.positive)), [])
+        counts[row.family] += 1
+        query = normalise(row.query)
+        positive = query if row.positive is row.query else normalise(row.positive)
+        if row.group and row.group not in hashes:
+            hashes[row.group] = _hash(normalise(row.group))
+        held = (hashes[row.group] if row.group else _hash(query)) < limit
+        same = found.setdefault((row.family, query, positive, held), [])
         if not same or row.negatives or row.label:
             same.append(row)
-    unique = [(_joined(same), query, positive) for (query, positive), same in found.items()]
-    return unique, count - len(found)
+    unique = [
+        _Unique(_joined(same), query, positive, held)
+        for (_, query, positive, held), same in found.items()
+    ]
+    return unique, counts - Counter(x.row.family for x in unique)
 
 
 def _joined(same: Sequence[Row]) -> Row:

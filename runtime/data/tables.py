@@ -24,11 +24,12 @@ from specrun.spec.plan.data import (
     PythonSource,
     Source,
     Table,
+    TextSource,
     TsvSource,
 )
 
 
-def as_table(source: Source) -> PythonSource | Table:
+def as_table(source: Source) -> PythonSource | TextSource | Table:
     """The rows of a source that makes them itself: a font's emoji are drawn into the cache."""
     if not isinstance(source, EmojiSource):
         return source

@@ -13,6 +13,7 @@ import tokenizers
 from specrun.runtime import cache
 from specrun.runtime.data.bpe import train
 from specrun.runtime.data.items import readable
+from specrun.runtime.data.raw import BETWEEN
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of
 from specrun.runtime.data.tables import need_regular
@@ -32,6 +33,10 @@ _KIND = "tokenizers"
 _BY_SETTINGS = "tokenizer-settings"
 _NAME = "tokenizer.json"
 PAD_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<PAD>", "[pad]", "<|endoftext|>")
+MASK_NAMES = ("[MASK]", "<mask>", "<|mask|>")
+SEPARATORS = ("[SEP]", "</s>", "<sep>", "<|sep|>")
+"""Special tokens that may stand between two sentences, the first that a tokenizer has."""
+
 _LOWERCASE = {"type": "Lowercase"}
 _AT_ONCE = 10_000
 TOLD_EVERY = 1000
@@ -56,6 +61,10 @@ class Tokenizer:
             message = f"{name} has the id {self.vocab_size - 1}; ids must be below {MAX_IDS}"
             raise InputError(message, code="bad-tokenizer")
         self.pad_id = _pad_id(vocabulary, padding.get("pad_id"), self.vocab_size)
+        self.mask_id = next((vocabulary[x] for x in MASK_NAMES if x in vocabulary), None)
+        self.around = tuple(dict.fromkeys(self._inner.encode("").ids))
+        special = {x.content for x in self._inner.get_added_tokens_decoder().values() if x.special}
+        self._separator = next((name for name in SEPARATORS if name in special), " ")
 
     def encode(self, texts: Sequence[str], max_length: int, prompt: str = "") -> list[np.ndarray]:
         """The ids of each text, int32 [1..max_length], special tokens included and never cut off.
@@ -90,6 +99,10 @@ class Tokenizer:
             self._inner.no_truncation()
         return [np.array(x.ids or [self.pad_id], np.int32) for x in found]
 
+    def separated(self, texts: Sequence[str]) -> Sequence[str]:
+        """Rows that are texts with the tokenizer's own separator, or a space, where a pair's two sentences meet."""
+        return [text.replace(BETWEEN, self._separator) for text in texts]
+
     def _check_prompt(self, prompt: str, max_length: int) -> None:
         """A prompt that fills the length would make all texts alike."""
         count = len(self._inner.encode(prompt).ids) if prompt else 0
@@ -116,11 +129,15 @@ class Tokenizer:
         return self._inner.decode([int(i) for i in ids], skip_special_tokens=True)
 
     def encode_all(
-        self, texts: Sequence[str], max_length: int, prompt: str = ""
+        self, texts: Sequence[str], max_length: int, prompt: str = "", *, pairs: bool = False
     ) -> Iterator[np.ndarray]:
-        """As ``encode``, in portions, so that memory does not grow with the number of texts."""
+        """As ``encode``, in portions, so that memory does not grow with the number of texts.
+
+        With ``pairs`` the texts are ``separated``.
+        """
         for start in range(0, len(texts), _AT_ONCE):
-            yield from self.encode(texts[start : start + _AT_ONCE], max_length, prompt)
+            part = texts[start : start + _AT_ONCE]
+            yield from self.encode(self.separated(part) if pairs else part, max_length, prompt)
 
 
 def prepare(source: TokenizerSource, rows_digest: str, tell: Tell = silent) -> TokenizerPlan:
@@ -174,6 +191,8 @@ def plan_of(source: TokenizerSource, tokenizer: Tokenizer) -> TokenizerPlan:
         digest=tokenizer.digest,
         vocab_size=tokenizer.vocab_size,
         pad_id=tokenizer.pad_id,
+        mask_id=tokenizer.mask_id,
+        around=tokenizer.around,
     )
 
 
@@ -196,7 +215,8 @@ def _trained_text(source: TrainedTokenizer, rows_digest: str, tell: Tell) -> str
 def _texts(rows: Rows, tell: Tell) -> Iterator[str]:
     """Every training text. The last word of progress comes when the trainer asks for more and gets none."""
     training = rows.training
-    sides = [training.queries, training.positives]
+    sides = [training.queries]
+    sides += [] if training.texts_only else [training.positives]
     sides += [training.negatives.texts] if training.negatives is not None else []
     job, total = "training the tokenizer, texts read", sum(map(len, sides))
     count = 0
@@ -206,7 +226,7 @@ def _texts(rows: Rows, tell: Tell) -> Iterator[str]:
                 tell(job, count, total)
             count += 1
             if own := readable(text, rows.images)[0]:
-                yield own
+                yield own.replace(BETWEEN, " ") if training.texts_only else own
     tell(job, total, total)
 
 

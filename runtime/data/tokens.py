@@ -24,8 +24,8 @@ from specrun.spec.plan.data import (
     MODALITIES,
     DataPlan,
     Modality,
-    PythonSource,
     RetrievalMode,
+    TableSource,
     TokenizerPlan,
 )
 from specrun.spec.plan.images import ImageProcessor
@@ -103,9 +103,19 @@ class TokenSplit:
     positives: Items
     negatives: Negatives | None = None
 
+    @property
+    def texts_only(self) -> bool:
+        """Whether a row is one text: ``positives`` are then the very items of the queries."""
+        return self.positives is self.queries
+
     @cached_property
     def positive_lengths(self) -> np.ndarray:
-        """Tokens of the longest text of each row's positive side, its negatives included. int64 [rows]"""
+        """Tokens of the longest text of each row's positive side, its negatives included; 0 without such a side.
+
+        int64 [rows]
+        """
+        if self.texts_only:
+            return np.zeros(len(self.queries), np.int64)
         own = self.positives.lengths
         return own if self.negatives is None else np.maximum(own, self.negatives.longest)
 
@@ -133,7 +143,7 @@ def ensure_tokens(
     mode: RetrievalMode = "t2t"
     pixels = None
     source = as_table(data.source)
-    if not isinstance(source, PythonSource) and source.images is not None:
+    if isinstance(source, TableSource) and source.images is not None:
         assert processor is not None  # the compiler sees to it
         mode = source.retrieval_mode
         pixels = pixels_of(rows, source.images, processor, tell)
@@ -171,9 +181,10 @@ def tokens_of(
     def write(folder: Path) -> None:
         rows = rows_of(rows_digest)
         encoder = load(tokenizer, rows_digest=rows_digest)
+        pairs = rows.training.texts_only
         sides = _Sides(
             query,
-            lambda texts: encoder.encode_all(texts, max_query_length, prompts.query),
+            lambda texts: encoder.encode_all(texts, max_query_length, prompts.query, pairs=pairs),
             positive,
             lambda texts: encoder.encode_all(texts, max_positive_length, prompts.positive),
         )
@@ -223,6 +234,9 @@ def _write(folder: Path, rows: Rows, sides: _Sides, tell: Tell) -> None:
 def _texts(rows: Rows, sides: _Sides) -> Iterator[tuple[str, Sequence[str], Encode]]:
     """(name, texts, how they become ids) of everything that is tokenised."""
     for side, split in (("training", rows.training), ("validation", rows.validation)):
+        if split.texts_only:
+            yield f"{side}.queries", split.queries, sides.encode_query
+            continue
         if sides.query == "text":
             yield f"{side}.queries", split.queries, sides.encode_query
         elif sides.query == "both":
@@ -268,9 +282,10 @@ def _load(
     if split.negatives is not None:
         ends = map_array(folder / f"{side}.negatives.rows", "<i8")
         negatives = Negatives(items("negatives", positive, split.negatives.texts), ends)
+    queries = items("queries", query, split.queries)
     return TokenSplit(
-        items("queries", query, split.queries),
-        items("positives", positive, split.positives),
+        queries,
+        queries if split.texts_only else items("positives", positive, split.positives),
         negatives,
     )
 

@@ -6,13 +6,21 @@ Only the part that needs an encoder imports jax, and only when it is made.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from specrun.runtime import cache
-from specrun.runtime.data.difficulty import clashing, load_scores, ranks, store_scores, with_scores
+from specrun.runtime.data.difficulty import (
+    clashing,
+    load_scores,
+    ranks_of,
+    store_scores,
+    with_scores,
+)
+from specrun.runtime.data.order import by_format
 from specrun.runtime.data.rows import Rows, Split
 from specrun.runtime.data.scan import ensure_rows, rows_of
 from specrun.runtime.difficulty import clusters, lexical
@@ -20,6 +28,7 @@ from specrun.runtime.difficulty.readability import readabilities
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.data import FORMAT as FORMAT_FIELD
 from specrun.spec.plan.data import FieldRange
 from specrun.spec.plan.difficulty import (
     RANK,
@@ -66,20 +75,23 @@ def score(
     scores = load_scores(digest)
     assert scores is not None  # just found or made
     training = scores.training[SCORE]  # a scan without training rows has ended the compiling
-    fields = {**scores.training, RANK: ranks(training)}
-    easy, hard = cut(easy_below, len(training)), cut(hard_above, len(training))
-    ordered = np.sort(training)
-    easy_score = float(ordered[easy - 1]) if easy else None
-    hard_score = float(ordered[hard]) if hard < len(ordered) else None
+    fields = {**scores.training, RANK: ranks_of(rows.training, training)}
+    classes = [
+        _classes(training[own], scores.validation[SCORE][other], easy_below, hard_above)
+        for own, other in _same_formats(rows)
+    ]
+    easy_scores = [x.easy_score for x in classes if x.easy_score is not None]
+    hard_scores = [x.hard_score for x in classes if x.hard_score is not None]
+    easy, medium, hard, *held = np.sum([[*x.training, *x.held_out] for x in classes], 0).tolist()
     return Scored(
         scores_digest=digest,
         fields=tuple(_range(name, values) for name, values in sorted(fields.items())),
-        easy_score=easy_score,
-        hard_score=hard_score,
+        easy_score=max(easy_scores, default=None),
+        hard_score=min(hard_scores, default=None),
         easy_rows=easy,
-        medium_rows=hard - easy,
-        hard_rows=len(ordered) - hard,
-        held_out=_classes(scores.validation[SCORE], easy_score, hard_score),
+        medium_rows=medium,
+        hard_rows=hard,
+        held_out=(held[0], held[1], held[2]),
     )
 
 
@@ -245,12 +257,43 @@ def scaled(training: np.ndarray, held_out: np.ndarray) -> tuple[np.ndarray, np.n
     return bring(training), bring(held_out)
 
 
-def _classes(scores: np.ndarray, easy: float | None, hard: float | None) -> tuple[int, int, int]:
-    """Rows at most as hard as the hardest easy one, those between, and at least as hard as the easiest hard one."""
-    is_easy = scores <= (-np.inf if easy is None else easy)
-    is_hard = ~is_easy & (scores >= (np.inf if hard is None else hard))
+class _Classes(NamedTuple):
+    """How many rows of one format are easy, medium and hard; a score is None where a class has no row."""
+
+    training: tuple[int, int, int]
+    held_out: tuple[int, int, int]
+    easy_score: float | None
+    hard_score: float | None
+
+
+def _same_formats(rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The training and the held-out rows of each format, or all of them."""
+    for own in by_format(rows.training):
+        other = np.arange(len(rows.validation))
+        if rows.training.texts_only:
+            number = rows.training.fields[FORMAT_FIELD][own[0]]
+            other = np.flatnonzero(rows.validation.fields[FORMAT_FIELD] == number)
+        yield own, other
+
+
+def _classes(
+    training: np.ndarray, held_out: np.ndarray, easy_below: float, hard_above: float
+) -> _Classes:
+    """Training rows by their rank. A held-out row is easy where it is at most as hard as the hardest easy one,
+    and else hard where it is at least as hard as the easiest hard one."""
+    easy, hard = cut(easy_below, len(training)), cut(hard_above, len(training))
+    ordered = np.sort(training)
+    easy_score = float(ordered[easy - 1]) if easy else None
+    hard_score = float(ordered[hard]) if hard < len(ordered) else None
+    is_easy = held_out <= (-np.inf if easy_score is None else easy_score)
+    is_hard = ~is_easy & (held_out >= (np.inf if hard_score is None else hard_score))
     counts = int(is_easy.sum()), int(is_hard.sum())
-    return counts[0], len(scores) - sum(counts), counts[1]
+    return _Classes(
+        training=(easy, hard - easy, len(ordered) - hard),
+        held_out=(counts[0], len(held_out) - sum(counts), counts[1]),
+        easy_score=easy_score,
+        hard_score=hard_score,
+    )
 
 
 def _range(name: str, values: np.ndarray) -> FieldRange:

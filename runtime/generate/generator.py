@@ -54,23 +54,23 @@ class Generator:
 
     def __init__(self, trained: Trained, parameters: Any, name: str):
         """``parameters`` are ``trained``'s, wherever they lie; ``name`` is the run's, for messages."""
-        loss = hiding(trained.plan.losses) if trained.plan is not None else None
-        config = trained.model.config
-        if trained.plan is None or loss is None or not isinstance(config, TextEncoderConfig):
+        plan, config = trained.plan, trained.model.config
+        mask_id = None if plan is None or hiding(plan.losses) is None else plan.tokenizer.mask_id
+        if plan is None or mask_id is None or not isinstance(config, TextEncoderConfig):
             raise InputError(
                 f"the model of {name} predicts no tokens, so it can write no text",
                 code="no-vocabulary-head",
                 hint="give a run that was trained with `losses: [{kind: masked_diffusion}]`",
             )
-        if trained.plan.generation is None:
+        if plan.generation is None:
             raise InputError(
                 f"the plan of {name} says nothing of how texts are written",
                 code="plan-format",
                 hint="compile the spec again with this version",
             )
-        self.settings = trained.plan.generation
+        self.settings = plan.generation
         self.vocab_size, self.longest = config.vocab_size, config.longest
-        self._tokenizer, self._mask_id = trained.tokenizer, loss.mask_id
+        self._tokenizer, self._mask_id = trained.tokenizer, mask_id
         self._parameters = parameters
         self._name, self._traced = name, [0]
         self._refine = _compiled(trained, config, self._traced)

@@ -19,7 +19,7 @@ from specrun.runtime.metrics import ranking_metrics, retrieval_metrics, spearman
 from specrun.runtime.program.program import Program
 from specrun.runtime.telling import Counted, Tell, silent
 from specrun.runtime.vectors import Compare, Vectors, by_maxsim, cut, products, turned
-from specrun.spec.plan.data import PythonSource
+from specrun.spec.plan.data import TableSource
 from specrun.spec.plan.model import MultiVectorPlan
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import REVERSE_PREFIX, SPEARMAN, TOKENS_PREFIX, EvaluationPlan
@@ -202,6 +202,6 @@ def make_evaluator(plan: Plan, program: Program, rows: Rows, tokens: Tokens) -> 
     if plan.evaluation is None:
         return None
     held, source = rows.validation, plan.data.source
-    column = None if isinstance(source, PythonSource) else source.score
+    column = source.score if isinstance(source, TableSource) else None
     scores = np.full(len(held), np.nan) if column is None else held.fields.get(column)
     return Evaluator(plan, plan.evaluation, relevance(held), tokens, program, scores)

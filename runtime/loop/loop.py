@@ -18,7 +18,7 @@ from specrun.runtime.data.batches import Batches, prefetch
 from specrun.runtime.data.rows import Split
 from specrun.runtime.loop.best import BestFolder
 from specrun.runtime.loop.checkpoint import Checkpoints
-from specrun.runtime.loop.evaluate import Evaluator, Measured
+from specrun.runtime.loop.evaluators import Evaluating, Found, candidates_in, worst_json
 from specrun.runtime.loop.events import ADVANCE, EARLY_STOP, EventLog
 from specrun.runtime.loop.folder import writing
 from specrun.runtime.loop.interrupt import Interrupted, Interrupts
@@ -27,7 +27,6 @@ from specrun.runtime.loop.position import Best, Patience, Standing
 from specrun.runtime.loop.progress import Reporter
 from specrun.runtime.loop.speed import Memory, Pace, Speed, memory_of
 from specrun.runtime.loop.watch import NotFinite, Watch
-from specrun.runtime.loop.worst import worst_of
 from specrun.runtime.mining.miner import Miner
 from specrun.runtime.program.control import control_at, segment_at
 from specrun.runtime.program.program import Program
@@ -35,6 +34,7 @@ from specrun.runtime.program.state import parameters_of
 from specrun.runtime.report.card import model_card
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.training import improves
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Loop:
     plan: Plan
     program: Program
     batches: Batches
-    evaluator: Evaluator | None
+    evaluator: Evaluating | None
     checkpoints: Checkpoints
     best: BestFolder
     metrics: Lines
@@ -212,12 +212,13 @@ class Loop:
             self._advance_if_due(step, values)
         self._count_seconds("evaluation")
 
-    def _judge(self, step: int, values: dict[str, float], measured: Measured) -> None:
+    def _judge(self, step: int, values: dict[str, float], measured: Found) -> None:
         """Keep the best, and stop early when the plan's patience has run out."""
         policy = self.plan.evaluation
         assert policy is not None
         metric, value = policy.select_best, values[policy.select_best]
-        better = self.standing.best is None or value > self.standing.best.value
+        best = self.standing.best
+        better = best is None or improves(metric, value, best.value)
         self.reporter.evaluation(step, values, better)
         if better:
             best = Best(step=step, metric=metric, value=value, metrics=values)
@@ -226,7 +227,7 @@ class Loop:
             self.standing = replace(self.standing, best=best)
         if (rule := policy.early_stopping) is None:
             return
-        patience = self.standing.patience.after(value, rule)
+        patience = self.standing.patience.after(metric, value, rule)
         self.standing = replace(self.standing, patience=patience)
         if patience.without_improvement >= rule.patience and step < self.plan.train.total_steps:
             with self._writing(str(self.metrics.path)):
@@ -243,7 +244,7 @@ class Loop:
         rule = self.plan.segments[index].advance if index >= 0 else None
         if rule is None:
             return
-        waiting = self.standing.waiting.after(values[rule.metric], rule)
+        waiting = self.standing.waiting.after(rule.metric, values[rule.metric], rule)
         self.standing = replace(self.standing, waiting=waiting)
         stop = self.plan.segments[index].stop_step
         if waiting.without_improvement < rule.patience or step == stop:
@@ -267,7 +268,7 @@ class Loop:
             f"{stop - step:,} steps skipped, going on with step {stop + 1}"
         )
 
-    def _texts(self, best: Best, measured: Measured) -> dict[str, str]:
+    def _texts(self, best: Best, measured: Found) -> dict[str, str]:
         """What lies beside the best parameters: the model card, and the queries that fared worst."""
         facts = {"step": best.step, "metrics": best.metrics, "parameters": "best"}
         return {
@@ -276,10 +277,10 @@ class Loop:
                 {
                     **facts,
                     "device": device_facts(self.state),
-                    "candidates": len(measured.candidates),
+                    "candidates": candidates_in(measured),
                 },
             ),
-            "worst.json": worst_of(measured, self.held_out, best.step),
+            "worst.json": worst_json(measured, self.held_out, best.step),
         }
 
     def _save(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from specrun.runtime.loop.lines import START, Position
-from specrun.spec.plan.training import AdvancePlan, EarlyStoppingPlan
+from specrun.spec.plan.training import AdvancePlan, EarlyStoppingPlan, improves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class Patience:
     reference: float | None = None
     without_improvement: int = 0
 
-    def after(self, value: float, rule: EarlyStoppingPlan | AdvancePlan) -> Patience:
-        """The memory after one more evaluation."""
-        if self.reference is None or value > self.reference + rule.min_delta:
+    def after(self, metric: str, value: float, rule: EarlyStoppingPlan | AdvancePlan) -> Patience:
+        """The memory after one more evaluation of the metric."""
+        if self.reference is None or improves(metric, value, self.reference, rule.min_delta):
             return Patience(reference=value)
         return Patience(reference=self.reference, without_improvement=self.without_improvement + 1)
 

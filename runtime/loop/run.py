@@ -20,7 +20,7 @@ from specrun.runtime.loop import foretold
 from specrun.runtime.loop.admit import Admission, admit
 from specrun.runtime.loop.best import BestFolder
 from specrun.runtime.loop.checkpoint import Checkpoints, Restored
-from specrun.runtime.loop.evaluate import make_evaluator
+from specrun.runtime.loop.evaluators import evaluator_of
 from specrun.runtime.loop.events import EventLog
 from specrun.runtime.loop.folder import RunFolder, locked, write_atomic, writing
 from specrun.runtime.loop.interrupt import Interrupts
@@ -211,7 +211,7 @@ def _loop(
             plan=plan,
             program=parts.program,
             batches=Batches(plan, parts.tokens, parts.rows, parts.teaching),
-            evaluator=make_evaluator(plan, parts.program, parts.rows, parts.tokens),
+            evaluator=evaluator_of(plan, parts.program, parts.rows, parts.tokens),
             checkpoints=checkpoints,
             best=best,
             metrics=metrics,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,33 @@ def masked_diffusion(plan: MaskedDiffusion, logits: Logits, tile_rows: int) -> T
         return fold(one, jnp.zeros((), jnp.float32), rows, tile_rows)
 
     return Term(plan.name, "separable", weight, sum_)
+
+
+class HiddenScores(NamedTuple):
+    """Of each row, over its hidden tokens."""
+
+    loss: jax.Array  # f32 [B], the sum of cross-entropies
+    right: jax.Array  # f32 [B], how many have the greatest score
+    count: jax.Array  # f32 [B], how many are hidden
+
+
+def score_hidden(
+    logits: Callable[[jax.Array], jax.Array],
+    states: jax.Array,
+    targets: jax.Array,
+    hidden: jax.Array,
+    tile_rows: int,
+) -> HiddenScores:
+    """Of states [B, S, D], with the scores of at most ``tile_rows`` rows at a time."""
+
+    def one(rows: tuple[jax.Array, jax.Array, jax.Array]) -> HiddenScores:
+        states, targets, hidden = rows
+        scores = logits(states)
+        loss = cross_entropy(scores, targets, 0.0)
+        right = jnp.argmax(scores, axis=-1) == targets
+        return HiddenScores(*(jnp.sum(x * hidden, axis=-1) for x in (loss, right, 1.0)))
+
+    return jax.lax.map(one, (states, targets, hidden), batch_size=tile_rows)
 
 
 def cross_entropy(logits: jax.Array, targets: jax.Array, smoothing: float) -> jax.Array:

@@ -13,7 +13,7 @@ from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.telling import Tell
 from specrun.runtime.vectors import TokenVectors
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import ImageSource, PythonSource, TableSource, modality
+from specrun.spec.plan.data import ImageSource, TableSource, modality
 
 
 def open_corpus(predictor: Predictor, path: Path) -> Corpus:
@@ -32,12 +32,12 @@ def open_corpus(predictor: Predictor, path: Path) -> Corpus:
 def images_of(predictor: Predictor) -> ImageSource | None:
     """Where the images lie that a run finds; None where it finds texts."""
     plan = predictor.trained.plan
-    if plan is None or isinstance(plan.data.source, PythonSource):
+    if plan is None or not isinstance(plan.data.source, TableSource):
         return None
     if modality(plan.data.source, "positive") != "image":
         return None
     source = as_table(plan.data.source)
-    assert not isinstance(source, PythonSource)
+    assert isinstance(source, TableSource)
     return source.images
 
 

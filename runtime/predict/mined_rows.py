@@ -20,11 +20,13 @@ from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import (
     BadRows,
     CsvSource,
+    EmojiSource,
     ImageSource,
     PythonSource,
     RetrievalMode,
     Table,
     TableSource,
+    TextSource,
     has_images,
 )
 from specrun.spec.plan.model import Side
@@ -98,7 +100,7 @@ def read_rows(predictor: Predictor, corpus: Path | None, tell: Tell) -> Pairs:
 def _pictured(plan: Plan, corpus: Path | None, tell: Tell) -> Pairs:
     """Rows with images. A bad one is an error or left out, as the plan's data says."""
     source = as_table(plan.data.source)
-    assert not isinstance(source, PythonSource)  # it has images
+    assert not isinstance(source, PythonSource | EmojiSource | TextSource)  # it has images
     if corpus is None:
         verify_inputs(plan.data)  # images are read from their files again
         split, bad = ensure_rows(plan.data).training, plan.data.scan.bad

@@ -23,7 +23,7 @@ from specrun.runtime.predict.trained import Which, open_folder
 from specrun.runtime.telling import Counted, Tell, silent
 from specrun.runtime.vectors import TokenVectors, cut, gathered, maxsim
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import PythonSource
+from specrun.spec.plan.data import TableSource
 from specrun.spec.plan.model import SIDES, MultiVectorPlan, Side
 
 BATCH_SIZE = 64
@@ -441,7 +441,7 @@ class Predictor:
         """Most pixels of an image; a run's own limit where that is higher."""
         plan = self.trained.plan
         source = plan.data.source if plan else None
-        images = None if isinstance(source, PythonSource) or source is None else source.images
+        images = source.images if isinstance(source, TableSource) else None
         return max(MAX_PIXELS, images.max_pixels) if images else MAX_PIXELS
 
     def _longest(self, side: Side) -> int:

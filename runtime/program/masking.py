@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from specrun.runtime.losses.algebra import given
 from specrun.runtime.models.modules import random_bits
+from specrun.spec.plan.data import TokenizerPlan
 
 LEAST_RATE = 1e-3
 """Of a rate that is drawn: p = (1 − ε) t + ε, so that no row is left whole for certain (Nie et al. 2025, LLaDA)."""
@@ -80,14 +82,31 @@ def _unit(bits: jax.Array) -> jax.Array:
     return (bits >> 8).astype(jnp.float32) * np.float32(2.0**-24)
 
 
+def row_keys(key: jax.Array, rows: jax.Array) -> jax.Array:
+    """The key of each row, by its number: [B]."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, _FOLD), rows)
+
+
+def hideable(ids: jax.Array, mask: jax.Array, around: tuple[int, ...]) -> jax.Array:
+    """Which tokens may be hidden: those of the text, not what the tokenizer puts around every text."""
+    for special in around:
+        mask = mask & (ids != special)
+    return mask
+
+
 def hide_batch(
-    sampling: Literal["exact", "bernoulli"], batch: Any, key: jax.Array, mask_id: int, control: Any
+    sampling: Literal["exact", "bernoulli"],
+    batch: Any,
+    key: jax.Array,
+    tokenizer: TokenizerPlan,
+    control: Any,
 ) -> Any:
     """A batch of texts [A, B, ...] with tokens hidden, by keys of its rows."""
 
     def one(rows: Any) -> Any:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, _FOLD), rows.row)
-        found = hide(sampling, rows.query_ids, rows.query_mask, keys, mask_id, control)
+        keys = row_keys(key, rows.row)
+        mask = hideable(rows.query_ids, rows.query_mask, tokenizer.around)
+        found = hide(sampling, rows.query_ids, mask, keys, given(tokenizer.mask_id), control)
         return rows._replace(
             query_ids=found.ids,
             target_ids=rows.query_ids,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from specrun.runtime import trees
+from specrun.runtime.embedded import embedded
 from specrun.runtime.losses import table as losses
+from specrun.runtime.losses.algebra import given
+from specrun.runtime.losses.masked import HiddenScores, score_hidden
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.models.initial import initial_arrays
 from specrun.runtime.models.vocabulary import Logits, logits_of
@@ -25,7 +29,7 @@ from specrun.runtime.program.gradients import (
     loss_only,
     step_key,
 )
-from specrun.runtime.program.masking import hide_batch
+from specrun.runtime.program.masking import hide, hide_batch, hideable, row_keys
 from specrun.runtime.program.settings import executable_settings
 from specrun.runtime.program.state import State
 from specrun.runtime.program.traces import TraceCounter
@@ -35,6 +39,7 @@ from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import hiding, teacher_of
 
 Metrics = dict[str, jax.Array]
+ScoreHidden = Callable[..., HiddenScores]
 
 
 class Program(NamedTuple):
@@ -50,6 +55,8 @@ class Program(NamedTuple):
     ``encode(parameters, ids, mask, side)``: embeddings f32 [B, D], not normalised, of int32 and
     bool [B, S], or of images and a mask [B, 1], see ``Batch``; ``parameters`` is a state, or all parameters as one nested dict. Separate towers
     need the side; a shared one embeds both. Of a model that gives token vectors an ``Embedded``.
+    ``score_hidden(state, ids, mask, rows, counts)``: of held-out texts int32 [B, S] with ``counts[n]`` of n tokens hidden, by
+    the numbers of the rows uint32 [B]; None where the model has no scores for tokens.
     ``traces()``: how often Python traced the training step, by the names the plan promises.
 
     A batch is ``runtime.data.batches.Batch`` with arrays [A, B, ...], on the host or a device;
@@ -62,6 +69,7 @@ class Program(NamedTuple):
     evaluate: Callable[[State, Any, Control], Metrics]
     encode: Encoding
     traces: TraceCounter
+    score_hidden: ScoreHidden | None = None
 
 
 def build_program(plan: Plan) -> Program:
@@ -97,6 +105,7 @@ def assemble(
         evaluate=_evaluate(parts, mesh),
         encode=_encode(parts, mesh),
         traces=counter,
+        score_hidden=None if logits is None else _score_hidden(parts, mesh, logits),
     )
 
 
@@ -127,7 +136,7 @@ class _Parts(NamedTuple):
             return Objective(encode, terms, chunks)
 
         def hide(batch: Any) -> Any:
-            return hide_batch(loss.sampling, batch, key, loss.mask_id, masking)
+            return hide_batch(loss.sampling, batch, key, self.plan.tokenizer, masking)
 
         return Objective(encode, terms, chunks, hide)
 
@@ -264,6 +273,35 @@ def _evaluate(parts: _Parts, mesh: jax.sharding.Mesh) -> Callable[..., Metrics]:
         )
 
     return evaluate
+
+
+def _score_hidden(parts: _Parts, mesh: jax.sharding.Mesh, logits: Logits) -> ScoreHidden:
+    """How well the model tells hidden tokens of held-out texts, which no draw but the plan's seed decides."""
+    plan = parts.plan
+
+    def trace(parameters: Tree, ids: Any, mask: Any, rows: Any, counts: Any) -> HiddenScores:
+        parts.counter.evaluation += 1
+        keys = row_keys(evaluation_key(plan.seed), rows)
+        some = hideable(ids, mask, plan.tokenizer.around)
+        mask_id = given(plan.tokenizer.mask_id)
+        shown = hide("exact", ids, some, keys, mask_id, {"mask_counts": counts})
+        found = parts.encode(_without_losses(parameters), shown.ids, mask, None, "query")
+        states = given(embedded(found).tokens).vectors
+        return score_hidden(
+            partial(logits, parameters), states, ids, shown.hidden, plan.train.score_tile_rows
+        )
+
+    compiled = _jit(plan, trace)
+    everywhere = meshes.replicated(mesh)
+
+    def score(old: State, ids: Any, mask: Any, rows: Any, counts: Any) -> HiddenScores:
+        spread = meshes.first_axis(mesh, mask.shape[0])
+        ids, mask, rows = jax.device_put((ids, mask, rows), spread)
+        return compiled(
+            state.parameters_of(old), ids, mask, rows, jax.device_put(counts, everywhere)
+        )
+
+    return score
 
 
 def _encode(parts: _Parts, mesh: jax.sharding.Mesh) -> Encoding:

@@ -6,7 +6,7 @@ from typing import Any
 
 from specrun.runtime.telling import size
 from specrun.spec.codec import to_plain
-from specrun.spec.plan.data import Input, MiningPlan, PythonSource, TokenizerFile
+from specrun.spec.plan.data import Input, MiningPlan, TableSource, TokenizerFile, texts_only
 from specrun.spec.plan.difficulty import DifficultyPlan
 from specrun.spec.plan.model import StartPlan, networks, token_vectors
 from specrun.spec.plan.plan import Plan
@@ -58,7 +58,7 @@ def stage(plan: Plan, index: int) -> str:
     scale = f", rate × {s.learning_rate_scale:g}" if s.learning_rate_scale != 1 else ""
     chosen = ""
     if s.selection is not None:
-        chosen = f" ({s.selection.words})" if s.selection.said else f" with {_range(s.selection)}"
+        chosen = _chosen(s.selection)
     reset = ", optimizer reset" if s.reset_optimizer else ""
     return (
         f"steps {s.first_step:,} to {s.stop_step:,}, {s.rows:,} rows{chosen}; {weights}; "
@@ -77,6 +77,14 @@ def _passage(plan: Plan, index: int) -> str:
     ends = f"; ends early: {described(s.advance)}" if s.advance is not None else ""
     bare = plan.data.mining is not None and not s.mined
     return f"{mixed}{ends}{'; without mined negatives' if bare else ''}"
+
+
+def _chosen(selection: Selection) -> str:
+    """Which rows, behind the word."""
+    if selection.said or selection.field is None:
+        return f" ({selection.words})"
+    formats = f" ({selection.format})" if selection.format else ""
+    return f"{formats} with {_range(selection)}"
 
 
 def _range(chosen: Selection) -> str:
@@ -179,7 +187,7 @@ def _difficulty(plan: DifficultyPlan) -> str:
 def _images(plan: Plan) -> Facts:
     """What finds what, and how images become pixels; nothing of a run of texts alone."""
     source, processor = plan.data.source, plan.model.image_processor
-    if isinstance(source, PythonSource) or processor is None:
+    if not isinstance(source, TableSource) or processor is None:
         return []
     asked, found = (_MODES[source.retrieval_mode[at]] for at in (0, -1))
     return [
@@ -198,10 +206,10 @@ def _mining(mining: MiningPlan) -> str:
 def _tokenizer(plan: Plan) -> str:
     tokenizer = plan.tokenizer
     how = "from a file" if isinstance(tokenizer.source, TokenizerFile) else "trained on the rows"
-    return (
-        f"{tokenizer.vocab_size:,} ids, {how}; at most {plan.data.max_query_length} query and "
-        f"{plan.data.max_positive_length} positive tokens"
-    )
+    most = f"{plan.data.max_query_length} query and {plan.data.max_positive_length} positive"
+    if texts_only(plan.data.source):
+        most = f"{plan.data.max_query_length}"
+    return f"{tokenizer.vocab_size:,} ids, {how}; at most {most} tokens"
 
 
 def _matryoshka(plan: Plan) -> str:

@@ -106,6 +106,30 @@ class EmojiSource(TableSource):
     sequences: Annotated[bool, Fact(doc="Those of several characters too.")]
 
 
+TextFormat = Literal["sentences", "pairs", "paragraphs"]
+TEXT_FORMATS: tuple[TextFormat, ...] = ("sentences", "pairs", "paragraphs")
+FORMAT = "format"
+"""The numeric field of such rows that says what they are, by its place among ``TEXT_FORMATS``."""
+
+
+@record
+class TextSource:
+    """Plain text files, and how their paragraphs become rows."""
+
+    kind: Annotated[Literal["text"], Fact(doc="Texts alone.")] = "text"
+    path: Annotated[str, Fact(doc="Absolute file or folder.", klass="cosmetic")]
+    pattern: Annotated[str, Fact(doc="Files of a folder.")]
+    formats: Annotated[
+        tuple[TextFormat, ...], Fact(doc="What rows are made, in the order of their numbers.")
+    ]
+    min_chars: Annotated[int, Fact(doc="Shorter texts are left out.", unit="characters")]
+    max_chars: Annotated[int, Fact(doc="Longer texts are cut.", unit="characters")]
+    paragraph_max_sentences: Annotated[
+        int, Fact(doc="Longer paragraphs are cut.", unit="sentences")
+    ]
+    chunk_overlap: Annotated[int, Fact(doc="Words that pieces of a text share.", unit="words")]
+
+
 Table = JsonlSource | CsvSource | TsvSource | ParquetSource | HuggingFaceSource
 Source = (
     PythonSource
@@ -115,12 +139,18 @@ Source = (
     | ParquetSource
     | HuggingFaceSource
     | EmojiSource
+    | TextSource
 )
+
+
+def texts_only(source: Source) -> bool:
+    """Whether a row is one text, and not a pair of something."""
+    return isinstance(source, TextSource)
 
 
 def modality(source: Source | TableSource, side: Literal["query", "positive"]) -> Modality:
     """What one side of the rows is made of."""
-    if isinstance(source, PythonSource):
+    if not isinstance(source, TableSource):
         return "text"
     letter = source.retrieval_mode[0 if side == "query" else -1]
     return MODALITIES[letter]
@@ -128,7 +158,7 @@ def modality(source: Source | TableSource, side: Literal["query", "positive"]) -
 
 def has_images(source: Source) -> bool:
     """Whether some side of the rows has images."""
-    return not isinstance(source, PythonSource) and source.images is not None
+    return isinstance(source, TableSource) and source.images is not None
 
 
 @record
@@ -142,7 +172,7 @@ class HeldOutFraction:
 @record
 class HeldOutFile:
     kind: Annotated[Literal["file"], Fact(doc="Rows of another file.")] = "file"
-    source: Annotated[Table, Fact(doc="The file and its columns.")]
+    source: Annotated[Table | TextSource, Fact(doc="The file and its columns, or the texts.")]
 
 
 @record
@@ -171,6 +201,21 @@ class FieldRange:
     count: Annotated[int, Fact(doc="Rows that have it.")]
     minimum: Annotated[float, Fact(doc="Smallest value.")]
     maximum: Annotated[float, Fact(doc="Largest value.")]
+
+
+@record
+class FormatCount:
+    """What became of the texts of one format. Rows read are those of training and held out, repeated ones and dropped ones."""
+
+    format: Annotated[TextFormat, Fact(doc="What a row is.")]
+    rows_read: Annotated[int, Fact(doc="Rows made of the texts.")]
+    cut: Annotated[int, Fact(doc="Texts longer than the most characters, which are several rows.")]
+    too_short: Annotated[int, Fact(doc="Texts left out: shorter than the least characters.")]
+    alone: Annotated[int, Fact(doc="Paragraphs of one sentence, which give no pair.")]
+    duplicates: Annotated[int, Fact(doc="Rows that repeat another of the format.")]
+    dropped_by_split: Annotated[int, Fact(doc="Training rows that repeat a held-out one.")]
+    training_rows: Annotated[int, Fact(doc="Rows trained on.")]
+    validation_rows: Annotated[int, Fact(doc="Rows held out.")]
 
 
 @record
@@ -204,6 +249,9 @@ class Scan:
             doc="Training rows that have their query or their positive with another row in common, and not its label: each other's false negatives."
         ),
     ] = 0
+    formats: Annotated[
+        tuple[FormatCount, ...], Fact(doc="Counts of rows that are texts, by format.")
+    ] = ()
 
 
 @record
@@ -245,6 +293,9 @@ class TrainedTokenizer:
     min_frequency: Annotated[int, Fact(doc="Least count of a merged pair.")]
     lowercase: Annotated[bool, Fact(doc="Lower-cased first.")]
     split_identifiers: Annotated[bool, Fact(doc="Identifiers split first.")]
+    masks: Annotated[
+        bool, Fact(doc="Whether `[MASK]` and `[SEP]` are among its special tokens.")
+    ] = False
 
 
 @record
@@ -278,6 +329,12 @@ class TokenizerPlan:
     digest: Annotated[str, Fact(doc="SHA-256 of the tokenizer.json text.")]
     vocab_size: Annotated[int, Fact(doc="Number of ids (largest id + 1).")]
     pad_id: Annotated[int, Fact(doc="Id that pads.")]
+    mask_id: Annotated[
+        int | None, Fact(doc="Id shown where a token is hidden; null where there is no such token.")
+    ] = None
+    around: Annotated[
+        tuple[int, ...], Fact(doc="Ids that it puts around every text, which are never hidden.")
+    ] = ()
     prompts: Annotated[Prompts, Fact(doc="What is put before the texts.")] = field(
         default_factory=Prompts
     )

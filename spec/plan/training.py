@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
-from specrun.spec.plan.data import Input
+from specrun.spec.plan.data import Input, TextFormat
 from specrun.spec.plan.model import TextConfig
 from specrun.spec.plan.schedule import Schedule
 from specrun.spec.record import record
@@ -164,7 +164,6 @@ class MaskedDiffusion:
         "masked_diffusion"
     )
     name: Annotated[str, Fact(doc="Unique name.")]
-    mask_id: Annotated[int, Fact(doc="Id shown where a token is hidden.")]
     sampling: Annotated[
         Literal["exact", "bernoulli"],
         Fact(doc="So many tokens of each row, or each token by a rate that each row draws."),
@@ -222,11 +221,14 @@ class MatryoshkaPlan:
 
 @record
 class Selection:
-    """Rows with ``minimum <= field <= maximum``; null is no bound. Rows without the field are not selected."""
+    """Rows of a format with ``minimum <= field <= maximum``; null is no bound. Rows without the field are not selected."""
 
-    field: Annotated[str, Fact(doc="Numeric field.")]
-    minimum: Annotated[float | None, Fact(doc="Smallest value.")]
-    maximum: Annotated[float | None, Fact(doc="Largest value.")]
+    field: Annotated[str | None, Fact(doc="Numeric field; null is no range.")] = None
+    minimum: Annotated[float | None, Fact(doc="Smallest value.")] = None
+    maximum: Annotated[float | None, Fact(doc="Largest value.")] = None
+    format: Annotated[
+        TextFormat | None, Fact(doc="What a row is, where rows are texts; null is all rows.")
+    ] = None
     said: Annotated[
         str,
         Fact(
@@ -236,9 +238,12 @@ class Selection:
 
     @property
     def words(self) -> str:
-        """For people: ``easy``, or ``positive_chars in [, 400]``."""
+        """For people: ``easy``, ``positive_chars in [, 400]``, ``sentences``, or ``easy sentences``."""
         low, high = ("" if b is None else f"{b:g}" for b in (self.minimum, self.maximum))
-        return self.said or f"{self.field} in [{low}, {high}]"
+        chosen = self.said or (f"{self.field} in [{low}, {high}]" if self.field else "")
+        if not self.format:
+            return chosen
+        return f"{chosen} {self.format}" if self.said else f"{self.format} {chosen}".strip()
 
 
 @record
@@ -381,6 +386,21 @@ REVERSE_PREFIX = "positive_to_query/"
 SPEARMAN = "spearman"
 """The metric that compares similarities with scores instead of ranking candidates."""
 
+_LOWER_IS_BETTER = frozenset({"loss", "perplexity"})
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric improves when it falls, as a loss does."""
+    return metric.partition("@")[0] in _LOWER_IS_BETTER
+
+
+def improves(metric: str, value: float, reference: float, min_delta: float = 0.0) -> bool:
+    """Whether ``value`` is better than ``reference`` by more than ``min_delta``."""
+    if lower_is_better(metric):
+        return value < reference - min_delta
+    return value > reference + min_delta
+
+
 Direction = Literal["query_to_positive", "positive_to_query"]
 
 
@@ -406,6 +426,10 @@ class EvaluationPlan:
         ),
     ] = ()
     select_best: Annotated[str, Fact(doc="Metric that chooses the best, as named in results.")]
+    masking_rates: Annotated[
+        tuple[float, ...],
+        Fact(doc="Shares of held-out texts' tokens that are hidden; empty where none are."),
+    ] = ()
     early_stopping: Annotated[EarlyStoppingPlan | None, Fact(doc="Null is never.")]
 
 

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
+from specrun.spec.words.evaluation import METRIC
+from specrun.spec.words.data import TextFormat
 from specrun.spec.words.optimizer import Schedule
 
 
@@ -52,7 +54,7 @@ class Advance:
         str | None,
         Fact(
             doc="Metric that must improve, named as `evaluation.select_best` is; null is that one.",
-            pattern=r"^(multi_vector/)?((positive_to_query/)?(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}|spearman)( at [1-9][0-9]*)?$",
+            pattern=METRIC,
             examples=("ndcg@10",),
         ),
     ] = None
@@ -88,6 +90,23 @@ class Stage:
                 "Rows between the two percentiles.",
                 "Rows above the percentile `data.difficulty.hard_above`.",
             ),
+        ),
+    ] = None
+    masking_rate: Annotated[
+        tuple[float, ...] | None,
+        Fact(
+            doc="Least and greatest share of a text's tokens that `masked_diffusion` hides in this stage; null is the loss's.",
+            ge=0,
+            le=1,
+            min_items=2,
+            examples=((0.75, 0.9),),
+        ),
+    ] = None
+    format: Annotated[
+        TextFormat | None,
+        Fact(
+            doc="What a row of the stage is, for `data` of the kind `text`; null is `data.format`. `select` takes its classes and percentiles within it.",
+            enum_docs=("Sentences.", "Pairs of sentences.", "Paragraphs."),
         ),
     ] = None
     loss_weights: Annotated[

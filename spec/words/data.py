@@ -77,6 +77,40 @@ class SplitValidation:
 Validation = FractionValidation | FileValidation
 
 
+@record
+class TextFractionValidation(FractionValidation):
+    """A share of the paragraphs, chosen by a hash of their content, with all rows that come from them."""
+
+    kind: Annotated[
+        Literal["fraction"],
+        Fact(
+            doc="Hold out a share of the paragraphs, chosen by a hash of their content, with all rows that come from them."
+        ),
+    ] = "fraction"
+    fraction: Annotated[
+        float, Fact(doc="Share of paragraphs held out.", gt=0, lt=1, examples=(0.1,))
+    ]
+
+
+@record
+class TextFileValidation(FileValidation):
+    """Other texts. Training rows that repeat one of theirs are dropped and counted."""
+
+    kind: Annotated[
+        Literal["file"], Fact(doc="Rows of other files, cut as the training data is.")
+    ] = "file"
+    path: Annotated[
+        str,
+        Fact(
+            doc="Text file, or a folder, of which the files of `data.pattern` are read.",
+            examples=("held_out",),
+        ),
+    ]
+
+
+TextValidation = TextFractionValidation | TextFileValidation
+
+
 DatasetValidation = FractionValidation | FileValidation | SplitValidation
 
 
@@ -404,4 +438,101 @@ class EmojiData:
     ] = None
 
 
-Data = PythonSourceData | JsonlData | CsvData | TsvData | ParquetData | HuggingFaceData | EmojiData
+TextFormat = Literal["sentences", "pairs", "paragraphs"]
+
+
+@record
+class TextData:
+    """Texts alone, from plain text files: sentences, pairs of them, or paragraphs."""
+
+    kind: Annotated[
+        Literal["text"], Fact(doc="Sentences or paragraphs of text files, for masked diffusion.")
+    ] = "text"
+    path: Annotated[
+        str,
+        Fact(
+            doc="Text file in UTF-8, or a folder of them. Blank lines are between paragraphs.",
+            examples=("corpus",),
+        ),
+    ]
+    pattern: Annotated[
+        str,
+        Fact(
+            doc="Which files below a folder are read. Links to folders are not followed, and what begins with a dot is left out.",
+            examples=("**/*.md",),
+        ),
+    ] = "**/*.txt"
+    format: Annotated[
+        TextFormat,
+        Fact(
+            doc="What a row is; a stage may have its own.",
+            enum_docs=(
+                "A sentence.",
+                "Two consecutive sentences of a paragraph, the tokenizer's separator between them.",
+                "A paragraph.",
+            ),
+        ),
+    ] = "sentences"
+    min_chars: Annotated[
+        int, Fact(doc="A shorter text is left out and counted.", ge=1, unit="characters")
+    ] = 10
+    max_chars: Annotated[
+        int,
+        Fact(
+            doc="A longer text is cut at word bounds into consecutive pieces, a row each.",
+            ge=1,
+            le=1048576,
+            unit="characters",
+        ),
+    ] = 512
+    paragraph_max_sentences: Annotated[
+        int,
+        Fact(
+            doc="A paragraph of more sentences is cut into consecutive ones of so many, whatever the format: pairs are made, and rows held out, within these.",
+            ge=1,
+            unit="sentences",
+        ),
+    ] = 10
+    chunk_overlap: Annotated[
+        int,
+        Fact(
+            doc="Words that consecutive pieces of a text that is too long share; at most half of a piece's.",
+            ge=0,
+            unit="words",
+        ),
+    ] = 50
+    max_length: Annotated[
+        int | None,
+        Fact(
+            doc="Tokens kept of a row; null is the model's positions, or 512 where these have no end.",
+            ge=2,
+            le=1048576,
+            unit="tokens",
+            examples=(256,),
+        ),
+    ] = None
+    difficulty: Annotated[
+        Difficulty | None,
+        Fact(doc="Scores of the rows, for stages to select by; null computes none."),
+    ] = None
+    validation: Annotated[
+        TextValidation | None, Fact(doc="Rows held out for evaluation; null is none.")
+    ] = None
+    bad_rows: Annotated[
+        Literal["skip", "error"],
+        Fact(
+            doc="What an unreadable file does: it is counted and shown, or it stops the compiling."
+        ),
+    ] = "skip"
+
+
+Data = (
+    PythonSourceData
+    | JsonlData
+    | CsvData
+    | TsvData
+    | ParquetData
+    | HuggingFaceData
+    | EmojiData
+    | TextData
+)

@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
 
+METRIC = r"^((multi_vector/)?((positive_to_query/)?(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}|spearman)( at [1-9][0-9]*)?|(loss|perplexity|accuracy)(@[0-9.]+)?)$"
+"""A metric as results name it."""
+
 
 @record
 class EarlyStopping:
@@ -31,15 +34,26 @@ class Evaluation:
         int, Fact(doc="Rows encoded at a time.", ge=1, le=1048576, unit="rows", klass="throughput")
     ] = 256
     metrics: Annotated[
-        tuple[str, ...],
+        tuple[str, ...] | None,
         Fact(
-            doc="mrr@k, ndcg@k, recall@k and precision@k, for any k; `spearman`, the rank correlation of the held-out rows' similarities with `data.columns.score`.",
+            doc="mrr@k, ndcg@k, recall@k and precision@k, for any k; `spearman`, the rank correlation of the held-out rows' similarities with `data.columns.score`. Under `masked_diffusion`: `loss`, `perplexity` and `accuracy` of hidden tokens. Null is mrr@10, ndcg@10, recall@1 and recall@10, or these three.",
             min_items=1,
             unique=True,
-            pattern=r"^((mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}|spearman)$",
+            pattern=r"^((mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}|spearman|loss|perplexity|accuracy)$",
             examples=(("mrr@10", "recall@10"),),
         ),
-    ] = ("mrr@10", "ndcg@10", "recall@1", "recall@10")
+    ] = None
+    masking_rates: Annotated[
+        tuple[float, ...] | None,
+        Fact(
+            doc="Shares of the held-out texts' tokens that are hidden, of n tokens max(1, ⌊n · r⌋), always the same ones; metrics are the means over them, and each has its own, such as `loss@0.5`. Null is 0.15, 0.5 and 0.85.",
+            min_items=1,
+            unique=True,
+            gt=0,
+            le=1,
+            examples=((0.15, 0.5, 0.85),),
+        ),
+    ] = None
     directions: Annotated[
         tuple[Literal["query_to_positive", "positive_to_query"], ...],
         Fact(
@@ -50,13 +64,13 @@ class Evaluation:
         ),
     ] = ("query_to_positive",)
     select_best: Annotated[
-        str,
+        str | None,
         Fact(
-            doc="Metric of `metrics` that chooses the best checkpoint, ` at D` for a Matryoshka dimension; `positive_to_query/` before it for that direction, `multi_vector/` before all for the token vectors of `model.multi_vector`.",
-            pattern=r"^(multi_vector/)?((positive_to_query/)?(mrr|ndcg|recall|precision)@[1-9][0-9]{0,5}|spearman)( at [1-9][0-9]*)?$",
+            doc="Metric of `metrics` that chooses the best checkpoint, ` at D` for a Matryoshka dimension; `positive_to_query/` before it for that direction, `multi_vector/` before all for the token vectors of `model.multi_vector`. A loss and a perplexity are best when low. Null is `mrr@10`, or `loss` under `masked_diffusion`.",
+            pattern=METRIC,
             examples=("ndcg@10", "mrr@10 at 64"),
         ),
-    ] = "mrr@10"
+    ] = None
     early_stopping: Annotated[
         EarlyStopping | None, Fact(doc="Stop when `select_best` no longer improves; null is never.")
     ] = None

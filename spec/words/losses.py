@@ -332,6 +332,42 @@ class DistillationLoss:
     weight: Weight = 1.0
 
 
+@record
+class MaskedDiffusionLoss:
+    """Cross-entropy of hidden tokens against what stood there: the objective of masked diffusion and of BERT."""
+
+    kind: Annotated[
+        Literal["masked_diffusion"], Fact(doc="Hidden tokens of a text are to be told.")
+    ] = "masked_diffusion"
+    masking_rate: Annotated[
+        tuple[float, ...],
+        Fact(
+            doc="Least and greatest share of a text's tokens that are hidden; a stage may have its own.",
+            ge=0,
+            le=1,
+            min_items=2,
+            examples=((0.1, 0.9),),
+        ),
+    ] = (0.1, 0.9)
+    sampling: Annotated[
+        Literal["exact", "bernoulli"],
+        Fact(
+            doc="How many: the greatest share r in a stage's first epoch, falling evenly towards the least, of n tokens max(1, ⌊n · r⌋) each (`exact`); or each token with a probability that each text draws between the two (`bernoulli`).",
+        ),
+    ] = "exact"
+    weighting: Annotated[
+        Literal["none", "inverse_rate"],
+        Fact(
+            doc="The mean over hidden tokens; or the sum over them of cross-entropy / rate, over all tokens: the likelihood bound of masked diffusion.",
+        ),
+    ] = "none"
+    label_smoothing: Annotated[
+        float, Fact(doc="Share of the target that is spread over the vocabulary.", ge=0, lt=1)
+    ] = 0.0
+    name: Name = None
+    weight: Weight = 1.0
+
+
 Loss = (
     InfoNCELoss
     | TripletLoss
@@ -340,6 +376,7 @@ Loss = (
     | ColBERTLoss
     | DenseLateKLLoss
     | DistillationLoss
+    | MaskedDiffusionLoss
 )
 
 

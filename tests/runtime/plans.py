@@ -238,9 +238,7 @@ def make_dense_late(**changes: Any) -> DenseLateKL:
 
 
 def make_masked(**changes: Any) -> MaskedDiffusion:
-    base = MaskedDiffusion(
-        name="masked", mask_id=1, sampling="exact", weighting="none", label_smoothing=0.0
-    )
+    base = MaskedDiffusion(name="masked", sampling="exact", weighting="none", label_smoothing=0.0)
     return dataclasses.replace(base, **changes)
 
 
@@ -431,6 +429,7 @@ def _base(model: ModelPlan, losses: tuple[LossPlan, ...], segments: tuple[Segmen
             digest="0" * 64,
             vocab_size=64,
             pad_id=0,
+            mask_id=1,
         ),
         data=DataPlan(
             source=PythonSource(roots=()),

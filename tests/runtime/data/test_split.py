@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,7 +118,7 @@ def test_the_extremes() -> None:
     assert divide(rows(pairs)).validation == []
     assert divide(rows(pairs), 0.0).validation == []
     assert divide(rows(pairs), 1.0).training == []
-    assert divide([], 0.5) == Division([], [], 0, 0)
+    assert divide([], 0.5) == Division([], [], Counter(), Counter())
 
 
 def test_texts_that_only_look_different_are_one() -> None:

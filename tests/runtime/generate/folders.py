@@ -17,7 +17,7 @@ from specrun.spec.plan.file import write_plan
 from specrun.spec.plan.generation import GenerationPlan
 from specrun.spec.plan.plan import Plan
 from tests.runtime.folders import make_parameters
-from tests.runtime.plans import make_language_model, make_masked, make_text_plan
+from tests.runtime.plans import make_language_model, make_text_plan
 
 SPECIAL = ("[PAD]", "[MASK]", "[CLS]", "[UNK]", "[SEP]")
 WORDS = ("red", "green", "blue", "one", "two", "three", "the", "of", "a", "and")
@@ -65,14 +65,13 @@ def make_text_run(
     text = tokenizer_text(end=end)
     plan = make_text_plan(
         model=make_language_model(vocab_size=SIZE),
-        losses=(make_masked(mask_id=MASK),),
         generation=make_settings(**generation),
     )
     trained = TrainedTokenizer(
-        vocab_size=SIZE, min_frequency=1, lowercase=False, split_identifiers=False
+        vocab_size=SIZE, min_frequency=1, lowercase=False, split_identifiers=False, masks=True
     )
     tokenizer = TokenizerPlan(
-        source=trained, digest=digest_of_text(text), vocab_size=44, pad_id=PAD
+        source=trained, digest=digest_of_text(text), vocab_size=44, pad_id=PAD, mask_id=MASK
     )
     plan = dataclasses.replace(plan, tokenizer=tokenizer)
     folder.mkdir(exist_ok=True)

@@ -1,0 +1,110 @@
+"""Checks of an objective that hides tokens: its shares, and what it can stand beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from specrun.compiler.meaning.effects import no_effect
+from specrun.compiler.metrics import OF_PAIRS, OF_TEXTS, hides_tokens, metrics_of
+from specrun.compiler.reporter import Reporter
+from specrun.spec.experiment import Experiment
+from specrun.spec.words.losses import MaskedDiffusionLoss
+
+
+def shares_are_ranges(spec: Experiment, report: Reporter) -> None:
+    """``[least, greatest]`` of a loss and of stages."""
+    for index, loss in enumerate(spec.losses):
+        if isinstance(loss, MaskedDiffusionLoss):
+            _range(loss.masking_rate, f"losses[{index}].masking_rate", report)
+    for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
+        if stage.masking_rate is not None:
+            _range(stage.masking_rate, f"curriculum.stages[{index}].masking_rate", report)
+
+
+def _range(rates: tuple[float, ...], path: str, report: Reporter) -> None:
+    hint = "write the least and the greatest share, such as `[0.1, 0.9]`"
+    if len(rates) != 2:
+        message = f"`{path}` has {len(rates)} numbers, and takes two"
+        report.error(path, "bad-range", message, hint=hint, related=(path,))
+    elif rates[0] > rates[1]:
+        message = f"`{path}`: the least share {rates[0]:g} is above the greatest, {rates[1]:g}"
+        report.error(path, "empty-range", message, hint=hint, related=(path,))
+    elif rates[1] == 0:
+        message = f"`{path}` hides nothing"
+        report.error(path, "empty-range", message, hint=hint, related=(path,))
+
+
+def shares_are_used(spec: Experiment, report: Reporter) -> None:
+    """What is said of hiding, without a loss that hides."""
+    if hides_tokens(spec):
+        return
+    for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
+        if stage.masking_rate is not None:
+            key = ("curriculum", "stages", index, "masking_rate")
+            no_effect(report, key, ("losses",), "no loss hides tokens")
+    if spec.evaluation is not None and spec.evaluation.masking_rates is not None:
+        key = ("evaluation", "masking_rates")
+        no_effect(report, key, ("losses",), "no loss hides tokens")
+
+
+def masked_alone(spec: Experiment, report: Reporter) -> None:
+    """Rows of a masked loss are texts, and those of every other loss pairs."""
+    if not hides_tokens(spec):
+        return
+    if len(spec.losses) > 1:
+        message = "`masked_diffusion` takes texts and other losses pairs, so it stands alone"
+        hint = "train in two runs, the second with `init_from` the first"
+        report.error("losses", "masked-alone", message, hint=hint, related=("losses",))
+    if spec.matryoshka is not None:
+        message = "`matryoshka` cuts embeddings, and `masked_diffusion` has none"
+        related = ("losses", "matryoshka")
+        report.error("matryoshka", "no-embedding", message, hint="remove it", related=related)
+
+
+def metrics_suit(spec: Experiment, report: Reporter) -> None:
+    """Metrics are those of the objective."""
+    part = spec.evaluation
+    if part is None or part.metrics is None:
+        return
+    texts = hides_tokens(spec)
+    wrong = [m for m in metrics_of(spec, part) if (m in OF_TEXTS) != texts]
+    if wrong:
+        what = "of hidden tokens" if texts else "of retrieval"
+        message = f"`evaluation.metrics`: {wrong[0]} is no metric {what}"
+        known = OF_TEXTS if texts else OF_PAIRS
+        hint = f"there are {', '.join(f'`{m}`' for m in known)}"
+        related = ("evaluation.metrics", "losses")
+        report.error("evaluation.metrics", "unsuited-metric", message, hint=hint, related=related)
+
+
+def directions_unused(spec: Experiment, report: Reporter) -> None:
+    """Of hidden tokens nothing is asked in directions."""
+    part = spec.evaluation
+    if part is not None and hides_tokens(spec) and part.directions != ("query_to_positive",):
+        key = ("evaluation", "directions")
+        no_effect(report, key, ("losses",), "hidden tokens are told, nothing is searched")
+
+
+def smoothing_fits(spec: Experiment, report: Reporter) -> None:
+    """A bound of the likelihood is no bound with smoothed targets."""
+    for index, loss in enumerate(spec.losses):
+        if (
+            isinstance(loss, MaskedDiffusionLoss)
+            and loss.weighting == "inverse_rate"
+            and loss.label_smoothing
+        ):
+            path = f"losses[{index}].label_smoothing"
+            message = "with `weighting: inverse_rate` the loss bounds the likelihood; smoothed targets end that"
+            hint = "set one of the two to its default"
+            related = (path, f"losses[{index}].weighting")
+            report.warning(path, "no-bound", message, hint=hint, related=related)
+
+
+MASKING_CHECKS: tuple[Callable[[Experiment, Reporter], None], ...] = (
+    shares_are_ranges,
+    shares_are_used,
+    masked_alone,
+    metrics_suit,
+    directions_unused,
+    smoothing_fits,
+)
