@@ -16,6 +16,7 @@ from specrun.spec.words.model import (
     BertModel,
     ClipModel,
     ComposedModel,
+    MaskedLmModel,
     ModernbertModel,
     MpnetModel,
     Qwen3Model,
@@ -23,10 +24,11 @@ from specrun.spec.words.model import (
     SiglipModel,
     Text,
     TextEncoderModel,
+    TextFromScratch,
 )
 
 
-def text_network(spec: Experiment) -> tuple[str, Text | ClipModel | SiglipModel]:
+def text_network(spec: Experiment) -> tuple[str, Text | MaskedLmModel | ClipModel | SiglipModel]:
     """The network of texts, and where the spec says it."""
     if isinstance(spec.model, ComposedModel):
         return "model.text", spec.model.text
@@ -35,7 +37,7 @@ def text_network(spec: Experiment) -> tuple[str, Text | ClipModel | SiglipModel]
 
 def attention_heads(spec: Experiment, report: Reporter) -> None:
     at, model = text_network(spec)
-    if not isinstance(model, TextEncoderModel) or model.num_hidden_layers == 0:
+    if not isinstance(model, TextFromScratch) or model.num_hidden_layers == 0:
         return
     heads, width = model.num_attention_heads, model.hidden_size
     path, related = f"{at}.num_attention_heads", (f"{at}.hidden_size",)
@@ -52,7 +54,7 @@ def attention_heads(spec: Experiment, report: Reporter) -> None:
 
 def positions_suffice(spec: Experiment, report: Reporter) -> None:
     at, model = text_network(spec)
-    if not isinstance(model, TextEncoderModel) or model.position_embedding != "learned":
+    if not isinstance(model, TextFromScratch) or model.position_embedding != "learned":
         return
     rows = model.max_position_embeddings
     lengths = spec.data.max_length
@@ -74,7 +76,7 @@ def positions_suffice(spec: Experiment, report: Reporter) -> None:
 def tokenizer_given(spec: Experiment, report: Reporter) -> None:
     at, text = text_network(spec)
     match text:
-        case TextEncoderModel():
+        case TextEncoderModel() | MaskedLmModel():
             if spec.tokenizer is None and spec.init_from is None:
                 message = "`tokenizer` is missing: an encoder from scratch has none of its own"
                 hint = "add `tokenizer: {kind: train}`"
@@ -99,7 +101,7 @@ def tokenizer_given(spec: Experiment, report: Reporter) -> None:
 def adapters_on_scratch(spec: Experiment, report: Reporter) -> None:
     if spec.init_from is not None:
         return
-    if spec.lora is not None and isinstance(spec.model, TextEncoderModel):
+    if spec.lora is not None and isinstance(spec.model, TextFromScratch):
         message = "`lora` freezes the base model, and this one has only random weights"
         hint = "remove `lora`, or read a pretrained model"
         related = ("model.kind",)
@@ -140,7 +142,7 @@ def embedding_width(spec: Experiment) -> int | None:
             return model.projection_dim or model.hidden_size
         case ComposedModel():
             return model.head_dim
-        case ClipModel() | SiglipModel():
+        case ClipModel() | SiglipModel() | MaskedLmModel():
             return None
         case (
             BertModel()

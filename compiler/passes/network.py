@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.passes.generation import generation_plan
+from specrun.compiler.passes.language import masked_lm, size_as_named
 from specrun.compiler.passes.network_checks import (
     check_best,
     check_dims,
@@ -37,6 +38,7 @@ from specrun.spec.words.model import (
     ComposedModel,
     Image,
     ImageEncoderModel,
+    MaskedLmModel,
     ModernbertModel,
     MpnetModel,
     PretrainedModel,
@@ -75,6 +77,7 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     check_best(draft, config, context)
     check_modalities(draft, config, context)
     rows = _in_towers(_table(config, draft, context), towers_of(model, config))
+    size_as_named(draft, rows, context)
     processor = _image_processor(draft, config)
     return replace(
         _with_prompts(draft, context),
@@ -132,6 +135,7 @@ def _config(draft: Draft, context: Context) -> EncoderConfig | None:
             return _text(model, draft, context)
         case (
             TextEncoderModel()
+            | MaskedLmModel()
             | BertModel()
             | RobertaModel()
             | MpnetModel()
@@ -156,7 +160,9 @@ def _refuse_settings(model: AutoModel, found: TextImageConfig, context: Context)
         )
 
 
-def _text(model: Text, draft: Draft, context: Context) -> TextConfig | None:
+def _text(model: Text | MaskedLmModel, draft: Draft, context: Context) -> TextConfig | None:
+    if isinstance(model, MaskedLmModel):
+        return masked_lm(model, _vocab_size(draft))
     if isinstance(model, TextEncoderModel):
         return _text_encoder(model, _vocab_size(draft))
     found = draft.pretrained.config if draft.pretrained else None

@@ -80,17 +80,20 @@ def token_head_rows(model: Model, width: int) -> tuple[TableRow, ...]:
 def multi_vector(
     config: EncoderConfig, losses: tuple[LossPlan, ...], model: Model
 ) -> MultiVectorPlan | None:
-    """The token vectors of the model, folded as its losses fold them; None where it has none."""
+    """The token vectors of the model, folded as its losses fold them; None where it has none.
+
+    The states of a language model are compared by no loss: those who compare them take the mean.
+    """
     two = config if isinstance(config, TextImageConfig) else None
     alone = config.pooling == "none" if isinstance(config, TextConfig) else not config.pooled
     beside = token_dim(config)
     if not alone and beside is None:
         return None
-    reduce: Reduce = next(x.reduce for x in losses if isinstance(x, Late))
+    folds: list[Reduce] = [x.reduce for x in losses if isinstance(x, Late)]
     own = beside is not None if two is None else _own_width(model) is not None
     return MultiVectorPlan(
         width=embedding_dim(config) if beside is None else beside,
-        reduce=reduce,
+        reduce=folds[0] if folds else "mean",
         alone=alone,
         head="own" if own else "projection",
         image_vectors=None if two is None else _image_vectors(two, model),

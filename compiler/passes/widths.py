@@ -12,6 +12,7 @@ from specrun.spec.plan.model import (
 from specrun.spec.words.model import (
     ClipModel,
     ComposedModel,
+    MaskedLmModel,
     Model,
     SiglipModel,
 )
@@ -22,6 +23,8 @@ def towers_of(model: Model, config: EncoderConfig) -> Towers:
     if isinstance(config, TextImageConfig):
         return "text_image"
     assert not isinstance(model, ClipModel | SiglipModel | ComposedModel)
+    if isinstance(model, MaskedLmModel):
+        return "shared"
     return model.towers
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
-from specrun.spec.words.evaluation import METRIC
 from specrun.spec.words.data import TextFormat
+from specrun.spec.words.evaluation import METRIC
 from specrun.spec.words.optimizer import Schedule
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
+from specrun.spec.words.language import MaskedLmModel
 
 _TOWERS = Fact(
     doc="One network for queries and positives, or a network of its own for each.",
@@ -456,4 +457,7 @@ class ComposedModel:
 TextImage = ClipModel | SiglipModel | ComposedModel
 """The models of two networks, one for texts and one for images."""
 
-Model = Text | TextImage
+TextFromScratch = TextEncoderModel | MaskedLmModel
+"""The networks of texts that are read from no directory."""
+
+Model = Text | MaskedLmModel | TextImage

@@ -1,0 +1,89 @@
+"""Language models: their configuration, how many parameters they have, and what their names say of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from math import prod
+from pathlib import PurePath
+
+from specrun.compiler.draft import Context, Draft
+from specrun.spec.plan.model import TableRow, TextEncoderConfig
+from specrun.spec.words.model import MaskedLmModel
+
+_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(m|b)(?![a-z0-9])")
+"""`125m` in `tiny_125m`, `1.5b` in `big-1.5B`."""
+
+_UNITS = {"m": 10**6, "b": 10**9}
+
+SIZE_TOLERANCE = 0.1
+"""Share by which a count may miss what a name says."""
+
+
+def masked_lm(model: MaskedLmModel, vocab_size: int) -> TextEncoderConfig:
+    """The encoder that gives every token's state behind the last norm, and the head that scores ids by it."""
+    return TextEncoderConfig(
+        vocab_size=vocab_size,
+        hidden_size=model.hidden_size,
+        num_hidden_layers=model.num_hidden_layers,
+        num_attention_heads=model.num_attention_heads,
+        intermediate_size=model.intermediate_size,
+        hidden_act=model.hidden_act,
+        norm=model.norm,
+        bias=model.bias,
+        position_embedding=model.position_embedding,
+        max_position_embeddings=model.max_position_embeddings,
+        rope_theta=model.rope_theta,
+        hidden_dropout_prob=model.hidden_dropout_prob,
+        attention_probs_dropout_prob=model.attention_probs_dropout_prob,
+        layer_norm_eps=model.layer_norm_eps,
+        initializer_range=model.initializer_range,
+        pooling="none",
+        final_layer_norm=True,
+        projection_dim=None,
+        vocabulary_head="tied" if model.tie_word_embeddings else "own",
+    )
+
+
+def guide_count(config: TextEncoderConfig) -> int:
+    """4lh² + 3lh·hf + 6lh + Vh: the micro-diffusion guide's count of a model's parameters.
+
+    It counts three matrices in every feed-forward, six vectors in every block, the token table once, and neither the
+    last norm, nor positions, nor a head of its own.
+    """
+    layers, width = config.num_hidden_layers, config.hidden_size
+    blocks = 4 * width**2 + 3 * width * config.intermediate_size + 6 * width
+    return layers * blocks + config.vocab_size * width
+
+
+def both_counts(config: TextEncoderConfig, total: int) -> str:
+    """Both counts in a sentence: what the guide's formula gives, and what makes the ``total`` of it."""
+    guide, own = guide_count(config), config.vocabulary_head == "own"
+    head = config.vocab_size * config.hidden_size if own else 0
+    rest = total - guide - head
+    parts = [f"{head:+,} for the head's own matrix"] if own else []
+    parts.append(f"{rest:+,} as the blocks' matrices and vectors, norms and positions really are")
+    return f"4lh² + 3lh·hf + 6lh + Vh is {guide:,}; {', '.join(parts)}: {total:,}"
+
+
+def size_as_named(draft: Draft, rows: tuple[TableRow, ...], context: Context) -> None:
+    """A warning where the name of a language model, or of its preset, says another size than it has."""
+    if not isinstance(draft.spec.model, MaskedLmModel) or draft.tokenizer is None:
+        return
+    total = sum(prod(row.shape) for row in rows)
+    for path, name in _names(draft):
+        for number, unit in _SIZE.findall(name.lower()):
+            said = float(number) * _UNITS[unit]
+            if abs(total - said) > SIZE_TOLERANCE * said:
+                context.report.warning(
+                    path,
+                    "other-size",
+                    f"{name!r} says {number}{unit.upper()} parameters, and the model has {total:,}",
+                    hint="the vocabulary, `tie_word_embeddings` and the widths of `model` decide; or take another name",
+                )
+
+
+def _names(draft: Draft) -> Iterator[tuple[str, str]]:
+    yield "name", draft.spec.name
+    for i, entry in enumerate(draft.spec.extends or ()):
+        yield f"extends[{i}]", PurePath(entry).stem
