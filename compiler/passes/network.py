@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.passes.generation import generation_plan
 from specrun.compiler.passes.language import masked_lm, size_as_named
 from specrun.compiler.passes.network_checks import (
     check_best,
@@ -81,7 +82,11 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     size_as_named(draft, rows, context)
     processor = _image_processor(draft, config)
     return replace(
-        _with_prompts(draft, context), config=config, rows=rows, image_processor=processor
+        _with_prompts(draft, context),
+        config=config,
+        rows=rows,
+        image_processor=processor,
+        generation=generation_plan(draft, config, context),
     )
 
 
