@@ -10,6 +10,7 @@ from specrun.compiler.passes.language import masked_lm, size_as_named
 from specrun.compiler.passes.network_checks import (
     check_best,
     check_dims,
+    check_dropout,
     check_lengths,
     check_modalities,
     check_padding,
@@ -74,6 +75,7 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     check_vocabulary(draft, text, context)
     check_padding(draft, text, context)
     check_dims(draft, config, context)
+    check_dropout(draft, config, context)
     check_best(draft, config, context)
     check_modalities(draft, config, context)
     rows = _in_towers(_table(config, draft, context), towers_of(model, config))
