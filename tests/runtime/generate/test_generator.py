@@ -81,9 +81,9 @@ def test_calls_of_one_shape_are_one_trace(folder: Path) -> None:
     predictor = Predictor(folder)
     for temperature, steps in ((0.5, 4), (1.0, 30)):
         predictor.generate(["the red", "a"], temperature=temperature, steps=steps)
-    assert predictor.generator.traces() == 1
+    assert predictor.generator.filler.traces() == 1
     predictor.generate(["the red", "a"], top_k=5)
-    assert predictor.generator.traces() == 2
+    assert predictor.generator.filler.traces() == 2
 
 
 def test_a_style_is_written_more(predictor: Predictor) -> None:
