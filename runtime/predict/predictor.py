@@ -12,8 +12,9 @@ from typing import Any, Literal, overload
 import jax
 import numpy as np
 
-from specrun.runtime.generate.generator import BATCH_SIZE as GENERATED_AT_ONCE
-from specrun.runtime.generate.generator import Completion, Generator
+from specrun.runtime.generate.filler import BATCH_SIZE as GENERATED_AT_ONCE
+from specrun.runtime.generate.filler import Completion
+from specrun.runtime.generate.generator import Generator
 from specrun.runtime.loop.embed import embed, embed_tokens, normalised
 from specrun.runtime.predict.compiled import compiled
 from specrun.runtime.predict.pictures import MAX_PIXELS, Opened, Paired, Picture
