@@ -875,7 +875,7 @@ TABLE: tuple[Case, ...] = (
     Case("data{jsonl}.difficulty", RANKED, batches, STAGES),
     Case("data{text}.kind", MASKED, rows),
     text("path", "other_texts"),
-    text("pattern", "**/*.md"),
+    text("pattern", "'**/*.md'"),
     text("format", "pairs"),
     text("min_chars", "1"),
     text("max_chars", "60"),
