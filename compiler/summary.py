@@ -176,7 +176,14 @@ def _training(plan: Plan) -> list[str]:
         *_passages(plan),
         f"traces     {len(plan.traces)} training traces",
         f"optimizer  {plan.optimizer.kind}, rate {plan.optimizer.learning_rate:g}, {plan.segments[0].schedule.kind}, decay {plan.optimizer.weight_decay:g}, clip {plan.optimizer.max_grad_norm:g}",
+        *_dropout(plan),
     ]
+
+
+def _dropout(plan: Plan) -> list[str]:
+    if plan.train.dropout_schedule == "constant":
+        return []
+    return [f"dropout    every rate falls to 0 over {plan.train.total_steps:,} steps"]
 
 
 def _passages(plan: Plan) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specrun.compiler.cost.scores import LATE, WITHOUT_PRODUCTS
+from specrun.compiler.cost.scores import HIDDEN, LATE, WITHOUT_PRODUCTS
 from specrun.compiler.cost.work import Batching, Step, Text, Work, activation, trains_below
 from specrun.spec.plan.model import (
     NetworkConfig,
@@ -76,6 +76,13 @@ def _ends_flops(config: NetworkConfig, rows: int, text: Text) -> int:
 def _loss_flops(work: Work, step: Step, batching: Batching) -> int:
     """Three products of all rows with all rows at each width, four in tiles, and the softmax in both directions."""
     rows = batching.rows
+    if HIDDEN in step.losses:
+        return (
+            rows
+            * step.texts[0].length
+            * work.vocabulary
+            * (6 * work.network(None).hidden_size + 15)
+        )
     products = 8 if batching.tile < rows else 6
     each = sum(
         (16 if kind in WITHOUT_PRODUCTS else products * dim + 30)

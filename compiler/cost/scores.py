@@ -26,12 +26,20 @@ LATE_COPIES = (4.4, 3.0)
 LATE_WIDTH = 1.5
 """Those for each further width, where they are whole."""
 
+HIDDEN = "masked_diffusion"
+"""The loss that scores every id for every token of a text."""
+
+HIDDEN_COPIES = 3
+"""Of a tile's scores: as they come, exponentials, slopes."""
+
 WITHOUT_PRODUCTS = frozenset(("cosent",))
 """Losses that compare a number of each row with those of all rows, and no embeddings."""
 
 
 def loss_bytes(work: Work, step: Step, batching: Batching) -> int:
     """Score matrices of every loss at every width, and the embeddings, normalised ones and slopes."""
+    if HIDDEN in step.losses:
+        return _hidden_bytes(work, step, batching)
     late = [kind for kind in step.losses if kind in LATE]
     found = _late_bytes(work, step, batching, len(late)) if work.token_width else 0
     if len(late) == len(step.losses):
@@ -47,6 +55,14 @@ def loss_bytes(work: Work, step: Step, batching: Batching) -> int:
         sum(t.count for t in step.texts) * rows * (2 * width + 2 * len(each) * sum(work.dims))
     )
     return found + round(FLOAT * (scores + embeddings))
+
+
+def _hidden_bytes(work: Work, step: Step, batching: Batching) -> int:
+    """States of all tokens with their slopes, and the scores of a tile."""
+    length, width = step.texts[0].length, work.network(None).hidden_size
+    states = 2 * batching.micro * length * width
+    tile = min(batching.tile, batching.micro) * length * work.vocabulary
+    return FLOAT * (states + HIDDEN_COPIES * tile) // batching.devices
 
 
 def _late_bytes(work: Work, step: Step, batching: Batching, losses: int) -> int:

@@ -117,6 +117,7 @@ class Work:
     token_width: int = 0
     mining: Mining | None = None
     teacher: TeacherPlan | None = None
+    vocabulary: int = 0
 
     def network(self, tower: Tower | None) -> NetworkConfig:
         """The configuration of one tower, or of what all share."""
@@ -164,6 +165,7 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         width=model.embedding_dim,
         mining=_mining(plan),
         teacher=teacher_of(plan.losses),
+        vocabulary=plan.tokenizer.vocab_size,
     )
     batching = Batching(
         rows=train.batch_size,
@@ -216,7 +218,7 @@ def _texts(plan: Plan, trace: Trace) -> tuple[Text, ...]:
     """Queries and positives; negatives are embedded as positives are, in one more pass of the encoder."""
     found = [
         *_side(plan, "query", 1, trace.query_length),
-        *_side(plan, "positive", 1, trace.positive_length),
+        *(_side(plan, "positive", 1, trace.positive_length) if trace.positive_length else ()),
     ]
     if negatives := plan.negatives_in(trace.segments[0]):
         found += _side(plan, "positive", negatives, trace.positive_length)

@@ -12,6 +12,7 @@ from specrun.compiler.passes.adapters import lora_plan
 from specrun.compiler.passes.groups import counts
 from specrun.compiler.passes.lengths import bad_rows, most_tokens
 from specrun.compiler.passes.losses import loss_plan
+from specrun.compiler.passes.masking import hides
 from specrun.compiler.passes.steps import document_tile_rows, score_tile_rows, unroll
 from specrun.compiler.passes.token_vectors import multi_vector, vectors_of
 from specrun.compiler.passes.widths import embedding_dim, towers_of
@@ -65,6 +66,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         evaluation=draft.evaluation,
         checkpoint=draft.need("checkpoint"),
         tracking=tuple(_tracker(t, _output_dir(draft)) for t in spec.tracking),
+        generation=draft.generation,
         hardware=HardwarePlan(
             platform=spec.hardware.platform,
             devices=spec.hardware.devices,
@@ -194,6 +196,7 @@ def _train(draft: Draft) -> TrainPlan:
         log_every_steps=train.log_every_steps,
         total_steps=draft.segments[-1].stop_step,
         negatives_per_query=max(_negatives(draft)),
+        dropout_schedule=train.dropout_schedule,
     )
 
 
@@ -216,8 +219,10 @@ def _negatives(draft: Draft) -> Iterator[int]:
 
 
 def _candidates(draft: Draft) -> int:
-    """Columns of the widest in-batch scores."""
+    """Columns of the widest in-batch scores: of a language model a text's tokens by all ids."""
     spec = draft.spec
+    if hides(spec.losses):
+        return most_tokens(draft)[0] * draft.need("tokenizer").vocab_size
     own = per_row(spec.data, draft.need("scan"))
     explicit = any(negatives_of(loss, spec.data) == "all" for loss in spec.losses)
     return spec.train.batch_size * (1 + own * explicit)

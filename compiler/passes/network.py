@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.passes.generation import generation_plan
 from specrun.compiler.passes.language import masked_lm, size_as_named
 from specrun.compiler.passes.network_checks import (
     check_best,
     check_dims,
+    check_dropout,
     check_lengths,
     check_modalities,
     check_padding,
@@ -73,13 +75,18 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     check_vocabulary(draft, text, context)
     check_padding(draft, text, context)
     check_dims(draft, config, context)
+    check_dropout(draft, config, context)
     check_best(draft, config, context)
     check_modalities(draft, config, context)
     rows = _in_towers(_table(config, draft, context), towers_of(model, config))
     size_as_named(draft, rows, context)
     processor = _image_processor(draft, config)
     return replace(
-        _with_prompts(draft, context), config=config, rows=rows, image_processor=processor
+        _with_prompts(draft, context),
+        config=config,
+        rows=rows,
+        image_processor=processor,
+        generation=generation_plan(draft, config, context),
     )
 
 

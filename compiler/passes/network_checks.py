@@ -96,6 +96,23 @@ def check_dims(draft: Draft, config: EncoderConfig, context: Context) -> None:
             )
 
 
+def check_dropout(draft: Draft, config: EncoderConfig, context: Context) -> None:
+    """A schedule of dropout needs a rate above 0 somewhere: in the networks or in the adapters."""
+    if draft.spec.train.dropout_schedule == "constant":
+        return
+    parts = (config.text, config.image) if isinstance(config, TextImageConfig) else (config,)
+    rates = [x.hidden_dropout_prob for x in parts]
+    rates += [x.attention_probs_dropout_prob for x in parts if x.num_hidden_layers]
+    rates += [draft.spec.lora.dropout] if draft.spec.lora else []
+    if not any(rate > 0 for rate in rates):
+        context.report.error(
+            "train.dropout_schedule",
+            "no-effect",
+            "`train.dropout_schedule` has no effect: every rate of dropout is 0",
+            hint="give the model or the adapters a rate of dropout, or remove it",
+        )
+
+
 def check_best(draft: Draft, config: EncoderConfig, context: Context) -> None:
     """The dimension that chooses the best is evaluated; where the spec alone says the width this is told already."""
     part = draft.spec.evaluation

@@ -29,6 +29,7 @@ from specrun.runtime.models.modules import (
     fork,
     misfits,
     shell,
+    stacked,
 )
 from specrun.runtime.models.mpnet import model as mpnet
 from specrun.runtime.models.patches import image_tokens
@@ -140,7 +141,7 @@ class Encoder:
         context, each = _context(config, ends, mask), _of_each_layer(config)
         for i, (stack, group) in enumerate(zip(self.stacks, self.model.groups, strict=True)):
             first, last = group.first, group.first + group.count
-            own = None if per_layer[0] is None else per_layer[first + 1 : last + 1]
+            own = None if per_layer[0] is None else stacked(per_layer[first + 1 : last + 1])
             kind = None if each is None else each[first:last]
             x = stack(params["groups"][str(i)], x, *context, keys=own, each=kind)
         return self._finish(ends, params, x, content, mask)

@@ -17,6 +17,7 @@ class Control(TypedDict):
     """Arguments of a step. ``loss_weights`` holds exactly the losses that the step computes.
 
     ``masking`` says how many tokens are hidden, as ``masking.hide`` asks; it is empty where none are.
+    ``dropout_scale`` multiplies every rate of dropout; None where these are constant.
 
     numpy scalars, because Python numbers are weakly typed and would cause a second trace.
     """
@@ -25,6 +26,7 @@ class Control(TypedDict):
     loss_weights: dict[str, np.float32]
     segment: np.uint32
     masking: dict[str, np.ndarray]
+    dropout_scale: np.float32 | None
 
 
 def segment_at(plan: Plan, step: int) -> int:
@@ -44,7 +46,15 @@ def control_at(plan: Plan, step: int) -> Control:
         loss_weights={n: np.float32(segment.loss_weights[n]) for n in active_losses(segment)},
         segment=np.uint32(index),
         masking=_masking(plan, segment, step),
+        dropout_scale=_dropout_scale(plan, step),
     )
+
+
+def _dropout_scale(plan: Plan, step: int) -> np.float32 | None:
+    """``decay`` falls in a line from 1 at the first step of the run to 0 behind the last."""
+    if plan.train.dropout_schedule == "constant":
+        return None
+    return np.float32(1.0 - step / plan.train.total_steps)
 
 
 def _masking(plan: Plan, segment: Segment, step: int) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from specrun.runtime import trees
 from specrun.runtime.chunks import joined, strided
 from specrun.runtime.embedded import Embedded, embedded
 from specrun.runtime.losses.algebra import Outputs, Term, TextOutputs, combine, divisors, given
+from specrun.runtime.models.modules import scaled
 from specrun.runtime.trees import Tree
 from specrun.spec.plan.model import Side
 
@@ -35,12 +36,14 @@ class Objective(NamedTuple):
     """What is minimised: the encoder, the losses that count, and how many chunks encode a pass.
 
     ``hide`` hides tokens of a whole batch [A, B, ...] of texts, where the losses ask for what is hidden.
+    ``dropout_scale`` multiplies every rate of dropout; None leaves them.
     """
 
     encode: Encode
     terms: Mapping[str, Term]
     chunks: int
     hide: Callable[[Any], Any] | None = None
+    dropout_scale: jax.Array | None = None
 
 
 class Value(NamedTuple):
@@ -122,6 +125,7 @@ def _value(
 
     def embed(ids: jax.Array, mask: jax.Array, side: Side) -> Embedded:
         keys = None if key is None else _row_keys(key, _FOLD[side], rows.row)
+        keys = scaled(keys, objective.dropout_scale)
         encode = partial(objective.encode, side=side)
         return _encode_chunks(encode, chunks, parameters, (ids, mask, keys))
 
@@ -132,7 +136,7 @@ def _value(
         outputs = _outputs(
             query,
             embed(rows.positive_ids, rows.positive_mask, "positive"),
-            _negatives(partial(objective.encode, side="positive"), chunks, parameters, rows, key),
+            _negatives(objective, chunks, parameters, rows, key),
         )
     parts = {
         name: term.sum(parameters, outputs, rows) / over[name]
@@ -147,7 +151,7 @@ def _outputs(query: Embedded, positive: Embedded, negatives: Embedded | None) ->
 
 
 def _negatives(
-    encode: Encode, chunks: int, parameters: Tree, rows: Any, key: jax.Array | None
+    objective: Objective, chunks: int, parameters: Tree, rows: Any, key: jax.Array | None
 ) -> Embedded | None:
     """Embeddings of the rows' negatives, [B, N, ...], in chunks of as many rows as the other sides'."""
     if rows.negative_ids is None:
@@ -157,11 +161,13 @@ def _negatives(
     if key is not None:
         folds = _NEGATIVE + jnp.arange(count)
         keys = jax.vmap(lambda fold: _row_keys(key, fold, rows.row), out_axes=1)(folds)  # [B, N]
+        keys = scaled(keys, objective.dropout_scale)
     flat = jax.tree.map(
         lambda x: x.reshape(size * count, *x.shape[2:]),
         (rows.negative_ids, rows.negative_mask, keys),
     )
     chunks = chunks * count if chunks > 1 else 1
+    encode = partial(objective.encode, side="positive")
     found = _encode_chunks(encode, chunks, parameters, flat)
     return jax.tree.map(lambda x: x.reshape(size, count, *x.shape[1:]), found)
 

@@ -116,11 +116,14 @@ class _Parts(NamedTuple):
     bare: dict[str, Any]
     counter: TraceCounter
 
-    def objective(self, names: Any, batch: Any, key: jax.Array, masking: Any) -> Objective:
+    def objective(
+        self, names: Any, batch: Any, key: jax.Array, masking: Any, dropout: Any = None
+    ) -> Objective:
         """The losses named, under the encoder without the parameters of losses.
 
         Where a plan mines negatives in some stages, the batches of the others have none to take.
         Where a loss hides tokens, ``key`` and ``masking`` (see ``Control``) say which and how many.
+        ``dropout`` is the scale of its rates.
         """
 
         def encode(parameters: Tree, ids: Any, mask: Any, keys: Any, side: Side) -> Any:
@@ -133,12 +136,12 @@ class _Parts(NamedTuple):
         terms = {name: known[name] for name in sorted(names)}
         loss = hiding(self.plan.losses)
         if loss is None:
-            return Objective(encode, terms, chunks)
+            return Objective(encode, terms, chunks, dropout_scale=dropout)
 
         def hide(batch: Any) -> Any:
             return hide_batch(loss.sampling, batch, key, self.plan.tokenizer, masking)
 
-        return Objective(encode, terms, chunks, hide)
+        return Objective(encode, terms, chunks, hide, dropout)
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ def _train(
     )
     key = step_key(plan.seed, control["segment"], carried["step"])
     value, gradients = loss_and_gradient(
-        parts.objective(weights, batch, key, control["masking"]),
+        parts.objective(weights, batch, key, control["masking"], control["dropout_scale"]),
         carried["params"],
         frozen,
         batch,

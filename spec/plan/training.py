@@ -357,6 +357,10 @@ class TrainPlan:
     ]
     total_steps: Annotated[int, Fact(doc="Optimizer steps.", unit="steps", klass="horizon")]
     negatives_per_query: Annotated[int, Fact(doc="Other rows' positives in a full batch.")]
+    dropout_schedule: Annotated[
+        Literal["constant", "decay"],
+        Fact(doc="Rates of dropout as they are, or times 1 − step / total_steps."),
+    ] = "constant"
 
 
 @record

@@ -51,6 +51,12 @@ class Train:
     max_grad_norm: Annotated[
         float, Fact(doc="Clip the gradient to this global L2 norm; 0 is off.", ge=0)
     ] = 1.0
+    dropout_schedule: Annotated[
+        Literal["constant", "decay"],
+        Fact(
+            doc="Every rate of dropout over the run, adapters' too: as it is, or falling in a line from itself at the first step to 0 behind the last.",
+        ),
+    ] = "constant"
     trainable: Annotated[
         tuple[str, ...] | None,
         Fact(
