@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from specrun.compiler.meaning.effects import no_effect
+from specrun.compiler.meaning.effects import level_of, no_effect
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.data import TextData
@@ -30,9 +30,12 @@ def rows_suit_losses(spec: Experiment, report: Reporter) -> None:
 def pieces_are_kept(spec: Experiment, report: Reporter) -> None:
     """What a text is cut to is not too short to be kept."""
     if isinstance(spec.data, TextData) and spec.data.min_chars > spec.data.max_chars:
-        path, related = "data.min_chars", ("data.max_chars",)
-        message = f"`{path}` {spec.data.min_chars} is above `max_chars` {spec.data.max_chars}: every text would be left out"
-        report.error(path, "empty-range", message, hint="lower it", related=related)
+        least, most = "data.min_chars", "data.max_chars"
+        message = f"`{least}` {spec.data.min_chars} is above `max_chars` {spec.data.max_chars}: every text would be left out"
+        if level_of(report, ("data", "min_chars")):
+            report.error(least, "empty-range", message, hint="lower it", related=(most,))
+        else:
+            report.error(most, "empty-range", message, hint="raise it", related=(least,))
 
 
 def formats_are_taken(spec: Experiment, report: Reporter) -> None:
