@@ -103,14 +103,6 @@ def test_only_texts_have_formats() -> None:
     assert "data.kind: text" in found.message
 
 
-def test_a_loss_takes_rows_of_its_own_kind() -> None:
-    [found] = [d for d in mistakes("data: {kind: text, path: c}\n", PAIRS) if d.code[:3] == "uns"]
-    assert (found.code, found.path) == ("unsuited-rows", "losses[0].kind")
-    assert "compares pairs" in found.message
-    [found] = [d for d in mistakes("data: {kind: jsonl, path: c}\n") if d.code == "unsuited-rows"]
-    assert "`data.kind: jsonl` are pairs" in found.message
-
-
 def texts(path: str, **changes: object) -> Experiment:
     return spec(
         model=MaskedLmModel(),
