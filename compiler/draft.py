@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         TokenizerSource,
     )
     from specrun.spec.plan.difficulty import DifficultyPlan
+    from specrun.spec.plan.generation import GenerationPlan
     from specrun.spec.plan.images import ImageProcessor
     from specrun.spec.plan.model import (
         AdapterMatch,
@@ -124,6 +125,7 @@ class Draft:
     evaluation: EvaluationPlan | None = None
     checkpoint: CheckpointPlan | None = None
     mining: MiningPlan | None = None
+    generation: GenerationPlan | None = None
     cost: CostPlan | None = None
 
     def need(self, name: str) -> Any:

@@ -6,6 +6,7 @@ from specrun.compiler.fit import allowed
 from specrun.compiler.passes.language import both_counts
 from specrun.compiler.passes.losses import describe
 from specrun.compiler.summary_presets import preset_lines
+from specrun.spec.plan.data import FormatCount, texts_only
 from specrun.spec.plan.model import (
     BertShape,
     TextEncoderConfig,
@@ -103,6 +104,7 @@ def _data(plan: Plan) -> list[str]:
     lines = [
         f"data       {scan.rows_read:,} rows read: {scan.training_rows:,} train, {scan.validation_rows:,} held out; left out: {dropped}"
     ]
+    lines += [f"           {_format(count)}" for count in scan.formats]
     if scan.negatives or scan.labels:
         lines.append(
             f"           at most {scan.negatives:,} explicit negatives a row, {scan.labels:,} labels"
@@ -118,12 +120,36 @@ def _data(plan: Plan) -> list[str]:
     ]
     tokenizer = plan.tokenizer
     lines.append(
-        f"tokenizer  {tokenizer.source.kind}, {tokenizer.vocab_size:,} ids; at most {plan.data.max_query_length} query and {plan.data.max_positive_length} positive tokens"
+        f"tokenizer  {tokenizer.source.kind}, {tokenizer.vocab_size:,} ids; at most {_lengths(plan)} tokens"
     )
     if tokenizer.prompts.any:
         put = f"{tokenizer.prompts.query!r} before queries, {tokenizer.prompts.positive!r} before positives"
         lines.append(f"           prompts: {put}")
     return lines
+
+
+def _format(count: FormatCount) -> str:
+    """What became of the texts of one format."""
+    alone = f", {count.alone:,} paragraphs of one sentence" if count.alone else ""
+    return (
+        f"{count.format}: {count.rows_read:,} read, {count.training_rows:,} train, {count.validation_rows:,} held out; "
+        f"left out: {count.too_short:,} too short, {count.duplicates:,} duplicates, {count.dropped_by_split:,} shared "
+        f"across the split{alone}; {count.cut:,} cut"
+    )
+
+
+def _lengths(plan: Plan) -> str:
+    """Tokens kept of a row."""
+    data = plan.data
+    if texts_only(data.source):
+        return f"{data.max_query_length}"
+    return f"{data.max_query_length} query and {data.max_positive_length} positive"
+
+
+def _buckets(plan: Plan) -> str:
+    """Padded lengths: of a row that is one text, or of query and positive."""
+    alone = texts_only(plan.data.source)
+    return ", ".join(f"{q}" if alone else f"{q}/{p}" for q, p in plan.train.buckets)
 
 
 def _difficulty(plan: Plan) -> list[str]:
@@ -135,7 +161,7 @@ def _difficulty(plan: Plan) -> list[str]:
     easy, hard = ("none" if x is None else f"{x:.4g}" for x in (found.easy_score, found.hard_score))
     counts = "/".join(f"{n:,}" for n in found.held_out)
     lines = [
-        f"difficulty {parts} of the {how.text}, {found.scores_digest.removeprefix('sha256:')[:12]}…",
+        f"difficulty {parts} of the {'text' if texts_only(plan.data.source) else how.text}, {found.scores_digest.removeprefix('sha256:')[:12]}…",
         f"           {found.easy_rows:,} easy (to {easy}), {found.medium_rows:,} medium, {found.hard_rows:,} hard (from {hard}); held out {counts}",
     ]
     if (central := how.centrality) is not None:
@@ -152,7 +178,7 @@ def _training(plan: Plan) -> list[str]:
     losses = ", ".join(map(describe, plan.losses))
     return [
         f"losses     {losses}{widths}; {train.negatives_per_query} negatives per query",
-        f"batches    {train.batch_size} rows × {train.accumulation_steps}, padded to {', '.join(f'{q}/{p}' for q, p in train.buckets)}",
+        f"batches    {train.batch_size} rows × {train.accumulation_steps}, padded to {_buckets(plan)}",
         f"segments   {', '.join(f'{s.stage} ({s.stop_step - s.first_step} steps, {_rows(s)})' for s in plan.segments)}",
         *_passages(plan),
         f"traces     {len(plan.traces)} training traces",
@@ -190,7 +216,10 @@ def counted(number: int, noun: str) -> str:
 
 def _rows(segment: Segment) -> str:
     chosen = segment.selection
-    return f"{segment.rows:,} {chosen.said + ' ' if chosen and chosen.said in CLASSES else ''}rows"
+    noun = (chosen.format if chosen else None) or "rows"
+    return (
+        f"{segment.rows:,} {chosen.said + ' ' if chosen and chosen.said in CLASSES else ''}{noun}"
+    )
 
 
 def _watch(plan: Plan) -> list[str]:

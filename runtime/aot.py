@@ -31,7 +31,7 @@ from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import Program, build_program
 from specrun.runtime.program.settings import executable_settings
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import modality
+from specrun.spec.plan.data import modality, texts_only
 from specrun.spec.plan.file import plan_digest
 from specrun.spec.plan.model import SIDES, Side
 from specrun.spec.plan.plan import Plan
@@ -182,7 +182,9 @@ def _encodings(plan: Plan, program: Program) -> list[Figures]:
     where = meshes.first_axis(mesh, rows)
     limits = (plan.data.max_query_length, plan.data.max_positive_length)
     sides: dict[int, Side] = {
-        padded_length(limit, limit): side for limit, side in zip(limits, SIDES, strict=True)
+        padded_length(limit, limit): side
+        for limit, side in zip(limits, SIDES, strict=True)
+        if limit  # rows that are texts have one side
     }
     waiting = _waiting(plan, mesh)
     found: list[Figures] = []
@@ -212,11 +214,12 @@ def abstract_batch(plan: Plan, trace: Trace) -> Batch:
     def leaf(dtype: Any, *inner: int) -> Any:
         return jax.ShapeDtypeStruct((*outer, *inner), dtype)
 
+    paired = not texts_only(plan.data.source)
     return Batch(
         query_ids=_content(plan, "query", trace.query_length, leaf),
         query_mask=leaf(jnp.bool_, trace.query_length),
-        positive_ids=_content(plan, "positive", trace.positive_length, leaf),
-        positive_mask=leaf(jnp.bool_, trace.positive_length),
+        positive_ids=_content(plan, "positive", trace.positive_length, leaf) if paired else None,
+        positive_mask=leaf(jnp.bool_, trace.positive_length) if paired else None,
         weight=leaf(jnp.float32),
         row=leaf(jnp.uint32),
         **_negatives(plan, trace, leaf),

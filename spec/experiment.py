@@ -12,6 +12,7 @@ from specrun.spec.record import record
 from specrun.spec.words.curriculum import Curriculum
 from specrun.spec.words.data import Data
 from specrun.spec.words.evaluation import Evaluation
+from specrun.spec.words.generation import Generation
 from specrun.spec.words.losses import Lora, Loss, Matryoshka
 from specrun.spec.words.model import Model
 from specrun.spec.words.optimizer import AdamW, ConstantSchedule, Optimizer, Schedule
@@ -91,4 +92,11 @@ class Experiment:
             klass="cosmetic",
         ),
     ] = ()
+    generation: Annotated[
+        Generation | None,
+        Fact(
+            doc="How texts are written by a model that predicts tokens; null is what the section's keys are without it.",
+            klass="cosmetic",
+        ),
+    ] = None
     hardware: Annotated[Hardware, Fact(doc="Where it runs.")] = field(default_factory=Hardware)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,24 @@ class Command:
 
 def _arg(*names: str, **settings: Any) -> Option:
     return Option(names, settings)
+
+
+def _or_none(kind: type[int] | type[float]) -> Callable[[str], int | float | None]:
+    """A number, or None for the word none, which takes a run's own setting away."""
+
+    def read(text: str) -> int | float | None:
+        try:
+            return None if text == "none" else kind(text)
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise ArgumentTypeError(f"{text!r} is neither {what} nor none") from None
+
+    return read
+
+
+def _setting(*names: str, **settings: Any) -> Option:
+    """An option that is absent where it is not given, so that the run's own setting holds."""
+    return Option(names, {"default": SUPPRESS, **settings})
 
 
 SPEC = _arg("spec", metavar="SPEC", help="the YAML spec")
@@ -133,6 +151,24 @@ COMMANDS: tuple[Command, ...] = (
         _arg("--which", choices=("best", "final"), default="best", help="which parameters of a run (default best)"),
         _arg("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights (default float32)"),
     )),
+    Command("generate", "write texts with a trained masked language model", "generate", (
+        FOLDER,
+        _arg("prompts", nargs="*", metavar="PROMPT", help="continued to --max-length tokens; with [MASK] in it, each mark becomes one token instead"),
+        _setting("--temperature", type=float, metavar="T", help="0 takes the best token"),
+        _setting("--steps", type=int, metavar="N", help="steps over which tokens are filled in"),
+        _setting("--max-length", type=int, metavar="N", help="tokens of a text, its prompt included"),
+        _setting("--top-k", type=_or_none(int), metavar="K", help="draw from the K best tokens; none is all"),
+        _setting("--top-p", type=_or_none(float), metavar="P", help="draw from the fewest tokens of probability P; none is all"),
+        _setting("-n", "--num-return-sequences", type=int, metavar="N", help="texts for each prompt"),
+        _setting("--schedule", dest="confidence_schedule", choices=("linear", "exponential"), help="how sure a token must be, over the steps"),
+        _setting("--style", metavar="TEXT", help="a text whose tokens are favoured"),
+        _setting("--style-strength", type=float, metavar="B", help="added to the scores of the style's tokens"),
+        _setting("--interactive", action="store_true", help="ask for prompts; an empty line ends, Ctrl-C cancels one"),
+        _arg("--seed", type=int, default=0, metavar="N", help="of what is drawn (default 0)"),
+        _arg("--json", action="store_true", help="a line of JSON for each text"),
+        _arg("--which", choices=("best", "final"), default="best", help="which parameters of a run (default best)"),
+        NO_PROGRESS,
+    )),
     Command("baseline", "score BM25 on a plan's held-out rows", "baseline", (PLAN,)),
 )  # fmt: skip
 
@@ -166,13 +202,15 @@ def main(arguments: list[str]) -> int:
 def _parsed(arguments: list[str]) -> Namespace:
     """The arguments. argparse takes a query that may be left out as left out once an option stands before it.
 
-    What is left over is then the query.
+    What is left over is then the query, or the prompts.
     """
     top = parser()
     options, rest = top.parse_known_args(arguments)
     rest = rest[1:] if rest[:1] == ["--"] else rest
     if len(rest) == 1 and getattr(options, "query", "") is None:
         options.query = rest[0]
+    elif getattr(options, "prompts", None) == [] and not any(r.startswith("-") for r in rest):
+        options.prompts = rest
     elif rest:
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     return options

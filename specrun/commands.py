@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specrun.spec.diagnostics import Diagnostic, InputError
+from specrun.spec.diagnostics import Diagnostic, InputError, SpecrunError
 
 if TYPE_CHECKING:
+    from specrun.runtime.generate.generator import Completion
     from specrun.spec.plan.plan import Plan
     from specrun.spec.render import Format
 
@@ -158,7 +159,7 @@ def encode(options: Namespace) -> int:
     from specrun.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
-    from specrun.runtime.predict.predictor import encode_file
+    from specrun.runtime.predict.encode_file import encode_file
     from specrun.runtime.telling import teller
 
     count, width = encode_file(
@@ -291,6 +292,70 @@ def export(options: Namespace) -> int:
         if names:
             print(f"{label:10} {', '.join(names)}")
     return 0
+
+
+def generate(options: Namespace) -> int:
+    from specrun import Predictor
+    from specrun.runtime.generate.interactive import converse
+    from specrun.runtime.generate.options import NAMES
+    from specrun.runtime.telling import teller
+
+    predictor = Predictor(options.folder, which=options.which)
+    given = {name: value for name, value in vars(options).items() if name in NAMES}
+    asking = predictor.generator.with_options(given).interactive
+
+    def answer(prompts: Sequence[str], turn: int) -> None:
+        seed = (options.seed + turn) % 2**32 if turn else options.seed
+        found = predictor.complete(prompts, seed=seed, tell=teller(options.quiet), **given)
+        for line in _written(prompts, found, seed, options.json):
+            print(line, flush=True)
+
+    if options.prompts:
+        answer(options.prompts, 0)
+    elif not asking:
+        raise InputError(
+            "there is no prompt",
+            code="usage",
+            hint="give texts to go on with, or --interactive to be asked for them",
+        )
+    if asking:
+        ask = _mark if sys.stdin.isatty() else lambda: None
+        first = 1 if options.prompts else 0
+        converse(
+            sys.stdin.buffer,
+            lambda prompt, turn: answer([prompt], first + turn),
+            _told,
+            ask,
+        )
+    return 0
+
+
+def _told(what: str | SpecrunError) -> None:
+    if isinstance(what, InputError):
+        report(what.diagnostics, "text")
+    else:
+        print(f"specrun: {what}", file=sys.stderr)
+
+
+def _mark() -> None:
+    """What stands before a prompt that is typed."""
+    print("> ", end="", file=sys.stderr, flush=True)
+
+
+def _written(
+    prompts: Sequence[str], found: Sequence[Sequence[Completion]], seed: int, as_json: bool
+) -> Iterator[str]:
+    """The texts with an empty line between any two, or a line of JSON for each."""
+    import json
+
+    texts = [text for own in found for text in own]
+    for i, text in enumerate(texts):
+        if as_json:
+            told = {"prompt": prompts[text.prompt], "number": text.number, "seed": seed}
+            told |= {"text": text.text, "ids": text.ids.tolist(), "filled": text.filled.tolist()}
+            yield json.dumps(told, ensure_ascii=False)
+        else:
+            yield text.text if i == len(texts) - 1 else f"{text.text}\n"
 
 
 def baseline(options: Namespace) -> int:

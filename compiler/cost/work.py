@@ -226,8 +226,10 @@ def _texts(plan: Plan, trace: Trace) -> tuple[Text, ...]:
 
 
 def _side(plan: Plan, side: Side, count: int, length: int) -> Iterator[Text]:
-    """What the networks take of one side: a text, an image, or each."""
+    """What the networks take of one side: a text, an image, or each; nothing where rows have no such side."""
     config = plan.model.config
+    if not length:
+        return
     if not isinstance(config, TextImageConfig):
         separate = plan.model.towers == "separate"
         yield Text(tower=side if separate else None, count=count, length=length, vectors=length)

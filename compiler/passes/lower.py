@@ -66,6 +66,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         evaluation=draft.evaluation,
         checkpoint=draft.need("checkpoint"),
         tracking=tuple(_tracker(t, _output_dir(draft)) for t in spec.tracking),
+        generation=draft.generation,
         hardware=HardwarePlan(
             platform=spec.hardware.platform,
             devices=spec.hardware.devices,

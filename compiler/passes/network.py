@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.passes.generation import generation_plan
 from specrun.compiler.passes.language import (
     masked_lm,
     read_vocabulary_head,
@@ -89,7 +90,11 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     size_as_named(draft, rows, context)
     processor = _image_processor(draft, config)
     return replace(
-        _with_prompts(draft, context), config=config, rows=rows, image_processor=processor
+        _with_prompts(draft, context),
+        config=config,
+        rows=rows,
+        image_processor=processor,
+        generation=generation_plan(draft, config, context),
     )
 
 

@@ -119,6 +119,15 @@ class Tokenizer:
         special = self._inner.get_added_tokens_decoder().get(index)
         return self._inner.id_to_token(index), special is not None and special.special
 
+    def special_ids(self) -> list[int]:
+        """The ids of the special tokens."""
+        added = self._inner.get_added_tokens_decoder()
+        return sorted(i for i, token in added.items() if token.special)
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of ids, special tokens left out."""
+        return self._inner.decode([int(i) for i in ids], skip_special_tokens=True)
+
     def encode_all(
         self, texts: Sequence[str], max_length: int, prompt: str = "", *, pairs: bool = False
     ) -> Iterator[np.ndarray]:

@@ -66,6 +66,7 @@ def run(
         admitted = admit(plan, folder, extend=extend)
         if admitted.result is not None:
             reporter.note(f"the run in {folder.root} is finished")
+            _take_over(plan, admitted, folder, reporter)
             if not folder.report.exists():
                 _report(folder, reporter)
             return admitted.result
@@ -81,6 +82,16 @@ def run(
         finally:
             if folder.metrics.exists():
                 _report(folder, reporter)
+
+
+def _take_over(plan: Plan, admitted: Admission, folder: RunFolder, reporter: Reporter) -> None:
+    """Let a finished run write texts by the new settings: they are used when all else is done."""
+    before = admitted.before
+    if before is None or before.generation == plan.generation:
+        return
+    with writing(str(folder.root)):
+        write_plan(replace(before, generation=plan.generation), folder.plan)
+    reporter.note(f"{folder.plan} has the new settings of generation")
 
 
 def _reporter(plan: Plan, quiet: bool, on_progress: OnProgress | None) -> Tracked:

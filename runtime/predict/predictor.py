@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import jax
 import numpy as np
 
-from specrun.runtime.data.raw import is_unicode
-from specrun.runtime.embedded import Embedded
+from specrun.runtime.generate.generator import BATCH_SIZE as GENERATED_AT_ONCE
+from specrun.runtime.generate.generator import Completion, Generator
 from specrun.runtime.loop.embed import embed, embed_tokens, normalised
-from specrun.runtime.loop.folder import write_atomic
-from specrun.runtime.models.encoder import build_encoder
-from specrun.runtime.predict.corpus import folder_of_images, read_lines
+from specrun.runtime.predict.compiled import compiled
 from specrun.runtime.predict.pictures import MAX_PIXELS, Opened, Paired, Picture
 from specrun.runtime.predict.saved import longest_text
-from specrun.runtime.predict.trained import Trained, Which, open_folder
+from specrun.runtime.predict.texts import check_texts
+from specrun.runtime.predict.trained import Which, open_folder
 from specrun.runtime.telling import Counted, Tell, silent
 from specrun.runtime.vectors import TokenVectors, cut, gathered, maxsim
 from specrun.spec.diagnostics import InputError
@@ -47,7 +46,8 @@ class Predictor:
         self.dimensions = self.trained.dimensions
         self.dimension = self.dimensions[0]
         self.token_dimensions = self.trained.token_dimensions
-        self._encode = compiled(self.trained)
+        self._parameters = jax.device_put(self.trained.parameters)
+        self._encode = compiled(self.trained, self._parameters)
 
     @overload
     def encode_text(
@@ -181,7 +181,7 @@ class Predictor:
             )
         pixels: Sequence[Any] = Opened(images, processor, self._max_pixels)
         if texts is not None:
-            _check_texts(texts)
+            check_texts(texts)
             if len(texts) != len(images):
                 raise InputError(
                     f"there must be a text for each image: {len(texts)} texts, {len(images)} images"
@@ -285,6 +285,44 @@ class Predictor:
             late.reduce,
         )
 
+    @cached_property
+    def generator(self) -> Generator:
+        """What writes texts, compiled once. InputError where the model predicts no tokens."""
+        return Generator(self.trained, self._parameters, self.folder.name)
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        seed: int = 0,
+        batch_size: int = GENERATED_AT_ONCE,
+        tell: Tell = silent,
+        **options: Any,
+    ) -> list[list[str]]:
+        """``num_return_sequences`` texts for each prompt, the prompt kept in each.
+
+        A prompt without ``[MASK]`` is continued to ``max_length`` tokens; in one with, each ``[MASK]`` becomes one
+        token and nothing else changes. ``options`` are settings of the spec's section ``generation`` by their names
+        (``temperature``, ``steps``, ``top_k``, ...), which else are the run's. The same seed gives the same texts, and
+        other prompts do not change a text. ``batch_size`` texts are written at a time. InputError for a model that
+        predicts no tokens, and for prompts and options that cannot be used.
+        """
+        found = self.complete(prompts, seed=seed, batch_size=batch_size, tell=tell, **options)
+        return [[one.text for one in texts] for texts in found]
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        *,
+        seed: int = 0,
+        batch_size: int = GENERATED_AT_ONCE,
+        tell: Tell = silent,
+        **options: Any,
+    ) -> list[list[Completion]]:
+        """As ``generate``, with the ids of each text and the steps that filled them."""
+        settings = self.generator.with_options(options)
+        return self.generator.write(prompts, settings, seed=seed, batch_size=batch_size, tell=tell)
+
     def _encode_tokens(
         self, texts: Sequence[str], dimension: int | None, batch_size: int, side: Side | None
     ) -> list[np.ndarray]:
@@ -378,7 +416,7 @@ class Predictor:
     ) -> tuple[dict[str, Any], Counted]:
         """What ``embed`` and ``embed_tokens`` take of texts that have been checked."""
         side = self._side(side)
-        _check_texts(texts)
+        check_texts(texts)
         ids = self._ids(texts, side)
         return self._given(ids, batch_size, side, Counted("encoding, texts", len(texts), tell))
 
@@ -456,63 +494,6 @@ class Predictor:
         return dimension
 
 
-def encode_file(
-    folder: str | os.PathLike[str],
-    input: str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    *,
-    column: str = "text",
-    dimension: int | None = None,
-    side: Side | None = None,
-    tell: Tell = silent,
-) -> tuple[int, int]:
-    """Embed a file's texts, or a folder's images, into a .npy file, float32 [N, D], written in one move. Returns (N, D).
-
-    A .jsonl, .csv, .tsv or .parquet file has a text in ``column`` of each row; of any other file
-    each line is a text, an empty one too. Of a folder every image is taken, sorted by its path. ``side`` is as in ``Predictor.encode_text``, and ``tell``
-    hears how many texts are done. InputError names the file and line of what cannot be read.
-    """
-    target = Path(output)
-    _check_target(target)
-    images = folder_of_images(Path(input)).images if Path(input).is_dir() else ()
-    texts = [] if images else read_lines(Path(input), column)
-    predictor = Predictor(folder)
-    predictor.check_pooled()
-    width = predictor.check_dimension(dimension)
-    found = (
-        predictor.embed_images(list(images), tell=tell)
-        if images
-        else predictor.embed(texts, side=side, tell=tell)
-    )
-    found = normalised(found, width)
-    content = io.BytesIO()
-    np.save(content, found, allow_pickle=False)
-    try:
-        write_atomic(target, content.getvalue())
-    except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror}", code="unwritable") from error
-    return found.shape[0], found.shape[1]
-
-
-def compiled(trained: Trained) -> Callable[[Any, np.ndarray, Side], Embedded]:
-    """(content, mask, side) to embeddings on the host, not normalised. The parameters are an argument, never a constant."""
-    compute = trained.plan.precision.compute if trained.plan else "float32"
-    encoder = build_encoder(trained.model, compute=compute)
-    shared = trained.model.towers != "separate"
-
-    def trace(parameters: Any, ids: Any, mask: jax.Array, side: Side | None) -> Embedded:
-        with jax.default_matmul_precision(trained.matmul):
-            return encoder.embed(parameters, ids, mask, side=side)
-
-    compiled = jax.jit(trace, static_argnums=3)
-    parameters = jax.device_put(trained.parameters)
-
-    def encode(ids: Any, mask: np.ndarray, side: Side) -> Embedded:
-        return compiled(parameters, ids, mask, None if shared else side)
-
-    return encode
-
-
 def _listed(found: TokenVectors, width: int) -> list[np.ndarray]:
     """An array for each, cut to ``width`` and brought to length 1."""
     vectors = cut(found, width)
@@ -523,41 +504,6 @@ def _listed(found: TokenVectors, width: int) -> list[np.ndarray]:
 def _check_output(output: object) -> None:
     if output != "dense":
         raise InputError(f"output must be dense or multi_vector, found {output!r}", code="output")
-
-
-def _check_texts(texts: Sequence[str]) -> None:
-    if not isinstance(texts, list | tuple):
-        raise InputError(
-            f"texts must be a list of str, found {type(texts).__name__}",
-            code="bad-text",
-            hint="put a single text into a list",
-        )
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(
-                f"texts must be a list of str, but texts[{i}] is {type(text).__name__}",
-                code="bad-text",
-            )
-        if not is_unicode(text):
-            raise InputError(
-                f"texts[{i}] is not valid Unicode: it holds half of a surrogate pair",
-                code="bad-text",
-                hint="decode it with errors='replace'",
-            )
-
-
-def _check_target(target: Path) -> None:
-    """Refuse before the work what could not be written after it."""
-    if target.suffix != ".npy":
-        raise InputError(
-            f"the output must be a .npy file, found {target}", code="output", hint="name it *.npy"
-        )
-    if not target.parent.is_dir():
-        raise InputError(
-            f"there is no folder {target.parent} to write {target.name} into",
-            code="unwritable",
-            hint="make the folder first",
-        )
 
 
 def _power_of_two(count: int) -> int:

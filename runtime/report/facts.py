@@ -6,7 +6,14 @@ from typing import Any
 
 from specrun.runtime.telling import size
 from specrun.spec.codec import to_plain
-from specrun.spec.plan.data import Input, MiningPlan, TableSource, TokenizerFile, texts_only
+from specrun.spec.plan.data import (
+    Input,
+    MiningPlan,
+    Source,
+    TableSource,
+    TokenizerFile,
+    texts_only,
+)
 from specrun.spec.plan.difficulty import DifficultyPlan
 from specrun.spec.plan.model import StartPlan, networks, token_vectors
 from specrun.spec.plan.plan import Plan
@@ -23,8 +30,13 @@ def plan_facts(plan: Plan) -> Facts:
         *([("Started from", started_from(plan.model.init_from))] if plan.model.init_from else []),
         *([("Adapters", _adapters(plan))] if plan.model.lora else []),
         ("Data", _data(plan)),
+        *_texts(plan),
         *_images(plan),
-        *([("Difficulty", _difficulty(plan.difficulty))] if plan.difficulty else []),
+        *(
+            [("Difficulty", _difficulty(plan.difficulty, plan.data.source))]
+            if plan.difficulty
+            else []
+        ),
         *([("Mined negatives", _mining(plan.data.mining))] if plan.data.mining else []),
         ("Tokenizer", _tokenizer(plan)),
         ("Losses", losses(plan)),
@@ -175,11 +187,25 @@ def _data(plan: Plan) -> str:
 _MODES = {"t": "a text", "i": "an image", "m": "a text and an image together"}
 
 
-def _difficulty(plan: DifficultyPlan) -> str:
+def _texts(plan: Plan) -> Facts:
+    """What became of the texts of each format; nothing of rows that are pairs."""
+    return [
+        (
+            x.format.capitalize(),
+            f"{x.rows_read:,} read, {x.training_rows:,} trained on, {x.validation_rows:,} held out; {x.cut:,} texts cut, "
+            f"{x.too_short:,} too short, {x.alone:,} paragraphs of one sentence, {x.duplicates:,} repeated, "
+            f"{x.dropped_by_split:,} shared across the split",
+        )
+        for x in plan.data.scan.formats
+    ]
+
+
+def _difficulty(plan: DifficultyPlan, source: Source) -> str:
     how, found = plan.settings, plan.found
+    text = "text" if texts_only(source) else how.text
     parts = " + ".join(f"{getattr(how, name).weight:g} {name}" for name in how.parts)
     return (
-        f"{parts} of the {how.text}; {found.easy_rows:,} easy, {found.medium_rows:,} medium, {found.hard_rows:,} hard rows; "
+        f"{parts} of the {text}; {found.easy_rows:,} easy, {found.medium_rows:,} medium, {found.hard_rows:,} hard rows; "
         f"{found.scores_digest}"
     )
 
@@ -227,7 +253,8 @@ def _batches(plan: Plan) -> str:
         if train.micro_batch_size != train.batch_size
         else ""
     )
-    padded = ", ".join("/".join(map(str, lengths)) for lengths in train.buckets)
+    sides = 1 if texts_only(plan.data.source) else 2
+    padded = ", ".join("/".join(map(str, lengths[:sides])) for lengths in train.buckets)
     return f"{train.batch_size} rows{more}{chunks}, padded to {padded}"
 
 

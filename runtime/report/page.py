@@ -12,8 +12,10 @@ from specrun.runtime.report.facts import inputs, plan_facts
 from specrun.runtime.report.plot import Line, Mark, chart, number
 from specrun.runtime.report.record import Json, Record
 from specrun.runtime.report.style import STYLE
+from specrun.runtime.report.worst import worst_section
 from specrun.runtime.telling import duration, size
 from specrun.spec.plan.file import identity, plan_digest
+from specrun.spec.plan.training import hiding
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -23,7 +25,7 @@ def page(record: Record) -> str:
     sections = [
         ("metrics", "Metrics", _metrics(record)),
         ("curves", "Curves", _curves(record)),
-        ("worst", "Worst queries", _worst(record)),
+        ("worst", *worst_section(record.worst)),
         ("plan", "Plan", _pairs(plan_facts(record.plan))),
         ("parameters", "Parameters", _parameters(record)),
         ("warnings", "Warnings and events", _warnings(record)),
@@ -138,10 +140,13 @@ def _curves(record: Record) -> str:
     charts += [chart(n, _lines(training, [n]), end, marks) for n in names if n[:4] != "loss"]
     evaluations = _evaluations(record)
     found = _names(evaluations)
-    for metric in (n for n in found if " at " not in n):
-        mine = [n for n in found if n == metric or n.startswith(f"{metric} at ")]
-        lines = _lines(evaluations, mine, dots=True)
-        charts.append(chart(metric, [_by_its_width(record, x) for x in lines], end, marks))
+    texts = hiding(record.plan.losses) is not None
+    for metric in (n for n in found if " at " not in n and not (texts and "@" in n)):
+        part = "@" if texts else " at "
+        mine = [n for n in found if n == metric or n.startswith(f"{metric}{part}")]
+        name = _by_its_rate if texts else _by_its_width
+        lines = [name(record, line) for line in _lines(evaluations, mine, dots=True)]
+        charts.append(chart(f"held-out {metric}" if texts else metric, lines, end, marks))
     timed = [row for row in record.times if "steps_per_second" in row]
     charts.append(chart("steps per second", _lines(timed, ["steps_per_second"]), end, marks))
     drawn = "".join(charts)
@@ -153,6 +158,12 @@ def _by_its_width(record: Record, line: Line) -> Line:
     dims = record.plan.evaluation.dims if record.plan.evaluation else ()
     whole = str(dims[0]) if dims else "whole"
     return replace(line, name=f"width {line.name.partition(' at ')[2] or whole}")
+
+
+def _by_its_rate(record: Record, line: Line) -> Line:
+    """A line named by the share of tokens that is hidden."""
+    rate = line.name.partition("@")[2]
+    return replace(line, name=f"{rate} hidden" if rate else "mean")
 
 
 def _names(rows: Sequence[Json]) -> list[str]:
@@ -169,36 +180,6 @@ def _lines(rows: Sequence[Json], names: Sequence[str], dots: bool = False) -> li
         )
         for name in names
     ]
-
-
-def _worst(record: Record) -> str:
-    worst = record.worst
-    if worst is None:
-        return ""
-    intro = (
-        f"<p>Held-out queries whose right answer ranks worst among {worst['candidates']:,} candidates, "
-        f"after step {worst['step']:,}, at width {worst['width']}; {worst['queries']:,} queries in all.</p>\n"
-    )
-    return intro + f"<ol>{''.join(_query(q) for q in worst['worst'])}</ol>\n"
-
-
-def _query(query: Json) -> str:
-    found = "".join(_candidate("found", c) for c in query["found"])
-    return (
-        f'<li><p class="query"><span class="rank">rank {query["rank"]:,}</span> {escape(query["query"])} '
-        f"<small>{escape(query['place'])}</small></p>\n"
-        f"{_candidate('expected', query['expected'])}{found}</li>\n"
-    )
-
-
-def _candidate(role: str, candidate: Json) -> str:
-    first = candidate["text"].strip().split("\n", 1)[0]
-    name = escape(candidate["name"] or first[:80])
-    return (
-        f'<details class="{role}"><summary><span class="role">{role}</span> '
-        f'<span class="score">{candidate["score"]:.3f}</span> {name} '
-        f"<small>{escape(candidate['place'])}</small></summary><pre>{escape(candidate['text'])}</pre></details>\n"
-    )
 
 
 def _parameters(record: Record) -> str:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from specrun.runtime.loop.events import read_events
 from specrun.runtime.loop.folder import RunFolder
+from specrun.runtime.report.shape import Json, numbers, part
+from specrun.runtime.report.worst import checked
 from specrun.spec.diagnostics import Diagnostic, InputError, SpecrunError
 from specrun.spec.plan.file import read_plan
 from specrun.spec.plan.plan import Plan
-
-Json = dict[str, Any]
 
 _MEND = "put the file back, or run the plan again in a new folder"
 
@@ -116,26 +115,26 @@ def _metrics(path: Path) -> tuple[Json, ...]:
     for number, row in (rows := _lines(path)):
         if row.get("kind") not in ("training", "evaluation"):
             raise ValueError(f"line {number} is neither of training nor of evaluation")
-        _numbers({k: v for k, v in row.items() if k != "kind"}, f"line {number}")
+        numbers({k: v for k, v in row.items() if k != "kind"}, f"line {number}")
     return tuple(row for _, row in rows)
 
 
 def _times(path: Path) -> tuple[Json, ...]:
     for number, row in (rows := _lines(path)):
-        _numbers({k: v for k, v in row.items() if k != "memory"}, f"line {number}")
+        numbers({k: v for k, v in row.items() if k != "memory"}, f"line {number}")
     return tuple(row for _, row in rows)
 
 
 def _result(path: Path) -> Json:
     result = _object(path)
     for name in ("metrics", "times"):
-        _numbers(_part(result, name, dict), name)
-    _part(result, "steps", int)
-    _part(result, "device", dict)
-    _part(result, "traces", dict)
-    _part(result, "stopped_early", bool)
+        numbers(part(result, name, dict), name)
+    part(result, "steps", int)
+    part(result, "device", dict)
+    part(result, "traces", dict)
+    part(result, "stopped_early", bool)
     if result.get("best") is not None:
-        _check_best(_part(result, "best", dict))
+        _check_best(part(result, "best", dict))
     return result
 
 
@@ -146,24 +145,14 @@ def _best(path: Path) -> Json:
 
 
 def _check_best(best: Json) -> None:
-    _part(best, "step", int)
-    _part(best, "metric", str)
-    _numbers({"value": best.get("value")}, "best")
-    _numbers(_part(best, "metrics", dict), "metrics")
+    part(best, "step", int)
+    part(best, "metric", str)
+    numbers({"value": best.get("value")}, "best")
+    numbers(part(best, "metrics", dict), "metrics")
 
 
 def _worst(path: Path) -> Json:
-    worst = _object(path)
-    for name in ("step", "width", "queries", "candidates"):
-        _part(worst, name, int)
-    for query in _part(worst, "worst", list):
-        for name, kind in (("query", str), ("place", str), ("rank", int), ("found", list)):
-            _part(query, name, kind)
-        for candidate in (_part(query, "expected", dict), *query["found"]):
-            for name in ("text", "place", "name"):
-                _part(candidate, name, str)
-            _numbers({"score": candidate.get("score")}, "worst")
-    return worst
+    return checked(_object(path))
 
 
 def _object(path: Path) -> Json:
@@ -171,16 +160,3 @@ def _object(path: Path) -> Json:
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")
     return value
-
-
-def _part(tree: Any, name: str, kind: type) -> Any:
-    found = tree.get(name) if isinstance(tree, dict) else None
-    if type(found) is not kind:
-        raise ValueError(f"`{name}` is missing or of another type")
-    return found
-
-
-def _numbers(values: Mapping[str, Any] | Sequence[Any], where: str) -> None:
-    for name, value in dict(values).items():
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise ValueError(f"`{name}` in {where} is not a finite number")

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from specrun.runtime.loop.embed import embed, normalised
-from specrun.runtime.predict.predictor import compiled
+from specrun.runtime.predict.compiled import compiled
 from specrun.runtime.predict.trained import Trained, open_folder
 from specrun.runtime.telling import Counted, Tell
 from specrun.spec.diagnostics import RunError
@@ -32,7 +33,7 @@ def embed_texts(
     InputError when the encoder cannot be read; RunError when it gives something else than numbers.
     """
     trained = _opened(encoder)
-    encode = compiled(trained)
+    encode = compiled(trained, jax.device_put(trained.parameters))
     count = Counted(job, sum(len(list_) for list_, _ in texts.values()), tell)
     made: dict[str, np.ndarray] = {}
     for name, (list_, side) in texts.items():

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from specrun.spec.annotations import Fact, FieldClass
 from specrun.spec.plan.data import DataPlan, TokenizerPlan
 from specrun.spec.plan.difficulty import DifficultyPlan
+from specrun.spec.plan.generation import GenerationPlan
 from specrun.spec.plan.model import ModelPlan
 from specrun.spec.plan.training import (
     AdamWPlan,
@@ -93,6 +94,12 @@ class Plan:
     tracking: Annotated[
         tuple[TrackerPlan, ...], Fact(doc="Trackers besides metrics.jsonl.", klass="cosmetic")
     ]
+    generation: Annotated[
+        GenerationPlan | None,
+        Fact(
+            doc="How texts are written; null where the model predicts no tokens.", klass="cosmetic"
+        ),
+    ] = None
     hardware: Annotated[HardwarePlan, Fact(doc="Devices.")]
     cost: Annotated[CostPlan, Fact(doc="Estimated cost.", klass="cosmetic")]
     values: Annotated[

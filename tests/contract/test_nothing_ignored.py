@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import re
 import sys
@@ -84,6 +85,7 @@ def write_inputs(folder: Path) -> None:
     held = [{"query": f"held {i}", "positive": f"text {i}", "other": "x"} for i in range(9)]
     (folder / "held.jsonl").write_text("".join(json.dumps(r) + "\n" for r in held))
     write_tables(folder, rows, held)
+    write_prose(folder)
     write_images(folder)
     for name in ("one", "two"):
         (folder / name).mkdir()
@@ -119,6 +121,17 @@ def write_adapter(folder: Path) -> None:
     save_file(
         {k: v.astype(np.float32) for k, v in tensors.items()}, folder / "adapter_model.safetensors"
     )
+
+
+def write_prose(folder: Path) -> None:
+    """40 paragraphs of three sentences each."""
+    paragraphs = [
+        " ".join(
+            f"Nobody can {v} the {NOUNS[(i + j) % 12]}." for j, v in enumerate(VERBS[i % 8 :][:3])
+        )
+        for i in range(40)
+    ]
+    (folder / "prose.txt").write_text("\n\n".join(paragraphs))
 
 
 def write_images(folder: Path) -> None:
@@ -409,13 +422,37 @@ def mined(plan: Plan) -> object:
     return [json.loads(line) for line in lines]
 
 
+def written(plan: Plan) -> object:
+    """What a finished run writes, and the steps that filled each token."""
+    specrun.run(plan)
+    [texts] = specrun.Predictor(plan.output_dir).complete(["Nobody can"])
+    return [(t.ids.tolist(), t.filled.tolist()) for t in texts]
+
+
+def written_in_style(plan: Plan) -> object:
+    """As ``written``, in a style that the command names."""
+    specrun.run(plan)
+    [[text]] = specrun.Predictor(plan.output_dir).complete(["Nobody can"], style="file tree")
+    return text.ids.tolist()
+
+
+def asked(plan: Plan) -> object:
+    """How `specrun generate` ends where it is given no prompt."""
+    from specrun.cli import main
+
+    specrun.run(plan)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+        return main(["generate", plan.output_dir])
+
+
 Artefact = Callable[[Plan], object]
 
 
 @functools.cache
 def artefact_of(artefact: Artefact, settings: tuple[str, ...]) -> object:
     own = settings
-    if artefact in (files, mined) and not any(
+    if artefact in (files, mined, written, written_in_style, asked) and not any(
         s.startswith(("name=", "output_dir=")) for s in settings
     ):
         own = (
@@ -552,6 +589,14 @@ EMOJI = (
     "train.batch_size=2",
 )
 BOTH = (*IMAGES, "data.retrieval_mode=m2i", "data.columns.query_image=next")
+WRITING = (
+    "model={kind: masked_lm, hidden_size: 8, num_hidden_layers: 0, num_attention_heads: 1}",
+    "data={kind: text, path: prose.txt, max_length: 16}",
+    "losses=[{kind: masked_diffusion}]",
+    "train.max_steps=1",
+    "evaluation=null",
+    "generation={temperature: 1, steps: 3, max_length: 9}",
+)
 TENSORBOARD = "tracking=[{kind: tensorboard}]"
 WANDB = "tracking=[{kind: wandb, project: one}]"
 GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
@@ -1209,6 +1254,22 @@ TABLE: tuple[Case, ...] = (
     Case("tracking[]{wandb}.entity", (WANDB.replace("}]", ", entity: us}]"),), tracked, (WANDB,)),
     Case("tracking[]{wandb}.mode", (WANDB.replace("}]", ", mode: online}]"),), tracked, (WANDB,)),
     Case("tracking[]{wandb}.tags", (WANDB.replace("}]", ", tags: [a]}]"),), tracked, (WANDB,)),
+    Case("generation", (*WRITING[:-1], "generation={temperature: 0}"), written, WRITING[:-1]),
+    *(
+        Case(f"generation.{key}", (*WRITING, f"generation.{key}={value}"), artefact, WRITING)
+        for key, value, artefact in (
+            ("temperature", "0", written),
+            ("steps", "2", written),
+            ("max_length", "8", written),
+            ("top_k", "1", written),
+            ("top_p", "0.1", written),
+            ("num_return_sequences", "2", written),
+            ("confidence_schedule", "exponential", written),
+            ("style", "file tree", written),
+            ("style_strength", "9", written_in_style),
+            ("interactive", "true", asked),
+        )
+    ),
     Case("hardware.platform", ("hardware.platform=gpu",), placement),
     Case("hardware.devices", ("hardware.devices=4",), placement),
     Case("hardware.max_memory_gb", ("hardware.max_memory_gb=1e-6",), refused),

@@ -19,6 +19,7 @@ from specrun.spec.plan.data import (
     HeldOutFraction,
     PythonSource,
     Scan,
+    TextSource,
     TokenizerPlan,
     TrainedTokenizer,
 )
@@ -247,6 +248,20 @@ def make_language_model(head: Literal["own", "tied"] = "own", **changes: Any) ->
     return make_model(make_config(pooling="none", vocabulary_head=head, **changes))
 
 
+def make_text_source(path: str = "/corpus", **changes: Any) -> TextSource:
+    """Sentences of the text files of a folder."""
+    base = TextSource(
+        path=path,
+        pattern="**/*.txt",
+        formats=("sentences",),
+        min_chars=1,
+        max_chars=512,
+        paragraph_max_sentences=10,
+        chunk_overlap=50,
+    )
+    return dataclasses.replace(base, **changes)
+
+
 def make_text_plan(*, masking: MaskingRange | None = None, **changes: Any) -> Plan:
     """A plan whose rows are texts of which tokens are hidden."""
     losses = changes.pop("losses", (make_masked(),))
@@ -259,7 +274,8 @@ def make_text_plan(*, masking: MaskingRange | None = None, **changes: Any) -> Pl
         steps_per_epoch=2,
     )
     train = {"buckets": ((12, 0),), **changes.pop("train", {})}
-    data = {"max_query_length": 12, **changes.pop("data", {})}
+    lengths = {"max_query_length": 12, "max_positive_length": 0}
+    data = {"source": make_text_source(), **lengths, **changes.pop("data", {})}
     return make_plan(
         losses=losses, model=model, segments=(segment,), train=train, data=data, **changes
     )

@@ -18,7 +18,8 @@ from specrun.runtime.loop.parameters import read_parameters, write_parameters
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.models.towers import tower
 from specrun.runtime.predict import trained
-from specrun.runtime.predict.predictor import Predictor, encode_file
+from specrun.runtime.predict.encode_file import encode_file
+from specrun.runtime.predict.predictor import Predictor
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.file import read_plan, write_plan
 from tests.runtime.folders import TEXTS, make_directory, make_parameters, make_run, tokenizer_text
