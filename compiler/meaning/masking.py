@@ -8,7 +8,9 @@ from specrun.compiler.meaning.effects import no_effect
 from specrun.compiler.metrics import OF_PAIRS, OF_TEXTS, hides_tokens, metrics_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
+from specrun.spec.words.data import TextData
 from specrun.spec.words.losses import MaskedDiffusionLoss
+from specrun.spec.words.model import MaskedLmModel
 
 
 def shares_are_ranges(spec: Experiment, report: Reporter) -> None:
@@ -61,6 +63,32 @@ def masked_alone(spec: Experiment, report: Reporter) -> None:
         report.error("matryoshka", "no-embedding", message, hint="remove it", related=related)
 
 
+HEADED = ("masked_lm", "bert", "roberta", "auto")
+"""Kinds of models that can score the ids of a vocabulary."""
+
+
+def objective_suits(spec: Experiment, report: Reporter) -> None:
+    """Texts, a model that scores ids, and a loss that hides tokens go together or not at all."""
+    texts, hides = isinstance(spec.data, TextData), hides_tokens(spec)
+    language = isinstance(spec.model, MaskedLmModel)
+    if hides and not texts:
+        message = f"`masked_diffusion` takes texts, and the rows of `data.kind: {spec.data.kind}` are pairs"
+        hint = "write `data: {kind: text, path: corpus}`"
+        report.error("data.kind", "no-texts", message, hint=hint, related=("losses",))
+    if hides and spec.model.kind not in HEADED:
+        message = f"`masked_diffusion` needs a score of every id, which a model of the kind `{spec.model.kind}` has not"
+        hint = "write `model: {kind: masked_lm}`, or name a BERT directory"
+        report.error("model.kind", "no-vocabulary-head", message, hint=hint, related=("losses",))
+    if not hides and language:
+        message = "a `masked_lm` tells hidden tokens, and no loss hides any"
+        hint = "write `losses: [{kind: masked_diffusion}]`, or take another model"
+        report.error("losses", "nothing-hidden", message, hint=hint, related=("model.kind",))
+    if not hides and texts:
+        message = "rows of `data.kind: text` are texts, and the losses take pairs"
+        hint = "write `losses: [{kind: masked_diffusion}]`, or give rows with two columns"
+        report.error("losses", "no-pairs", message, hint=hint, related=("data.kind",))
+
+
 def metrics_suit(spec: Experiment, report: Reporter) -> None:
     """Metrics are those of the objective."""
     part = spec.evaluation
@@ -101,6 +129,7 @@ def smoothing_fits(spec: Experiment, report: Reporter) -> None:
 
 
 MASKING_CHECKS: tuple[Callable[[Experiment, Reporter], None], ...] = (
+    objective_suits,
     shares_are_ranges,
     shares_are_used,
     masked_alone,
