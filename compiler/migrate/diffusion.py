@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from specrun.compiler.foreign.foreign import NO_PSEUDO_ROWS
 from specrun.compiler.locate import locate_model
-from specrun.compiler.migrate.draft import Draft, Left, Old
+from specrun.compiler.migrate.draft import Draft, Left, Old, Setting
 from specrun.compiler.migrate.read import Key, exists
 from specrun.compiler.migrate.rules import RULES
 from specrun.spec.diagnostics import Diagnostic, InputError
@@ -50,6 +50,7 @@ PSEUDO_DATA: Mapping[str, tuple[str, Any]] = {
 }
 """The guide's key → the key of a stage's `pseudo_data`, and the guide's default."""
 
+SCORES = "data.difficulty"
 CLIPPING = ("grad_clip_norm", "max_grad_norm")
 
 
@@ -97,7 +98,7 @@ def _epochs_of(stages: Any) -> int | None:
     if not isinstance(stages, list | tuple):
         return None
     items = cast("list[Any]", stages)
-    each = [item.get("epochs") if isinstance(item, dict) else None for item in items]
+    each: list[Any] = [item.get("epochs") if isinstance(item, Mapping) else None for item in items]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     return sum(each) if each and all(type(n) is int for n in each) else None
 
 
@@ -192,42 +193,51 @@ def _sharing(draft: Draft) -> None:
 
 def _difficulty(draft: Draft, folder: Path, local: Mapping[str, Path] | None) -> None:
     """Scores are for stages that select by them, and centrality for an encoder that is there."""
-    at = "data.difficulty"
     chosen = [draft.get(f"curriculum.stages[{i}].select") for i in range(_count(draft))]
     if all(word in (None, "all") for word in chosen):
-        for path in [p for p in draft.settings if p.startswith(f"{at}.")]:
+        for path in [p for p in draft.settings if p.startswith(f"{SCORES}.")]:
             _forget(draft, path, "no stage selects by difficulty")
         return
-    weight = draft.settings.get(f"{at}.weights.centrality")
-    encoder = draft.settings.get(f"{at}.embedding.name_or_path")
-    if weight is not None and weight.value == 0:
-        for key in ("embedding.kind", "embedding.name_or_path", "clusters"):
-            _forget(draft, f"{at}.{key}", "centrality weighs nothing")
-        return
-    if encoder is None or not encoder.weak or local is None or weight is None or not weight.weak:
-        return
-    if locate_model(str(encoder.value), folder, local) is None:
-        _without_centrality(draft, str(encoder.value))
+    encoder = draft.get(f"{SCORES}.embedding.name_or_path")
+    if draft.get(f"{SCORES}.weights.centrality") == 0:
+        _forget_encoder(draft)
+    elif local is not None and isinstance(encoder, str) and not _found(encoder, folder, local):
+        _without_centrality(draft, encoder)
+
+
+def _found(encoder: str, folder: Path, local: Mapping[str, Path]) -> bool:
+    try:
+        return locate_model(encoder, folder, local) is not None
+    except (OSError, RuntimeError, ValueError):  # a name that can be no path
+        return False
+
+
+def _forget_encoder(draft: Draft) -> None:
+    for key in ("embedding.kind", "embedding.name_or_path", "clusters"):
+        _forget(draft, f"{SCORES}.{key}", "centrality weighs nothing")
 
 
 def _without_centrality(draft: Draft, encoder: str) -> None:
-    """The default encoder is not on this machine, and the file asks for none: the other two parts are scored."""
-    at = "data.difficulty"
-    title = draft.dialect.title
-    for key in ("embedding.kind", "embedding.name_or_path", "clusters"):
-        _forget(draft, f"{at}.{key}", "centrality weighs nothing")
-    why = (
-        f"{title} has 0.4, by {encoder}, which is not on this machine: with it, write "
-        f"`{{lexical: 0.3, syntactic: 0.3, centrality: 0.4}}` and "
-        f"`embedding: {{kind: pretrained, name_or_path: {encoder}}}`"
+    """The encoder is not on this machine: the other two parts are scored, and what was asked for is told."""
+    paths = [f"{SCORES}.weights.{part}" for part in ("lexical", "syntactic", "centrality")]
+    shares = [draft.get(path) for path in paths]
+    if not all(type(share) in (int, float) for share in shares) or shares[0] + shares[1] <= 0:
+        return
+    if abs(sum(shares) - 1) > 1e-6:
+        return  # which checking the spec tells
+    why = f"{encoder} is not on this machine, and without it centrality is not scored"
+    mend = (
+        f"get it (`hf download {encoder}`, or map the name in specrun.local.yaml) and migrate again"
     )
-    for key, value, comment in (
-        ("centrality", 0.0, why),
-        ("lexical", 0.5, f"{title} has 0.3; together they are 1"),
-        ("syntactic", 0.5, f"{title} has 0.3; together they are 1"),
-    ):
-        draft.settings.pop(f"{at}.weights.{key}", None)
-        draft.assume(f"{at}.weights.{key}", value, comment)
+    for path in (f"{SCORES}.embedding.name_or_path", paths[2]):
+        if not draft.settings[path].weak:
+            draft.lack(path, f"{why}: {mend} ({draft.settings[path].comment})")
+    _forget_encoder(draft)
+    for path, share in zip(paths, shares, strict=True):
+        now = 0.0 if path == paths[2] else round(share / (shares[0] + shares[1]), 12)
+        note = f"{why}: {mend}" if path == paths[2] else "without centrality"
+        comment = f"{share:g}, {draft.settings[path].comment}; {note}"
+        draft.settings[path] = Setting(now, comment, weak=True)
 
 
 def _warmup(draft: Draft) -> None:
@@ -258,6 +268,8 @@ def _evaluation(draft: Draft) -> None:
         for path in [p for p in draft.settings if p.startswith("evaluation.")]:
             _forget(draft, path, "no texts are held out")
         return
+    if draft.get("evaluation.early_stopping.patience") is None:
+        _forget(draft, "evaluation.early_stopping.min_delta", "it never stops early")
     rows = draft.settings.get("train.batch_size")
     if rows is not None:
         why = "as large as the training's, where `val_batch_size` is not given"

@@ -196,7 +196,9 @@ def _length(draft: Draft) -> None:
             del draft.settings["train.max_steps"]
         else:
             _unless(draft, "train.epochs", "`train.max_steps` overrides it")
-    elif steps is None and epochs is None and draft.dialect is not KEYWORDS:
+    elif draft.has("curriculum.stages") or draft.dialect is KEYWORDS:
+        return  # the stages say it, or a preset
+    elif steps is None and epochs is None:
         draft.lack("train", "nothing says how long: write `train: {epochs: …}`")
 
 

@@ -32,7 +32,7 @@ from specrun.compiler.migrate.read import (
 )
 from specrun.compiler.migrate.render import render
 from specrun.compiler.migrate.rules import RULES
-from specrun.compiler.migrate.values import count_of, is_off, plain
+from specrun.compiler.migrate.values import NULL_IS_DEFAULT, count_of, is_off, plain
 from specrun.compiler.presets import FamilyOf
 from specrun.spec.diagnostics import InputError
 from specrun.spec.experiment import Experiment
@@ -86,10 +86,10 @@ def migrate(file: Path, tool: str | None = None, family_of: FamilyOf | None = No
         refuse_contradictions(keys, file.name)
     for key in keys:
         take(key, draft)
-    written = {key.name.replace("-", "_") for key in keys}
+    asked = {left.name for left in draft.idle if left.reason != NULL_IS_DEFAULT}
     for old in _defaults(draft):
-        if old.name in written:
-            continue  # also where its value asks for nothing
+        if old.name in asked:
+            continue  # the file writes it, and asks for nothing
         known = destination(old.name, "model" if old.name == "dropout" else "", dialect.places)
         assert known is not None
         _settle(old, known, draft)

@@ -34,6 +34,7 @@ PLAIN = {
     "pooling": "model.pooling",
     "epochs": "train.epochs",
     "vocab_size": "tokenizer.vocab_size",
+    "max_length": "data.max_length",
     "project": "tracking[].project",
     "entity": "tracking[].entity",
     "weight": "losses[].weight",

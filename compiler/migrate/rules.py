@@ -11,10 +11,22 @@ from specrun.compiler.migrate.dialects import DIFFUSION
 from specrun.compiler.migrate.draft import Draft, Old
 from specrun.compiler.migrate.losses import loss, loss_name, of_loss, temperature
 from specrun.compiler.migrate.models import tower
-from specrun.compiler.migrate.values import Rule, count_of, is_count, is_off, items, noted, plain
+from specrun.compiler.migrate.values import (
+    NULL_IS_DEFAULT,
+    Rule,
+    count_of,
+    is_count,
+    is_off,
+    items,
+    noted,
+    plain,
+)
 
 
 def _rows(old: Old, path: str, note: str, draft: Draft) -> None:
+    if old.value is None:
+        draft.drop(old, NULL_IS_DEFAULT)
+        return
     if old.name not in draft.dialect.per_device or not is_count(old.value):
         draft.set(path, old.value, old)
         return
@@ -115,7 +127,7 @@ def _compute(old: Old, path: str, note: str, draft: Draft) -> None:
 
 def _matmul(old: Old, path: str, note: str, draft: Draft) -> None:
     if old.value is None:
-        draft.drop(old, "null is the default")
+        draft.drop(old, NULL_IS_DEFAULT)
     else:
         draft.set(path, "default" if old.value else "highest", old)
 
@@ -130,7 +142,7 @@ def _switch(old: Old, path: str, note: str, draft: Draft) -> None:
 def _list(old: Old, path: str, note: str, draft: Draft) -> None:
     value = old.value
     if value is None:
-        draft.drop(old, "null is the default")
+        draft.drop(old, NULL_IS_DEFAULT)
     else:
         draft.set(path, items(value), old)
 
@@ -182,7 +194,7 @@ def _metric(old: Old, path: str, note: str, draft: Draft) -> None:
     if found is not None:
         draft.set(path, found, old)
     elif old.value is None:
-        draft.drop(old, "null is the default")
+        draft.drop(old, NULL_IS_DEFAULT)
     else:
         draft.miss(old, f"{_METRICS}; found {old.value!r}")
 
@@ -232,7 +244,7 @@ def _project(old: Old, path: str, note: str, draft: Draft) -> None:
 
 def _lengths(old: Old, path: str, note: str, draft: Draft) -> None:
     if old.value is None:
-        draft.drop(old, "null is the default")
+        draft.drop(old, NULL_IS_DEFAULT)
         return
     if draft.dialect is DIFFUSION:
         draft.set(path, old.value, old)
