@@ -125,15 +125,24 @@ def finish_diffusion(draft: Draft, folder: Path, local: Mapping[str, Path] | Non
     draft.assume("tokenizer.split_identifiers", False, "words stay whole")
     draft.assume("losses[0].kind", "masked_diffusion", f"the objective of {draft.dialect.title}")
     draft.assume("data.kind", "text", "text files below `path`")
-    if draft.get("model.position_embedding") == "learned":
-        length = draft.settings["data.max_length"]
-        draft.assume("model.max_position_embeddings", length.value, length.comment)
+    _lengths(draft)
     _stages(draft)
     _pseudo_data(draft)
     _sharing(draft)
     _difficulty(draft, folder, local)
     _warmup(draft)
     _evaluation(draft)
+
+
+def _lengths(draft: Draft) -> None:
+    """A row is one text, so there is one length; learned positions are as many."""
+    for path in [p for p in draft.settings if p.startswith("data.max_length.")]:
+        dropped = draft.settings.pop(path)
+        if not dropped.weak:
+            draft.lack(path, f"a row is one text: write `max_seq_len` ({dropped.comment})")
+    length = draft.settings.get("data.max_length")
+    if draft.get("model.position_embedding") == "learned" and length is not None:
+        draft.assume("model.max_position_embeddings", length.value, length.comment)
 
 
 def _stages(draft: Draft) -> None:

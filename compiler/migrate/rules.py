@@ -207,6 +207,8 @@ def _metrics(old: Old, path: str, note: str, draft: Draft) -> None:
     found = [m for m in map(_metric_of, names) if m is not None]
     if found:
         draft.set(path, list(dict.fromkeys(found)), old)
+    if not names:
+        draft.drop(old, "it names none")
     if len(found) < len(names):
         draft.miss(old, f"{_METRICS}; found {', '.join(map(str, names))}")
 

@@ -686,25 +686,26 @@ def test_every_rule_is_of_a_path_and_every_word_has_one():
 
 
 VALUES = st.none() | st.booleans() | st.integers(-5, 99) | st.floats(-2, 99) | st.text(max_size=8)
-NAMES = st.sampled_from(sorted({*FOREIGN, *PLAIN, "metrics", "unknown_key"}))
+NAMES = st.sampled_from(sorted({*FOREIGN, *PLAIN, "metrics", "unknown_key", "stages", "scheduler"}))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=90, deadline=None)
 @given(
     st.dictionaries(
         NAMES,
         VALUES | st.lists(VALUES, max_size=3) | st.dictionaries(NAMES, VALUES, max_size=3),
         min_size=1,
         max_size=8,
-    )
+    ),
+    st.sampled_from(["vembed", "retnet-hrm", "micro-diffusion"]),
 )
 def test_whatever_a_file_holds_each_key_is_in_the_spec_or_told(
-    tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]
+    tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], tool: str
 ):
     file = tmp_path_factory.getbasetemp() / "any.json"
     file.write_text(json.dumps(content))
     try:
-        found = migrate(file, "vembed")
+        found = migrate(file, tool, model_type_of)
     except InputError:
         return
     told = {left.name for left in (*found.unmet, *found.idle)}
