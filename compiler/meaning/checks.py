@@ -13,6 +13,7 @@ from specrun.compiler.meaning.evaluation import (
     evaluation_has_rows,
     trackers_once,
 )
+from specrun.compiler.meaning.language import LANGUAGE_CHECKS
 from specrun.compiler.meaning.losses import (
     names_unique,
     stages_select,
@@ -50,7 +51,7 @@ from specrun.compiler.meaning.scores import (
     teacher_scores_exist,
     teachers_agree,
 )
-from specrun.compiler.meaning.texts import formats_are_taken, pieces_are_kept
+from specrun.compiler.meaning.texts import TEXT_CHECKS
 from specrun.compiler.meaning.training import (
     batch_divides,
     chunks_agree,
@@ -113,8 +114,8 @@ CHECKS: tuple[Check, ...] = (
     spearman_has_scores,
     trackers_once,
     *VECTOR_CHECKS,
+    *LANGUAGE_CHECKS,
     *CURRICULUM_CHECKS,
     *MASKING_CHECKS,
-    pieces_are_kept,
-    formats_are_taken,
+    *TEXT_CHECKS,
 )

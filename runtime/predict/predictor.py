@@ -365,6 +365,7 @@ class Predictor:
 
     def _check_tokens(self) -> MultiVectorPlan:
         """How texts are compared by the vectors of their tokens. InputError where there are none."""
+        self._check_embeds()
         late = self.trained.model.multi_vector
         if late is None:
             raise InputError(
@@ -374,8 +375,18 @@ class Predictor:
             )
         return late
 
+    def _check_embeds(self) -> None:
+        """InputError for a language model, whose states no loss has made comparable."""
+        if getattr(self.trained.model.config, "vocabulary_head", "none") != "none":
+            raise InputError(
+                f"the model of {self.folder.name} is a language model: it writes texts, and embeds none",
+                code="language-model",
+                hint="`specrun generate` writes; to embed by its network, train one with `init_from` this run",
+            )
+
     def check_pooled(self) -> None:
         """InputError where the model has no vector for a whole text."""
+        self._check_embeds()
         late = self.trained.model.multi_vector
         if late is not None and late.alone:
             raise InputError(
