@@ -46,7 +46,8 @@ class Pretrained:
     """A Hugging Face directory as the compiler sees it. ``weights`` is None when only the configuration is there.
 
     ``model_type`` is config.json's, which decided the family of ``config``. ``pools_prompts`` is false where a prompt's
-    tokens would be left out of the pooling. ``lowercase``: the tokenizer's class lower-cases texts.
+    tokens would be left out of the pooling. ``lowercase``: the tokenizer's class lower-cases texts. ``vocabulary_head``:
+    what is wrong with the head that scores ids, often nothing; None where the weights have none.
     """
 
     config: PretrainedConfig | TextImageConfig
@@ -59,6 +60,7 @@ class Pretrained:
     pools_prompts: bool
     image: PretrainedImage | None = None
     lowercase: bool = False
+    vocabulary_head: tuple[str, ...] | None = None
 
 
 @record

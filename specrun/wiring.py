@@ -54,6 +54,7 @@ class RuntimeFacts:
             pools_prompts=found.pools_prompts,
             image=None if found.image is None else _image(found.image),
             lowercase=found.lowercase,
+            vocabulary_head=found.vocabulary_head,
         )
 
     def model_type(self, directory: Path) -> str | None:

@@ -263,6 +263,11 @@ class MaskingRange:
     maximum: Annotated[float, Fact(doc="Share in the first epoch.")]
 
 
+def masking_rate(span: MaskingRange, epoch: int, epochs: int) -> float:
+    """Share of tokens hidden in the 0-based epoch of so many, where counts are exact."""
+    return span.maximum - epoch / epochs * (span.maximum - span.minimum)
+
+
 @record
 class Segment:
     """A range of optimizer steps with one set of traces. Steps are global, 0-based, half open."""
