@@ -51,7 +51,7 @@ from specrun.compiler.meaning.scores import (
     teacher_scores_exist,
     teachers_agree,
 )
-from specrun.compiler.meaning.texts import formats_are_taken, pieces_are_kept
+from specrun.compiler.meaning.texts import TEXT_CHECKS
 from specrun.compiler.meaning.training import (
     batch_divides,
     chunks_agree,
@@ -117,6 +117,5 @@ CHECKS: tuple[Check, ...] = (
     *LANGUAGE_CHECKS,
     *CURRICULUM_CHECKS,
     *MASKING_CHECKS,
-    pieces_are_kept,
-    formats_are_taken,
+    *TEXT_CHECKS,
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from specrun.compiler.meaning.effects import no_effect
+from collections.abc import Callable
+
+from specrun.compiler.meaning.effects import level_of, no_effect
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.data import TextData
@@ -11,9 +13,12 @@ from specrun.spec.words.data import TextData
 def pieces_are_kept(spec: Experiment, report: Reporter) -> None:
     """What a text is cut to is not too short to be kept."""
     if isinstance(spec.data, TextData) and spec.data.min_chars > spec.data.max_chars:
-        path, related = "data.min_chars", ("data.max_chars",)
-        message = f"`{path}` {spec.data.min_chars} is above `max_chars` {spec.data.max_chars}: every text would be left out"
-        report.error(path, "empty-range", message, hint="lower it", related=related)
+        least, most = "data.min_chars", "data.max_chars"
+        message = f"`{least}` {spec.data.min_chars} is above `max_chars` {spec.data.max_chars}: every text would be left out"
+        if level_of(report, ("data", "min_chars")):
+            report.error(least, "empty-range", message, hint="lower it", related=(most,))
+        else:
+            report.error(most, "empty-range", message, hint="raise it", related=(least,))
 
 
 def formats_are_taken(spec: Experiment, report: Reporter) -> None:
@@ -31,3 +36,9 @@ def formats_are_taken(spec: Experiment, report: Reporter) -> None:
             message = f"`{path}` has no effect: only rows of `data.kind: text` have formats"
             hint = "remove it"
             report.error(path, "no-effect", message, hint=hint, blame="key", related=related)
+
+
+TEXT_CHECKS: tuple[Callable[[Experiment, Reporter], None], ...] = (
+    pieces_are_kept,
+    formats_are_taken,
+)

@@ -62,6 +62,7 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
                 mined=mined_of(draft.spec.data) is not None and stage.mining is not False,
                 advance=_advance(stage, draft),
                 masking=masking_of(draft.spec.losses, stage.masking_rate),
+                pseudo=stage.pseudo_data,
             )
         )
     return replace(draft, stages=tuple(stages))
