@@ -280,6 +280,16 @@ def embeddings(plan: Plan) -> object:
     ).tobytes()
 
 
+def token_states(plan: Plan) -> object:
+    """What the network gives for every token of the first batch of texts."""
+    import numpy as np
+
+    _, batch = _batches(plan).at(0)
+    program = _program(plan)
+    given = program.encode(program.init(plan.seed), batch.query_ids[0], batch.query_mask[0])
+    return np.asarray(given.tokens.vectors).tobytes()
+
+
 def after_a_step(plan: Plan) -> object:
     """The trained parameters after the first two steps, dropout and all."""
     from specrun.runtime.program.control import control_at
@@ -766,6 +776,11 @@ def model(key: str, value: str, artefact: Artefact, *before: str) -> Case:
     return Case(f"model{{text_encoder}}.{key}", (*before, f"model.{key}={value}"), artefact, before)
 
 
+def masked(key: str, value: str, artefact: Artefact, *before: str) -> Case:
+    before = (*MASKED, *before)
+    return Case(f"model{{masked_lm}}.{key}", (*before, f"model.{key}={value}"), artefact, before)
+
+
 def train(key: str, value: str, artefact: Artefact, *before: str) -> Case:
     return Case(f"train.{key}", (*before, f"train.{key}={value}"), artefact, before)
 
@@ -799,6 +814,22 @@ TABLE: tuple[Case, ...] = (
     Case("model{text_encoder}.multi_vector", DUAL, start, ("losses=[{kind: infonce}]",)),
     Case("model{text_encoder}.pooling", (*LATE, "losses=[{kind: colbert}]"), jaxpr),
     model("towers", "separate", start),
+    masked("kind", "text_encoder", refused),
+    masked("hidden_size", "32", start),
+    masked("num_hidden_layers", "2", start),
+    masked("num_attention_heads", "4", token_states),
+    masked("intermediate_size", "24", start),
+    masked("hidden_act", "gelu", start),
+    masked("norm", "layernorm", token_states),
+    masked("bias", "true", start),
+    masked("position_embedding", "learned", start),
+    masked("max_position_embeddings", "600", start, "model.position_embedding=learned"),
+    masked("rope_theta", "100", token_states),
+    masked("hidden_dropout_prob", "0.5", after_a_step),
+    masked("attention_probs_dropout_prob", "0.5", after_a_step),
+    masked("layer_norm_eps", "0.01", token_states),
+    masked("initializer_range", "0.5", start),
+    masked("tie_word_embeddings", "true", start),
     # texts and images
     Case("model{composed}.kind", (*IMAGES, "model.kind=text_encoder"), refused, IMAGES),
     Case("model{composed}.head_dim", (*IMAGES, "model.head_dim=4"), start, IMAGES),
@@ -1200,6 +1231,7 @@ TABLE: tuple[Case, ...] = (
     train("max_steps", "3", batches),
     train("drop_last", "true", batches),
     train("max_grad_norm", "0.01", after_a_step),
+    train("dropout_schedule", "decay", after_a_step, "model.hidden_dropout_prob=0.5"),
     train("trainable", "['final_norm.*']", trained),
     train("micro_batch_size", "4", jaxpr),
     train("gradient_cache", "{chunk_size: 4}", jaxpr),
