@@ -28,6 +28,7 @@ from specrun.spec.plan.plan import Plan
 from tests.runtime.data.fonts import PICTURED, FontMaker
 from tests.runtime.folders import make_directory, make_run
 from tests.runtime.plans import make_lora
+from tests.runtime.quick import compile_quickly
 
 SPEC = """\
 version: 1
@@ -186,6 +187,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECRUN_CACHE", str(there / "cache"))
         patch.chdir(there)
+        compile_quickly(patch)
         yield there
     compiled.cache_clear()
     artefact_of.cache_clear()

@@ -36,6 +36,7 @@ from specrun.spec.plan.towers import (
     TowerConfig,
     VitConfig,
 )
+from tests.runtime.quick import quick
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +96,7 @@ class OneTower:
         self, params: Tree, inputs: Any, mask: Any, keys: Keys = None, **options: Any
     ) -> jax.Array:
         """Token ids [B, S] or pixels [B, H, W, 3] → embeddings [B, E]."""
-        return jax.jit(partial(self._encode, **options))(params, inputs, mask, keys)
+        return quick(partial(self._encode, **options))(params, inputs, mask, keys)
 
     def _encode(self, params: Tree, inputs: Any, mask: Any, keys: Keys, **options: Any) -> Any:
         ends = bind(
