@@ -51,8 +51,10 @@ def measure(plan, whole):
         one = jax.tree.map(lambda x: x[0], batch)
         found["embeddings"] = program.encode(state, one.query_ids, one.query_mask)
         found["odd"] = program.encode(state, one.query_ids[:5], one.query_mask[:5])
-    lowered = build_program(plan).step.lower(state, batch, control)
-    found["flops"] = lowered.compile().cost_analysis()["flops"]
+    # Placed as a step places them, so that the compiled function that is counted is the one that is run.
+    step = build_program(plan).step
+    placed = jax.device_put((batch, control), (step.rows, step.everywhere))
+    found["flops"] = step.lower(state, *placed).compile().cost_analysis()["flops"]
     state, metrics = program.step(state, batch, control)
     moments = trees.flatten(state["optimizer"]["first"])
     found |= {f"gradient.{p}": x / 0.1 for p, x in moments.items()}
