@@ -187,7 +187,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECRUN_CACHE", str(there / "cache"))
         patch.chdir(there)
-        compile_quickly(patch)
         yield there
     compiled.cache_clear()
     artefact_of.cache_clear()
@@ -249,7 +248,9 @@ def after_a_step(plan: Plan) -> object:
     """The trained parameters after the first two steps, dropout and all."""
     from specrun.runtime.program.control import control_at
 
-    program = _program(plan)
+    with pytest.MonkeyPatch.context() as patch:
+        compile_quickly(patch)
+        program = _program(plan)
     state = program.enter(0, program.init(plan.seed))
     for step in range(2):
         state, _ = program.step(state, _batches(plan).at(step)[1], control_at(plan, step))

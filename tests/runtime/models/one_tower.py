@@ -36,7 +36,6 @@ from specrun.spec.plan.towers import (
     TowerConfig,
     VitConfig,
 )
-from tests.runtime.quick import quick
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +95,7 @@ class OneTower:
         self, params: Tree, inputs: Any, mask: Any, keys: Keys = None, **options: Any
     ) -> jax.Array:
         """Token ids [B, S] or pixels [B, H, W, 3] → embeddings [B, E]."""
-        return quick(partial(self._encode, **options))(params, inputs, mask, keys)
+        return jax.jit(partial(self._encode, **options))(params, inputs, mask, keys)
 
     def _encode(self, params: Tree, inputs: Any, mask: Any, keys: Keys, **options: Any) -> Any:
         ends = bind(
