@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.spec.plan.generation import GenerationPlan, faults
@@ -34,6 +36,14 @@ def generation_plan(draft: Draft, config: EncoderConfig, context: Context) -> Ge
         )
     _warn_of_length(plan, most_tokens(draft, config)[0], context)
     return plan
+
+
+def as_long_as_rows(draft: Draft) -> GenerationPlan | None:
+    """The settings, a text no longer than the batches that the model is trained on where the spec says no length."""
+    plan, spec = draft.generation, draft.spec.generation
+    if plan is None or (spec is not None and spec.max_length is not None):
+        return plan
+    return replace(plan, max_length=min(plan.max_length, max(query for query, _ in draft.buckets)))
 
 
 def predicts_tokens(config: EncoderConfig) -> bool:
