@@ -8,7 +8,6 @@ from specrun.compiler.meaning.effects import no_effect
 from specrun.compiler.metrics import OF_PAIRS, OF_TEXTS, hides_tokens, metrics_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.tree import parse_path
 from specrun.spec.words.data import TextData
 from specrun.spec.words.losses import MaskedDiffusionLoss
 from specrun.spec.words.model import MaskedLmModel
@@ -58,7 +57,8 @@ def pseudo_data_is_sound(spec: Experiment, report: Reporter) -> None:
             continue
         if not hides_tokens(spec):
             message = "the model of these losses writes no texts"
-            no_effect(report, tuple(parse_path(path)), ("losses",), message)
+            key = ("curriculum", "stages", index, "pseudo_data")
+            no_effect(report, key, ("losses",), message)
         _range(words.masking_rate, f"{path}.masking_rate", report)
         _range(words.similarity, f"{path}.similarity", report)
         if words.min_words > words.max_words:

@@ -275,6 +275,7 @@ def test_what_compiling_says_of_texts(tmp_path: Path, monkeypatch: pytest.Monkey
     easy, rest = plan.segments
     assert (easy.rows, rest.rows) == (40, 120), "a third of the sentences, and all pairs"
     assert "a (5 steps, 40 easy sentences), b (15 steps, 120 pairs)" in "\n".join(lines)
+    assert not any("query" in line or "positive" in line for line in lines)
     assert all(positive == 0 for _, positive in plan.train.buckets)
     assert {trace.positive_length for trace in plan.traces} == {0}
     facts = dict(plan_facts(plan))

@@ -29,6 +29,7 @@ from specrun.spec.plan.plan import Plan
 from tests.runtime.data.fonts import PICTURED, FontMaker
 from tests.runtime.folders import make_directory, make_run
 from tests.runtime.plans import make_lora
+from tests.runtime.quick import compile_quickly
 
 SPEC = """\
 version: 1
@@ -294,7 +295,9 @@ def after_a_step(plan: Plan) -> object:
     """The trained parameters after the first two steps, dropout and all."""
     from specrun.runtime.program.control import control_at
 
-    program = _program(plan)
+    with pytest.MonkeyPatch.context() as patch:
+        compile_quickly(patch)
+        program = _program(plan)
     state = program.enter(0, program.init(plan.seed))
     for step in range(2):
         state, _ = program.step(state, _batches(plan).at(step)[1], control_at(plan, step))
