@@ -44,7 +44,6 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
     "use_mixed_precision": to("precision.compute", _BFLOAT16),
     "pin_memory": none(HOST, "data"),
     "label_smoothing": none("losses have hard targets", "losses[]"),
-    "dropout_schedule": none("dropout is constant", "train"),
     "training_config": to("train"),
     "model_config": to("model"),
     "curriculum_config": to("curriculum"),
