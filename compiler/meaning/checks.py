@@ -50,7 +50,7 @@ from specrun.compiler.meaning.scores import (
     teacher_scores_exist,
     teachers_agree,
 )
-from specrun.compiler.meaning.texts import formats_are_taken, pieces_are_kept
+from specrun.compiler.meaning.texts import TEXT_CHECKS
 from specrun.compiler.meaning.training import (
     batch_divides,
     chunks_agree,
@@ -115,6 +115,5 @@ CHECKS: tuple[Check, ...] = (
     *VECTOR_CHECKS,
     *CURRICULUM_CHECKS,
     *MASKING_CHECKS,
-    pieces_are_kept,
-    formats_are_taken,
+    *TEXT_CHECKS,
 )

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from specrun.compiler.meaning.effects import no_effect
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.data import TextData
+from specrun.spec.words.losses import MaskedDiffusionLoss
+
+
+def rows_suit_losses(spec: Experiment, report: Reporter) -> None:
+    """A loss of hidden tokens takes rows that are one text, and every other loss pairs."""
+    alone = isinstance(spec.data, TextData)
+    for index, loss in enumerate(spec.losses):
+        if isinstance(loss, MaskedDiffusionLoss) == alone:
+            continue
+        path = f"losses[{index}].kind"
+        if alone:
+            message = f"`{loss.kind}` compares pairs, and rows of `data.kind: text` are one text"
+            hint = "write `kind: masked_diffusion`, or rows with columns"
+        else:
+            message = f"`{loss.kind}` hides tokens of texts, and rows of `data.kind: {spec.data.kind}` are pairs"
+            hint = "write `data: {kind: text, path: FOLDER}`"
+        report.error(path, "unsuited-rows", message, hint=hint, related=("data.kind",))
 
 
 def pieces_are_kept(spec: Experiment, report: Reporter) -> None:
@@ -31,3 +50,10 @@ def formats_are_taken(spec: Experiment, report: Reporter) -> None:
             message = f"`{path}` has no effect: only rows of `data.kind: text` have formats"
             hint = "remove it"
             report.error(path, "no-effect", message, hint=hint, blame="key", related=related)
+
+
+TEXT_CHECKS: tuple[Callable[[Experiment, Reporter], None], ...] = (
+    rows_suit_losses,
+    pieces_are_kept,
+    formats_are_taken,
+)

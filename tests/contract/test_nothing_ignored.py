@@ -85,6 +85,7 @@ def write_inputs(folder: Path) -> None:
     held = [{"query": f"held {i}", "positive": f"text {i}", "other": "x"} for i in range(9)]
     (folder / "held.jsonl").write_text("".join(json.dumps(r) + "\n" for r in held))
     write_tables(folder, rows, held)
+    write_texts(folder)
     write_prose(folder)
     write_images(folder)
     for name in ("one", "two"):
@@ -121,6 +122,29 @@ def write_adapter(folder: Path) -> None:
     save_file(
         {k: v.astype(np.float32) for k, v in tensors.items()}, folder / "adapter_model.safetensors"
     )
+
+
+def write_texts(folder: Path) -> None:
+    """40 paragraphs of one to four sentences and of all lengths, a long one, a short one, others, and a bad file."""
+    paragraphs = [
+        " ".join(
+            f"{verb.capitalize()} the {noun} {'very ' * j}carefully now{'' if i % 3 else ' again'}."
+            for j, noun in enumerate(NOUNS[: 1 + (i + k) % 4])
+        )
+        for i, verb in enumerate(VERBS)
+        for k in range(4)
+    ]
+    for name, texts in {
+        "corpus/a.txt": [*paragraphs, " ".join(f"word{i}" for i in range(60)) + ".", "Oh."],
+        "corpus/b.md": paragraphs[:20],
+        "other_texts/c.txt": paragraphs[20:],
+        "held_texts/d.txt": ["Held texts are others.", "None of them is in the corpus."],
+        "more_texts/e.txt": ["These are held in place of them."],
+        "bad_texts/f.txt": paragraphs,
+    }.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("\n\n".join(texts))
+    (folder / "bad_texts" / "g.txt").write_bytes(b"\xff")
 
 
 def write_prose(folder: Path) -> None:
@@ -275,6 +299,15 @@ def trained(plan: Plan) -> object:
         state = program.enter(index, state)
         found.append(sorted(_flat(state["params"])))
     return found
+
+
+def chosen_rows(plan: Plan) -> object:
+    """Which rows every stage takes."""
+    from specrun.runtime.data.order import select
+    from specrun.runtime.difficulty.scores import ensure_scored
+
+    training = ensure_scored(plan).training
+    return [select(training, segment.selection).tolist() for segment in plan.segments]
 
 
 def batches(plan: Plan) -> object:
@@ -589,6 +622,16 @@ EMOJI = (
     "train.batch_size=2",
 )
 BOTH = (*IMAGES, "data.retrieval_mode=m2i", "data.columns.query_image=next")
+MASKED = (
+    "model={kind: masked_lm, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16}",
+    "data={kind: text, path: corpus, validation: {kind: fraction, fraction: 0.3}}",
+    "losses=[{kind: masked_diffusion}]",
+    "evaluation=null",
+)
+MASKED_STAGES = (*MASKED, *STAGES, "train.batch_size=4")
+MASKED_RANKED = (*MASKED_STAGES, *RANKED)
+WHOLE = (*MASKED, "data.format=paragraphs")
+HELD_TEXTS = (*MASKED, "data.validation={kind: file, path: held_texts}")
 WRITING = (
     "model={kind: masked_lm, hidden_size: 8, num_hidden_layers: 0, num_attention_heads: 1}",
     "data={kind: text, path: prose.txt, max_length: 16}",
@@ -710,6 +753,18 @@ def table_cases(kind: str, ending: str) -> tuple[Case, ...]:
         case("validation{file}.path", f"data.validation.path=other.{ending}", rows, (*base, other)),
         case("bad_rows", "data.bad_rows=error", rows, bad),
     )
+
+
+def text(key: str, value: str, artefact: Artefact = rows, before: tuple[str, ...] = MASKED) -> Case:
+    """A key of rows that are texts."""
+    return Case(f"data{{text}}.{key}", (*before, f"data.{key}={value}"), artefact, before)
+
+
+def scored_text(key: str, value: str) -> Case:
+    """A key of their difficulty."""
+    before = MASKED_RANKED
+    set_ = f"data.difficulty.{key}={value}"
+    return Case(f"data{{text}}.difficulty.{key}", (*before, set_), chosen_rows, before)
 
 
 def model(key: str, value: str, artefact: Artefact, *before: str) -> Case:
@@ -863,6 +918,46 @@ TABLE: tuple[Case, ...] = (
     Case("data{jsonl}.max_image_pixels", (*IMAGES, "data.max_image_pixels=9"), rows, IMAGES),
     Case("data{jsonl}.columns.query_image", (*BOTH, "data.columns.query_image=last"), rows, BOTH),
     Case("data{jsonl}.difficulty", RANKED, batches, STAGES),
+    Case("data{text}.kind", MASKED, rows),
+    text("path", "other_texts"),
+    text("pattern", "'**/*.md'"),
+    text("format", "pairs"),
+    text("min_chars", "1"),
+    text("max_chars", "60"),
+    text("chunk_overlap", "3", before=(*MASKED, "data.max_chars=100")),
+    text("paragraph_max_sentences", "2", before=WHOLE),
+    text("max_length", "9", batches),
+    text("validation", "null"),
+    Case("data{text}.validation{fraction}.kind", HELD_TEXTS, rows, MASKED),
+    Case(
+        "data{text}.validation{fraction}.fraction",
+        (*MASKED, "data.validation.fraction=0.5"),
+        rows,
+        MASKED,
+    ),
+    text("bad_rows", "error", before=(*MASKED, "data.path=bad_texts")),
+    Case("data{text}.validation{file}.kind", HELD_TEXTS, rows, MASKED),
+    Case(
+        "data{text}.validation{file}.path",
+        (*HELD_TEXTS, "data.validation.path=more_texts"),
+        rows,
+        HELD_TEXTS,
+    ),
+    Case("data{text}.difficulty", MASKED_RANKED, chosen_rows, MASKED_STAGES),
+    Case(
+        "data{text}.difficulty.text",
+        (*MASKED_RANKED, "data.difficulty.text=query"),
+        refused,
+        MASKED_RANKED,
+    ),
+    scored_text("easy_below", "40"),
+    scored_text("hard_above", "50"),
+    Case(
+        "curriculum.stages[].format",
+        (*MASKED_STAGES, "curriculum.stages[1].format=pairs"),
+        chosen_rows,
+        MASKED_STAGES,
+    ),
     difficulty("text", "query", RANKED, batches),
     Case("data{jsonl}.difficulty.weights.lexical", LEXICAL, batches, SYNTACTIC),
     Case("data{jsonl}.difficulty.weights.syntactic", RANKED, batches, LEXICAL),
@@ -1302,6 +1397,10 @@ MINING_KEYS = (
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 DIFFICULTY = "data{jsonl}.difficulty"
 ELSEWHERE = {
+    **{
+        f"data{{text}}{key.removeprefix('data{jsonl}')}": f"the same class as {DIFFICULTY}"
+        for key in {case.key for case in TABLE if case.key.startswith(DIFFICULTY)}
+    },
     **{
         f"data{{{kind}}}{key.removeprefix('data{jsonl}')}": f"the same class as {DIFFICULTY}"
         for kind in ("python_source", "csv", "tsv", "parquet", "huggingface")

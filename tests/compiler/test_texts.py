@@ -1,0 +1,238 @@
+"""Rows of text files in the compiler: mistakes told at their place, what the words become in the plan's parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from specrun.compiler.draft import Context, Draft, StageDraft
+from specrun.compiler.front import load
+from specrun.compiler.passes.difficulty import rows_to_select
+from specrun.compiler.passes.inputs import place_data
+from specrun.compiler.passes.lengths import most_tokens
+from specrun.compiler.passes.stages import draft_stages, stage_formats
+from specrun.spec.diagnostics import Diagnostic
+from specrun.spec.experiment import Experiment
+from specrun.spec.plan.data import HeldOutFile, HeldOutFraction, TextSource
+from specrun.spec.plan.training import Selection
+from specrun.spec.words.curriculum import Curriculum, Select, Stage
+from specrun.spec.words.data import TextData, TextFileValidation, TextFractionValidation
+from specrun.spec.words.losses import MaskedDiffusionLoss
+from specrun.spec.words.model import MaskedLmModel
+from tests.compiler.fakes import FakeFacts, ListReport
+from tests.compiler.test_passes import spec
+from tests.runtime.plans import make_text_plan, make_text_source
+
+HEAD = """\
+version: 1
+model: {kind: masked_lm, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2}
+tokenizer: {kind: train, vocab_size: 300}
+losses: [{kind: masked_diffusion}]
+train: {batch_size: 8}
+"""
+SCORED = "weights: {lexical: 0.5, syntactic: 0.5, centrality: 0}"
+STAGES = "curriculum: {stages: [{name: a, format: sentences, select: easy}, {name: b}]}\n"
+
+
+def diagnostics(text: str, head: str = HEAD) -> list[Diagnostic]:
+    return list(load(head + text, environ={}, local={}).diagnostics)
+
+
+def mistakes(text: str, head: str = HEAD) -> list[Diagnostic]:
+    return [d for d in diagnostics(text, head) if d.severity == "error"]
+
+
+def test_a_good_spec_has_none() -> None:
+    text = f"data: {{kind: text, path: corpus, format: paragraphs, difficulty: {{{SCORED}}}}}\n"
+    assert diagnostics(text + STAGES) == []
+
+
+MISTAKES = [
+    ("min_chars: 600", "empty-range", "600", "is above `max_chars` 512"),
+    ("max_chars: 5", "empty-range", "5}", "is above `max_chars` 5"),
+    ("min_chars: 0", "out-of-range", "0}", "at least 1"),
+    ("chunk_overlap: -1", "out-of-range", "-1", "at least 0"),
+    ("paragraph_max_sentences: 0", "out-of-range", "0}", "at least 1"),
+    ("format: sentence", "not-allowed", "sentence}", "did you mean `sentences`?"),
+    ("max_length: {query: 3}", "wrong-type", "{query", "number"),
+    ("max_length: 1", "out-of-range", "1}", "at least 2"),
+    ("bad_rows: drop", "not-allowed", "drop", "`skip`"),
+    ("columns: {query: x}", "unknown-key", "columns", "unknown key `columns`"),
+    ("negatives: {kind: mined, refresh_every_steps: 3}", "unknown-key", "negatives", "unknown"),
+    ("validation: {kind: split, split: x}", "unknown-kind", "split,", "`file`"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "at", "says"), MISTAKES)
+def test_mistakes(words: str, code: str, at: str, says: str) -> None:
+    text = f"data: {{kind: text, path: corpus, {words}}}\n"
+    found = [d for d in mistakes(text) if d.code == code]
+    assert len(found) == 1, mistakes(text)
+    line = text.splitlines()[0]
+    assert line[found[0].column - 1 :].startswith(at)
+    assert says in found[0].message + found[0].hint
+
+
+def test_a_scored_side_is_no_choice() -> None:
+    text = f"data: {{kind: text, path: c, difficulty: {{text: query, {SCORED}}}}}\n"
+    [found] = mistakes(text + STAGES)
+    assert (found.code, found.path) == ("no-effect", "data.difficulty.text")
+
+
+def test_a_format_that_no_stage_takes() -> None:
+    text = "data: {kind: text, path: c, format: pairs}\n"
+    stages = "curriculum: {stages: [{name: a, format: sentences}, {name: b, format: paragraphs}]}\n"
+    [found] = mistakes(text + stages)
+    assert (found.code, found.path) == ("no-effect", "data.format")
+    assert mistakes(text.replace(", format: pairs", "") + stages) == []
+    assert mistakes(text + stages.replace(", format: paragraphs", "")) == []
+
+
+PAIRS = HEAD.replace("masked_diffusion", "infonce").replace("masked_lm", "text_encoder")
+
+
+def test_only_texts_have_formats() -> None:
+    text = "data: {kind: jsonl, path: rows.jsonl}\n" + STAGES.replace(", select: easy", "")
+    [found] = mistakes(text, PAIRS)
+    assert (found.code, found.path) == ("no-effect", "curriculum.stages[0].format")
+    assert "data.kind: text" in found.message
+
+
+def test_a_loss_takes_rows_of_its_own_kind() -> None:
+    [found] = [d for d in mistakes("data: {kind: text, path: c}\n", PAIRS) if d.code[:3] == "uns"]
+    assert (found.code, found.path) == ("unsuited-rows", "losses[0].kind")
+    assert "compares pairs" in found.message
+    [found] = [d for d in mistakes("data: {kind: jsonl, path: c}\n") if d.code == "unsuited-rows"]
+    assert "`data.kind: jsonl` are pairs" in found.message
+
+
+def texts(path: str, **changes: object) -> Experiment:
+    return spec(
+        model=MaskedLmModel(),
+        losses=(MaskedDiffusionLoss(),),
+        data=TextData(path=path, **changes),  # type: ignore[arg-type]
+    )
+
+
+def placed(folder: Path, words: Experiment) -> tuple[Draft, ListReport]:
+    report = ListReport()
+    context = Context(facts=FakeFacts(), report=report, folder=folder, local={})
+    return place_data(Draft(spec=words), context), report
+
+
+def test_a_folder_and_its_held_out_files(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "held").mkdir()
+    words = texts("corpus", max_chars=99, validation=TextFileValidation(path="held"))
+    draft, report = placed(tmp_path, words)
+    assert report.found == []
+    expected = TextSource(
+        path=str(tmp_path / "corpus"),
+        pattern="**/*.txt",
+        formats=("sentences",),
+        min_chars=10,
+        max_chars=99,
+        paragraph_max_sentences=10,
+        chunk_overlap=50,
+    )
+    assert draft.source == expected
+    assert draft.held_out == HeldOutFile(source=replace(expected, path=str(tmp_path / "held")))
+    fraction = replace(words, data=replace(words.data, validation=TextFractionValidation(fraction=0.2)))  # type: ignore[call-arg]  # fmt: skip
+    assert placed(tmp_path, fraction)[0].held_out == HeldOutFraction(fraction=0.2)
+
+
+def test_missing_folders_are_told_at_their_keys(tmp_path: Path) -> None:
+    _, report = placed(tmp_path, texts("corpus", validation=TextFileValidation(path="held")))
+    assert [(path, code) for _, path, code in report.found] == [
+        ("data.path", "not-found"),
+        ("data.validation.path", "not-found"),
+    ]
+
+
+def test_a_pattern_chooses_nothing_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A text is here.")
+    _, report = placed(tmp_path, texts("a.txt", pattern="*.md"))
+    assert [(path, code) for _, path, code in report.found] == [("data.pattern", "no-effect")]
+    assert placed(tmp_path, texts("a.txt"))[1].found == []
+
+
+def test_rows_are_made_of_the_formats_that_stages_take() -> None:
+    def formats(*stages: Stage, **changes: object) -> tuple[str, ...]:
+        words = texts("c", **changes)
+        return stage_formats(
+            replace(words, curriculum=Curriculum(stages=stages) if stages else None)
+        )
+
+    assert formats() == ("sentences",)
+    assert formats(format="pairs") == ("pairs",)
+    assert formats(Stage(name="a", format="paragraphs"), Stage(name="b")) == ("sentences", "paragraphs")  # fmt: skip
+    assert formats(Stage(name="a", format="paragraphs")) == ("paragraphs",)
+    assert stage_formats(spec()) == ()
+
+
+def drafted(*stages: Stage) -> list[StageDraft]:
+    words = replace(texts("c"), curriculum=Curriculum(stages=stages))
+    context = Context(facts=FakeFacts(), report=ListReport(), folder=Path(), local={})
+    return list(draft_stages(Draft(spec=words), context).stages)
+
+
+def test_stages_select_by_format_where_there_are_several() -> None:
+    long = Select(field="query_chars", min=40)
+    first, second, third = drafted(
+        Stage(name="a", format="paragraphs"), Stage(name="b"), Stage(name="c", select=long)
+    )
+    assert first.selection == Selection(format="paragraphs")
+    assert second.selection == Selection(format="sentences")
+    assert third.selection == Selection(field="query_chars", minimum=40.0, format="sentences")
+    assert not first.mined
+    [alone] = drafted(Stage(name="a", format="sentences"))
+    assert alone.selection is None, "all rows are sentences"
+
+
+def test_what_a_selection_is_called() -> None:
+    assert Selection(format="pairs").words == "pairs"
+    assert Selection(field="difficulty_rank", minimum=0, maximum=9, said="easy", format="pairs").words == "easy pairs"  # fmt: skip
+    assert Selection(field="query_chars", maximum=40, format="pairs").words == "pairs query_chars in [, 40]"  # fmt: skip
+    assert Selection(field="level", minimum=2).words == "level in [2, ]"
+
+
+@pytest.mark.parametrize(
+    ("given", "positions", "expected"),
+    [(None, "rotary", (512, 0)), (256, "rotary", (256, 0)), (None, "learned", (128, 0))],
+)
+def test_tokens_of_a_text(given: int | None, positions: str, expected: tuple[int, int]) -> None:
+    from specrun.compiler.passes.language import masked_lm
+
+    model = MaskedLmModel(position_embedding=positions, max_position_embeddings=128)  # type: ignore[arg-type]
+    draft = Draft(
+        spec=texts("c", max_length=given),
+        source=make_text_source(),
+        config=masked_lm(model, 300),
+    )
+    assert most_tokens(draft) == expected
+
+
+def test_percentiles_are_of_the_format() -> None:
+    from specrun.spec.plan.data import FormatCount
+
+    scan = make_text_plan().data.scan
+    counts = [
+        FormatCount(
+            format=name,  # type: ignore[arg-type]
+            rows_read=n,
+            cut=0,
+            too_short=0,
+            alone=0,
+            duplicates=0,
+            dropped_by_split=0,
+            training_rows=n,
+            validation_rows=0,
+        )
+        for name, n in (("sentences", 20), ("pairs", 12))
+    ]
+    [first, second] = drafted(Stage(name="a", format="pairs"), Stage(name="b"))
+    assert rows_to_select(first, replace(scan, formats=tuple(counts))) == 12
+    assert rows_to_select(second, replace(scan, formats=tuple(counts))) == 20
+    assert rows_to_select(replace(first, selection=None), scan) == 32
