@@ -88,21 +88,23 @@ class Start:
 @record
 class StageRequest:
     """What the layout of a stage depends on; ``epochs`` is how many are laid out, ``mined`` whether its
-    negatives are."""
+    negatives are, ``pseudo`` the ratio and the most of the texts that the model adds to its rows."""
 
     selection: Selection | None
     epochs: int
     transition_epochs: int = 0
     mined: bool = False
+    pseudo: tuple[float, int] | None = None
 
 
 @record
 class StageLayout:
-    """Rows selected, steps of an epoch, and for every step the padded lengths it needs: (query, positive) tokens."""
+    """Rows selected, those that the model adds to them, steps of an epoch, and for every step the padded lengths it needs: (query, positive) tokens."""
 
     rows: int
     steps_per_epoch: int
     lengths: tuple[tuple[int, int], ...]
+    pseudo: int = 0
 
 
 @record

@@ -176,8 +176,10 @@ def _training(plan: Plan) -> list[str]:
     train = plan.train
     widths = f" over widths {', '.join(map(str, plan.matryoshka.dims))}" if plan.matryoshka else ""
     losses = ", ".join(map(describe, plan.losses))
+    pairs = not texts_only(plan.data.source)
+    negatives = f"; {train.negatives_per_query} negatives per query" if pairs else ""
     return [
-        f"losses     {losses}{widths}; {train.negatives_per_query} negatives per query",
+        f"losses     {losses}{widths}{negatives}",
         f"batches    {train.batch_size} rows × {train.accumulation_steps}, padded to {_buckets(plan)}",
         f"segments   {', '.join(f'{s.stage} ({s.stop_step - s.first_step} steps, {_rows(s)})' for s in plan.segments)}",
         *_passages(plan),

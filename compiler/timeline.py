@@ -45,7 +45,7 @@ def _segment(plan: Plan, index: int, s: Segment, peak: float) -> list[str]:
     reset = ", optimizer reset" if s.reset_optimizer else ""
     return [
         f"{index} {s.stage}: steps {s.first_step}-{s.stop_step - 1}, {s.epochs} epochs of {s.steps_per_epoch} steps{reset}",
-        f"    rows     {s.rows:,} ({_selected(s)})",
+        f"    rows     {s.rows:,} ({_selected(s)}){_added(s)}",
         f"    losses   {weights}{_mined(plan, s)}",
         *_hidden(plan, s),
         f"    trains   {trained:,} parameters",
@@ -54,6 +54,10 @@ def _segment(plan: Plan, index: int, s: Segment, peak: float) -> list[str]:
         *_ending(s),
         *(_stretch(plan, index, steps) for steps in _stretches(s)),
     ]
+
+
+def _added(s: Segment) -> str:
+    return "" if s.pseudo is None else f", and {s.pseudo.count:,} that the model makes of them"
 
 
 def _selected(s: Segment) -> str:

@@ -169,7 +169,7 @@ COMMANDS: tuple[Command, ...] = (
         _arg("--which", choices=("best", "final"), default="best", help="which parameters of a run (default best)"),
         NO_PROGRESS,
     )),
-    Command("baseline", "score BM25 on a plan's held-out rows", "baseline", (PLAN,)),
+    Command("baseline", "score BM25, or counts of tokens, on a plan's held-out rows", "baseline", (PLAN,)),
 )  # fmt: skip
 
 

@@ -169,7 +169,12 @@ class RuntimeFacts:
             tell=self._tell,
         )
         return tuple(
-            StageLayout(rows=x.rows, steps_per_epoch=x.steps_per_epoch, lengths=tuple(x.lengths))
+            StageLayout(
+                rows=x.rows,
+                steps_per_epoch=x.steps_per_epoch,
+                lengths=tuple(x.lengths),
+                pseudo=x.pseudo,
+            )
             for x in found
         )
 

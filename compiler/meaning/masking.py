@@ -32,7 +32,7 @@ def _range(rates: tuple[float, ...], path: str, report: Reporter) -> None:
         message = f"`{path}`: the least share {rates[0]:g} is above the greatest, {rates[1]:g}"
         report.error(path, "empty-range", message, hint=hint, related=(path,))
     elif rates[1] == 0:
-        message = f"`{path}` hides nothing"
+        message = f"`{path}`: the greatest share is 0"
         report.error(path, "empty-range", message, hint=hint, related=(path,))
 
 
@@ -47,6 +47,24 @@ def shares_are_used(spec: Experiment, report: Reporter) -> None:
     if spec.evaluation is not None and spec.evaluation.masking_rates is not None:
         key = ("evaluation", "masking_rates")
         no_effect(report, key, ("losses",), "no loss hides tokens")
+
+
+def pseudo_data_is_sound(spec: Experiment, report: Reporter) -> None:
+    """Texts of the model itself: ranges that are some, and a model that can write."""
+    for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
+        words, path = stage.pseudo_data, f"curriculum.stages[{index}].pseudo_data"
+        if words is None:
+            continue
+        if not hides_tokens(spec):
+            message = "the model of these losses writes no texts"
+            key = ("curriculum", "stages", index, "pseudo_data")
+            no_effect(report, key, ("losses",), message)
+        _range(words.masking_rate, f"{path}.masking_rate", report)
+        _range(words.similarity, f"{path}.similarity", report)
+        if words.min_words > words.max_words:
+            message = f"`{path}.min_words` {words.min_words} is above `max_words` {words.max_words}"
+            related = (f"{path}.max_words",)
+            report.error(f"{path}.min_words", "empty-range", message, related=related)
 
 
 def masked_alone(spec: Experiment, report: Reporter) -> None:
@@ -132,6 +150,7 @@ MASKING_CHECKS: tuple[Callable[[Experiment, Reporter], None], ...] = (
     objective_suits,
     shares_are_ranges,
     shares_are_used,
+    pseudo_data_is_sound,
     masked_alone,
     metrics_suit,
     directions_unused,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from specrun.compiler.chunks import CACHE, MICRO, chunk_key, chunk_rows
 from specrun.compiler.meaning.effects import level_of, no_effect
 from specrun.compiler.meaning.numbers import divisors, multiple, nearest
+from specrun.compiler.metrics import hides_tokens
 from specrun.compiler.negatives import (
     SCORED,
     negatives_of,
@@ -80,7 +81,8 @@ def tile_fits(spec: Experiment, report: Reporter) -> None:
     rows, tile = spec.train.batch_size, spec.train.score_tile_rows
     if tile is None:
         return
-    if not any(negatives_of(loss, spec.data) in SCORED for loss in spec.losses):
+    scored = any(negatives_of(loss, spec.data) in SCORED for loss in spec.losses)
+    if not scored and not hides_tokens(spec):
         message = "`train.score_tile_rows` has no effect: no loss compares the rows of a batch"
         no_effect(report, ("train", "score_tile_rows"), ("losses", 0, "negatives"), message)
     if tile > rows:

@@ -16,7 +16,7 @@ from specrun.spec.plan.model import (
     TableRow,
     TextEncoderConfig,
 )
-from specrun.spec.words.model import MaskedLmModel
+from specrun.spec.words.model import AutoModel, MaskedLmModel
 
 _SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(m|b)(?![a-z0-9])")
 """`125m` in `tiny_125m`, `1.5b` in `big-1.5B`."""
@@ -62,6 +62,8 @@ def with_vocabulary_head(
     pretrained = draft.pretrained
     assert pretrained is not None
     if not isinstance(found, BertConfig | RobertaConfig):
+        if not isinstance(draft.spec.model, AutoModel):
+            return found  # which the checks of meaning tell
         context.report.error(
             "model.kind",
             "no-vocabulary-head",

@@ -55,6 +55,7 @@ from specrun.spec.words.model import (
     SiglipModel,
     Text,
     TextEncoderModel,
+    TextFromScratch,
     VitModel,
 )
 
@@ -171,6 +172,8 @@ def _refuse_settings(model: AutoModel, found: TextImageConfig, context: Context)
 
 
 def _text(model: Text | MaskedLmModel, draft: Draft, context: Context) -> TextConfig | None:
+    if isinstance(model, TextFromScratch) and not _heads_fit(model):
+        return None
     if isinstance(model, MaskedLmModel):
         return masked_lm(model, _vocab_size(draft))
     if isinstance(model, TextEncoderModel):
@@ -181,6 +184,15 @@ def _text(model: Text | MaskedLmModel, draft: Draft, context: Context) -> TextCo
     if hides(draft.spec.losses):
         found = with_vocabulary_head(found, draft, context)
     return _pretrained(model, found, _at(draft), context)
+
+
+def _heads_fit(model: TextEncoderModel | MaskedLmModel) -> bool:
+    """Whether heads divide the width, and rotary ones are even; the checks of meaning tell which do not."""
+    heads, width = model.num_attention_heads, model.hidden_size
+    if model.num_hidden_layers == 0:
+        return True
+    even = model.position_embedding != "rotary" or width // heads % 2 == 0
+    return width % heads == 0 and even
 
 
 def _composed(model: ComposedModel, draft: Draft, context: Context) -> TextImageConfig | None:

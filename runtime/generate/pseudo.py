@@ -56,11 +56,6 @@ class Pseudo:
     left_out: Mapping[Reason, int]
 
 
-def wanted(rows: int, ratio: float, most: int) -> int:
-    """How many texts a stage of ``rows`` rows gets: min(most, ⌊ratio · rows⌋)."""
-    return min(most, math.floor(ratio * rows + 1e-9))  # so that 0.29 of 100 are 29, as on paper
-
-
 def pseudo_texts(
     texts: Sequence[str],
     fill: Fill,

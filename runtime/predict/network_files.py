@@ -77,7 +77,7 @@ def write_network(
     assert not isinstance(config, TextEncoderConfig | TextImageConfig)
     leaves = {p: np.asarray(x) for p, x in unstack(parameters, model.groups).items()}
     if is_language_model(config):
-        write_weights(new / FILES[form], _language_tensors(leaves, config), form, order.dtype)
+        write_weights(new / FILES[form], language_tensors(leaves, config), form, order.dtype)
         return {
             "weights": FILES[form],
             "dtype": order.dtype,
@@ -101,7 +101,7 @@ _HEADS = ("cls.predictions.", "lm_head.")
 """How the names of heads for ids begin."""
 
 
-def _language_tensors(
+def language_tensors(
     leaves: Mapping[str, np.ndarray], config: PretrainedConfig
 ) -> dict[str, np.ndarray]:
     """The tensors of the class with a head for ids, by their names in torch's files."""

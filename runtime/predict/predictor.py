@@ -25,7 +25,7 @@ from specrun.runtime.telling import Counted, Tell, silent
 from specrun.runtime.vectors import TokenVectors, cut, gathered, maxsim
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import TableSource
-from specrun.spec.plan.model import SIDES, MultiVectorPlan, Side
+from specrun.spec.plan.model import SIDES, MultiVectorPlan, Side, is_language_model
 
 BATCH_SIZE = 64
 
@@ -377,7 +377,7 @@ class Predictor:
 
     def _check_embeds(self) -> None:
         """InputError for a language model, whose states no loss has made comparable."""
-        if getattr(self.trained.model.config, "vocabulary_head", "none") != "none":
+        if is_language_model(self.trained.model.config):
             raise InputError(
                 f"the model of {self.folder.name} is a language model: it writes texts, and embeds none",
                 code="language-model",

@@ -39,11 +39,13 @@ class MaxLength:
 
 @record
 class FractionValidation:
-    """A share of the rows, chosen by a hash of their content."""
+    """A share of the rows, chosen by a hash of their content, or of the paragraph that a text comes from."""
 
     kind: Annotated[
         Literal["fraction"],
-        Fact(doc="Hold out a share of the rows, chosen by a hash of their content."),
+        Fact(
+            doc="Hold out a share of the rows, chosen by a hash of their content; of `kind: text` a share of the paragraphs, with their rows of every format."
+        ),
     ] = "fraction"
     fraction: Annotated[float, Fact(doc="Share of rows held out.", gt=0, lt=1, examples=(0.1,))]
 
@@ -58,7 +60,7 @@ class FileValidation:
     path: Annotated[
         str,
         Fact(
-            doc="File or folder with the format and columns of the training data; JSONL with `query` and `positive` beside `python_source`.",
+            doc="File or folder with the format and columns of the training data; JSONL with `query` and `positive` beside `python_source`; texts beside `text`, cut as these are.",
             examples=("val.jsonl",),
         ),
     ]
@@ -75,40 +77,6 @@ class SplitValidation:
 
 
 Validation = FractionValidation | FileValidation
-
-
-@record
-class TextFractionValidation(FractionValidation):
-    """A share of the paragraphs, chosen by a hash of their content, with all rows that come from them."""
-
-    kind: Annotated[
-        Literal["fraction"],
-        Fact(
-            doc="Hold out a share of the paragraphs, chosen by a hash of their content, with all rows that come from them."
-        ),
-    ] = "fraction"
-    fraction: Annotated[
-        float, Fact(doc="Share of paragraphs held out.", gt=0, lt=1, examples=(0.1,))
-    ]
-
-
-@record
-class TextFileValidation(FileValidation):
-    """Other texts. Training rows that repeat one of theirs are dropped and counted."""
-
-    kind: Annotated[
-        Literal["file"], Fact(doc="Rows of other files, cut as the training data is.")
-    ] = "file"
-    path: Annotated[
-        str,
-        Fact(
-            doc="Text file, or a folder, of which the files of `data.pattern` are read.",
-            examples=("held_out",),
-        ),
-    ]
-
-
-TextValidation = TextFractionValidation | TextFileValidation
 
 
 DatasetValidation = FractionValidation | FileValidation | SplitValidation
@@ -443,7 +411,7 @@ TextFormat = Literal["sentences", "pairs", "paragraphs"]
 
 @record
 class TextData:
-    """Texts alone, from plain text files: sentences, pairs of them, or paragraphs."""
+    """Texts alone: sentences, pairs of them, or paragraphs of text files, or of the docstrings of Python files."""
 
     kind: Annotated[
         Literal["text"], Fact(doc="Sentences or paragraphs of text files, for masked diffusion.")
@@ -451,17 +419,17 @@ class TextData:
     path: Annotated[
         str,
         Fact(
-            doc="Text file in UTF-8, or a folder of them. Blank lines are between paragraphs.",
-            examples=("corpus",),
+            doc="Text file in UTF-8, or a folder of them; blank lines are between paragraphs. Of files `*.py` the prose of the docstrings is read. `stdlib` is the running interpreter's own library.",
+            examples=("corpus", "stdlib"),
         ),
     ]
     pattern: Annotated[
-        str,
+        str | None,
         Fact(
-            doc="Which files below a folder are read. Links to folders are not followed, and what begins with a dot is left out.",
+            doc="Which files below a folder are read; null is `**/*.txt`, and `**/*.py` of `stdlib`. Links to folders are not followed, and what begins with a dot is left out.",
             examples=("**/*.md",),
         ),
-    ] = "**/*.txt"
+    ] = None
     format: Annotated[
         TextFormat,
         Fact(
@@ -516,7 +484,7 @@ class TextData:
         Fact(doc="Scores of the rows, for stages to select by; null computes none."),
     ] = None
     validation: Annotated[
-        TextValidation | None, Fact(doc="Rows held out for evaluation; null is none.")
+        Validation | None, Fact(doc="Rows held out for evaluation; null is none.")
     ] = None
     bad_rows: Annotated[
         Literal["skip", "error"],

@@ -150,6 +150,8 @@ def test_presets_that_come_with_specrun_hold(name: str) -> None:
     }.get(name, ["diffusion_defaults"] if name in CURRICULA else [])
     extends = ", ".join([*start, name])
     data = "data: {kind: jsonl, path: rows.jsonl}\ntrain: {epochs: 3}\n"
+    if name in ("tiny_125m", "small_350m", "mini"):
+        data = data.replace("kind: jsonl, path: rows.jsonl", "kind: text, path: corpus")
     if name == "defaults":
         data += "model: {kind: bert, name_or_path: a}\n"
     if name in TEXTS:

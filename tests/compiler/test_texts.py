@@ -21,7 +21,7 @@ from specrun.spec.experiment import Experiment
 from specrun.spec.plan.data import HeldOutFile, HeldOutFraction, TextSource
 from specrun.spec.plan.training import Selection
 from specrun.spec.words.curriculum import Curriculum, Select, Stage
-from specrun.spec.words.data import TextData, TextFileValidation, TextFractionValidation
+from specrun.spec.words.data import FileValidation, FractionValidation, TextData
 from specrun.spec.words.losses import MaskedDiffusionLoss
 from specrun.spec.words.model import MaskedLmModel
 from tests.compiler.fakes import FakeFacts, ListReport
@@ -120,7 +120,7 @@ def placed(folder: Path, words: Experiment) -> tuple[Draft, ListReport]:
 def test_a_folder_and_its_held_out_files(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     (tmp_path / "held").mkdir()
-    words = texts("corpus", max_chars=99, validation=TextFileValidation(path="held"))
+    words = texts("corpus", max_chars=99, validation=FileValidation(path="held"))
     draft, report = placed(tmp_path, words)
     assert report.found == []
     expected = TextSource(
@@ -134,12 +134,12 @@ def test_a_folder_and_its_held_out_files(tmp_path: Path) -> None:
     )
     assert draft.source == expected
     assert draft.held_out == HeldOutFile(source=replace(expected, path=str(tmp_path / "held")))
-    fraction = replace(words, data=replace(words.data, validation=TextFractionValidation(fraction=0.2)))  # type: ignore[call-arg]  # fmt: skip
+    fraction = replace(words, data=replace(words.data, validation=FractionValidation(fraction=0.2)))  # type: ignore[call-arg]  # fmt: skip
     assert placed(tmp_path, fraction)[0].held_out == HeldOutFraction(fraction=0.2)
 
 
 def test_missing_folders_are_told_at_their_keys(tmp_path: Path) -> None:
-    _, report = placed(tmp_path, texts("corpus", validation=TextFileValidation(path="held")))
+    _, report = placed(tmp_path, texts("corpus", validation=FileValidation(path="held")))
     assert [(path, code) for _, path, code in report.found] == [
         ("data.path", "not-found"),
         ("data.validation.path", "not-found"),
@@ -275,6 +275,7 @@ def test_what_compiling_says_of_texts(tmp_path: Path, monkeypatch: pytest.Monkey
     easy, rest = plan.segments
     assert (easy.rows, rest.rows) == (40, 120), "a third of the sentences, and all pairs"
     assert "a (5 steps, 40 easy sentences), b (15 steps, 120 pairs)" in "\n".join(lines)
+    assert not any("query" in line or "positive" in line for line in lines)
     assert all(positive == 0 for _, positive in plan.train.buckets)
     assert {trace.positive_length for trace in plan.traces} == {0}
     facts = dict(plan_facts(plan))

@@ -29,6 +29,7 @@ from specrun.spec.plan.plan import Plan
 from tests.runtime.data.fonts import PICTURED, FontMaker
 from tests.runtime.folders import make_directory, make_run
 from tests.runtime.plans import make_lora
+from tests.runtime.quick import compile_quickly
 
 SPEC = """\
 version: 1
@@ -280,11 +281,23 @@ def embeddings(plan: Plan) -> object:
     ).tobytes()
 
 
+def token_states(plan: Plan) -> object:
+    """What the network gives for every token of the first batch of texts."""
+    import numpy as np
+
+    _, batch = _batches(plan).at(0)
+    program = _program(plan)
+    given = program.encode(program.init(plan.seed), batch.query_ids[0], batch.query_mask[0])
+    return np.asarray(given.tokens.vectors).tobytes()
+
+
 def after_a_step(plan: Plan) -> object:
     """The trained parameters after the first two steps, dropout and all."""
     from specrun.runtime.program.control import control_at
 
-    program = _program(plan)
+    with pytest.MonkeyPatch.context() as patch:
+        compile_quickly(patch)
+        program = _program(plan)
     state = program.enter(0, program.init(plan.seed))
     for step in range(2):
         state, _ = program.step(state, _batches(plan).at(step)[1], control_at(plan, step))
@@ -472,6 +485,37 @@ def asked(plan: Plan) -> object:
         return main(["generate", plan.output_dir])
 
 
+def masking(plan: Plan) -> object:
+    """How many tokens every step hides."""
+    from specrun.runtime.program.control import control_at
+
+    given = [control_at(plan, t)["masking"] for t in range(plan.train.total_steps)]
+    return [{name: x.tolist() for name, x in own.items()} for own in given]
+
+
+def made(plan: Plan) -> object:
+    """The texts that the model makes for the last stage, before any step; and how many there is room for."""
+    from specrun.runtime.data.scan import ensure_rows
+    from specrun.runtime.data.tokenizer import load
+    from specrun.runtime.data.tokens import ensure_tokens
+    from specrun.runtime.loop.folder import RunFolder
+    from specrun.runtime.loop.pseudo import PSEUDO, make_writer
+
+    if plan.segments[-1].pseudo is None:
+        return None
+    rows, tokens = ensure_rows(plan.data), ensure_tokens(plan.data, plan.tokenizer)
+    text = load(plan.tokenizer).json_text
+    name = hashlib.sha256(repr(plan.segments).encode()).hexdigest()[:12]
+    folder, events = RunFolder(Path("made") / name), MagicMock(events=())
+    folder.root.mkdir(parents=True, exist_ok=True)
+    writer = make_writer(plan, rows, tokens, text, folder, events)
+    last = len(plan.segments) - 1
+    state = _program(plan).init(plan.seed)
+    _, texts = writer.make(last, 0, state, _batches(plan), events)  # type: ignore[union-attr]
+    assert events.record.call_args.args[0] == PSEUDO
+    return texts, plan.segments[-1].pseudo.count
+
+
 Artefact = Callable[[Plan], object]
 
 
@@ -635,9 +679,27 @@ WRITING = (
     "output_dir=runs/writing",  # trained once: these settings are no other run's
     "generation={temperature: 1, steps: 4, max_length: 9, style: the, style_strength: 6}",
 )
+TOLD = (*MASKED[:-1], "evaluation.metrics=null")
+MAKING = (
+    "model={kind: masked_lm, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, "
+    "intermediate_size: 8}",
+    "data={kind: text, path: prose.txt, format: paragraphs, max_length: 48}",
+    "losses=[{kind: masked_diffusion}]",
+    "evaluation=null",
+    "generation={steps: 2}",
+    "train.epochs=null",
+    "curriculum={stages: [{name: a}, {name: b, pseudo_data: {similarity: [0, 1], min_words: 1, "
+    "min_unique_words: 0}}]}",
+)
 TENSORBOARD = "tracking=[{kind: tensorboard}]"
 WANDB = "tracking=[{kind: wandb, project: one}]"
 GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
+
+
+def making(key: str, value: str) -> Case:
+    """A key of the texts that the model makes."""
+    path = f"curriculum.stages[1].pseudo_data.{key}={value}"
+    return Case(f"curriculum.stages[].pseudo_data.{key}", (*MAKING, path), made, MAKING)
 
 
 def stage(text: str) -> tuple[str, ...]:
@@ -766,6 +828,11 @@ def model(key: str, value: str, artefact: Artefact, *before: str) -> Case:
     return Case(f"model{{text_encoder}}.{key}", (*before, f"model.{key}={value}"), artefact, before)
 
 
+def masked(key: str, value: str, artefact: Artefact, *before: str) -> Case:
+    before = (*MASKED, *before)
+    return Case(f"model{{masked_lm}}.{key}", (*before, f"model.{key}={value}"), artefact, before)
+
+
 def train(key: str, value: str, artefact: Artefact, *before: str) -> Case:
     return Case(f"train.{key}", (*before, f"train.{key}={value}"), artefact, before)
 
@@ -799,6 +866,22 @@ TABLE: tuple[Case, ...] = (
     Case("model{text_encoder}.multi_vector", DUAL, start, ("losses=[{kind: infonce}]",)),
     Case("model{text_encoder}.pooling", (*LATE, "losses=[{kind: colbert}]"), jaxpr),
     model("towers", "separate", start),
+    masked("kind", "text_encoder", refused),
+    masked("hidden_size", "32", start),
+    masked("num_hidden_layers", "2", start),
+    masked("num_attention_heads", "4", token_states),
+    masked("intermediate_size", "24", start),
+    masked("hidden_act", "gelu", start),
+    masked("norm", "layernorm", token_states),
+    masked("bias", "true", start),
+    masked("position_embedding", "learned", start),
+    masked("max_position_embeddings", "600", start, "model.position_embedding=learned"),
+    masked("rope_theta", "100", token_states),
+    masked("hidden_dropout_prob", "0.5", after_a_step),
+    masked("attention_probs_dropout_prob", "0.5", after_a_step),
+    masked("layer_norm_eps", "0.01", token_states),
+    masked("initializer_range", "0.5", start),
+    masked("tie_word_embeddings", "true", start),
     # texts and images
     Case("model{composed}.kind", (*IMAGES, "model.kind=text_encoder"), refused, IMAGES),
     Case("model{composed}.head_dim", (*IMAGES, "model.head_dim=4"), start, IMAGES),
@@ -1058,6 +1141,13 @@ TABLE: tuple[Case, ...] = (
     loss("cosent", "temperature", "0.5", jaxpr, *SCORED[:-1]),
     loss("cosent", "name", "main", control, *SCORED[:-1]),
     loss("cosent", "weight", "3", control, *SCORED[:-1]),
+    Case("losses[]{masked_diffusion}.kind", MASKED, jaxpr),
+    loss("masked_diffusion", "masking_rate", "[0.3, 0.4]", masking, *MASKED),
+    loss("masked_diffusion", "sampling", "bernoulli", jaxpr, *MASKED),
+    loss("masked_diffusion", "weighting", "inverse_rate", jaxpr, *MASKED),
+    loss("masked_diffusion", "label_smoothing", "0.1", jaxpr, *MASKED),
+    loss("masked_diffusion", "name", "main", control, *MASKED),
+    loss("masked_diffusion", "weight", "3", control, *MASKED),
     Case("losses[]{colbert}.kind", (*LATE, "losses=[{kind: colbert}]"), jaxpr),
     loss("colbert", "temperature", "0.5", jaxpr, *LATE),
     loss("colbert", "reduce", "sum", jaxpr, *LATE),
@@ -1174,6 +1264,25 @@ TABLE: tuple[Case, ...] = (
         mined,
         PARTLY,
     ),
+    Case(
+        "curriculum.stages[].masking_rate",
+        (*MASKED_STAGES, "curriculum.stages[0].masking_rate=[0.3, 0.4]"),
+        masking,
+        MASKED_STAGES,
+    ),
+    Case(
+        "curriculum.stages[].pseudo_data",
+        (*MAKING, "curriculum.stages[1].pseudo_data=null"),
+        made,
+        MAKING,
+    ),
+    making("ratio", "0.1"),
+    making("max_samples", "3"),
+    making("masking_rate", "[0.5, 0.9]"),
+    making("min_words", "11"),
+    making("max_words", "4"),
+    making("similarity", "[0.5, 0.6]"),
+    making("min_unique_words", "1"),
     Case("curriculum.stages[].advance", ADVANCING, files, (*ADVANCING, NEVER)),
     Case(
         "curriculum.stages[].advance.patience",
@@ -1200,6 +1309,7 @@ TABLE: tuple[Case, ...] = (
     train("max_steps", "3", batches),
     train("drop_last", "true", batches),
     train("max_grad_norm", "0.01", after_a_step),
+    train("dropout_schedule", "decay", after_a_step, "model.hidden_dropout_prob=0.5"),
     train("trainable", "['final_norm.*']", trained),
     train("micro_batch_size", "4", jaxpr),
     train("gradient_cache", "{chunk_size: 4}", jaxpr),
@@ -1298,6 +1408,7 @@ TABLE: tuple[Case, ...] = (
         ("evaluation.directions=[query_to_positive, positive_to_query]",),
         files,
     ),
+    Case("evaluation.masking_rates", (*TOLD, "evaluation.masking_rates=[0.5]"), files, TOLD),
     Case("evaluation.every_steps", ("evaluation.every_steps=3",), files),
     Case("evaluation.at_start", ("evaluation.at_start=true",), files),
     Case("evaluation.metrics", ("evaluation.metrics=[mrr@10, ndcg@5]",), files),

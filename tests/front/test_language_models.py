@@ -165,7 +165,7 @@ def test_other_families_are_refused_by_name(tmp_path: Path, flavour: str) -> Non
     spec = write(tmp_path, "roberta", flavour)
     kind = flavour.removesuffix("_torch")
     for said in (kind, "auto"):
-        with pytest.raises(specrun.InputError, match="`bert`|`masked_lm`") as caught:
+        with pytest.raises(specrun.InputError, match=r"`bert`|`masked_lm`") as caught:
             specrun.compile(spec, environ={}, overrides=[f"model.kind={said}"])
         assert [d.code for d in caught.value.diagnostics] == ["no-vocabulary-head"]
 

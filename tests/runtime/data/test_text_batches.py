@@ -57,6 +57,7 @@ class Request:
     epochs: int
     transition_epochs: int = 0
     mined: bool = False
+    pseudo: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from specrun.runtime.generate.pseudo import (
     jaccard,
     pseudo_texts,
     unfit,
-    wanted,
 )
+from specrun.spec.plan.training import pseudo_count
 from tests.runtime.generate.folders import (
     MASK,
     SPECIAL,
@@ -113,7 +113,7 @@ def test_no_more_is_made_than_is_wanted() -> None:
     [(1000, 0.25, 100, 100), (100, 0.25, 100, 25), (100, 0.29, 100, 29), (3, 0.25, 100, 0)],
 )
 def test_how_many_are_wanted(rows: int, ratio: float, most: int, expected: int) -> None:
-    assert wanted(rows, ratio, most) == expected
+    assert pseudo_count(rows, ratio, most) == expected
 
 
 @pytest.mark.parametrize(
