@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from specrun.compiler.foreign.foreign import NO_PSEUDO_ROWS
 from specrun.compiler.locate import locate_model
 from specrun.compiler.migrate.draft import Draft, Left, Old, Setting
-from specrun.compiler.migrate.read import Key, exists
+from specrun.compiler.migrate.read import Key
 from specrun.compiler.migrate.rules import RULES
 from specrun.spec.diagnostics import Diagnostic, InputError
 
@@ -40,15 +39,6 @@ THREE_STAGES: tuple[Mapping[str, Any], ...] = (
 
 WARMUP_STEPS = 1000
 WARMUP_RATIO = 0.05
-
-PSEUDO_STAGE = 2
-"""The guide's third stage trains on rows that the model itself wrote, too."""
-
-PSEUDO_DATA: Mapping[str, tuple[str, Any]] = {
-    "pseudo_data_ratio": ("ratio", 0.25),
-    "pseudo_data_max_samples": ("max_samples", 100),
-}
-"""The guide's key → the key of a stage's `pseudo_data`, and the guide's default."""
 
 SCORES = "data.difficulty"
 CLIPPING = ("grad_clip_norm", "max_grad_norm")
@@ -127,7 +117,6 @@ def finish_diffusion(draft: Draft, folder: Path, local: Mapping[str, Path] | Non
     draft.assume("data.kind", "text", "text files below `path`")
     _lengths(draft)
     _stages(draft)
-    _pseudo_data(draft)
     _sharing(draft)
     _difficulty(draft, folder, local)
     _warmup(draft)
@@ -150,33 +139,6 @@ def _stages(draft: Draft) -> None:
         return
     old = Old("stages", [dict(stage) for stage in THREE_STAGES], 0, draft.dialect.title)
     RULES["curriculum.stages"](old, "curriculum.stages", "", draft)
-
-
-def _pseudo_data(draft: Draft) -> None:
-    """The guide's defaults, at the stage that it writes rows for."""
-    if _count(draft) <= PSEUDO_STAGE:
-        return
-    if not _has_pseudo_data():
-        said = ", ".join(f"{key} {value}" for key, value in PSEUDO_DATA.values())
-        why = f"{draft.dialect.title}'s default ({said}): {NO_PSEUDO_ROWS}"
-        draft.idle.append(Left(f"curriculum.stages[{PSEUDO_STAGE}].pseudo_data", 0, why))
-        return
-    for key, (word, value) in PSEUDO_DATA.items():
-        old = Old(key, value, 0, draft.dialect.title)
-        draft.set(f"curriculum.stages[{PSEUDO_STAGE}].pseudo_data.{word}", value, old)
-
-
-def pseudo_data(old: Old, draft: Draft) -> None:
-    """How many rows the model writes for itself."""
-    if not _has_pseudo_data():
-        draft.miss(old, f"not supported yet: {NO_PSEUDO_ROWS}")
-    else:
-        word, _ = PSEUDO_DATA[old.name]
-        draft.set(f"curriculum.stages[{PSEUDO_STAGE}].pseudo_data.{word}", old.value, old)
-
-
-def _has_pseudo_data() -> bool:
-    return exists("curriculum.stages[].pseudo_data")
 
 
 def _count(draft: Draft) -> int:

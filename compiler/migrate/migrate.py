@@ -12,12 +12,7 @@ from specrun.compiler.foreign.foreign import Foreign
 from specrun.compiler.foreign.table import FOREIGN
 from specrun.compiler.front import load
 from specrun.compiler.migrate.dialects import DIFFUSION, Dialect, named, told
-from specrun.compiler.migrate.diffusion import (
-    PSEUDO_DATA,
-    finish_diffusion,
-    pseudo_data,
-    refuse_contradictions,
-)
+from specrun.compiler.migrate.diffusion import finish_diffusion, refuse_contradictions
 from specrun.compiler.migrate.draft import Draft, Left, Old
 from specrun.compiler.migrate.finish import finish
 from specrun.compiler.migrate.losses import TEACHERS, teacher
@@ -50,7 +45,6 @@ CHANGES = frozenset(
         *("router_mapping", "query_image", "modality_config", "use_residual"),
         *("activation_function", "pooling_mode_max_tokens", "use_dora", "rank_pattern"),
         *("alpha_pattern", "lora_bias", "loftq_config", "layer_replication"),
-        *("pseudo_data_ratio", "vae", "config_override", "fsdp", "deepspeed", "query_expansion"),
         *("vae", "config_override", "fsdp", "deepspeed", "query_expansion"),
         *("latent_dim", "beta", "bce_weight", "kld_weight", "contrast_anchors"),
         *("contrast_positives", "last_layer_weight", "n_layers_per_step", "layer_weighting"),
@@ -140,8 +134,6 @@ def take(key: Key, draft: Draft) -> None:
         encoder(old, draft)
     elif name in TEACHERS:
         teacher(old, draft)
-    elif name in PSEUDO_DATA:
-        pseudo_data(old, draft)
     elif name in IDLE_SECTIONS:
         draft.drop(old, FOREIGN[name].note if name in FOREIGN else "it has no meaning here")
     elif key.known is None:

@@ -15,9 +15,8 @@ import specrun
 from specrun.cli import main
 from specrun.compiler.front import load
 from specrun.compiler.migrate.dialects import DIFFUSION
-from specrun.compiler.migrate.diffusion import PSEUDO_DATA, THREE_STAGES
+from specrun.compiler.migrate.diffusion import THREE_STAGES
 from specrun.compiler.migrate.migrate import Migrated, migrate
-from specrun.compiler.migrate.read import exists
 from specrun.runtime.models.directory import model_type_of
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import TextSource
@@ -194,6 +193,8 @@ def test_the_guides_yaml(place: Path):
     ]
     assert [s.transition_epochs for s in plan.segments] == [0, 5, 5]
     assert [s.reset_optimizer for s in plan.segments] == [False, True, True]
+    made = [s.pseudo.count if s.pseudo else 0 for s in plan.segments]
+    assert made == [0, 0, min(100, plan.data.scan.formats[2].training_rows // 4)]
     rows = {f.format: f.training_rows for f in plan.data.scan.formats}
     assert plan.segments[2].rows == rows["paragraphs"]
     assert 0 < plan.segments[0].rows < rows["sentences"] / 2
@@ -225,9 +226,7 @@ def test_the_guides_yaml_holds_each_of_its_keys(place: Path):
             and not text.startswith("      ")
         ):
             assert f"`{name}`, line {line}" in found.text or name in told, name
-    assert told == {"top_k", "top_p"} | (
-        set() if exists("curriculum.stages[].pseudo_data") else {"curriculum.stages[2].pseudo_data"}
-    )
+    assert told == {"top_k", "top_p"}
 
 
 def test_the_command_line_takes_it(place: Path, capsys: pytest.CaptureFixture[str]):
@@ -623,16 +622,21 @@ def test_a_transition_is_at_most_a_stage(place: Path):
     assert "capped" in [d.code for d in loaded.diagnostics]
 
 
-@pytest.mark.parametrize("key", PSEUDO_DATA)
-def test_rows_that_a_model_writes(place: Path, key: str):
-    """They are at the third stage where the spec has them, and told where it has not."""
-    found = migrated(place, {"curriculum": {key: 0.5 if "ratio" in key else 7}, "d_ff": 8})
-    if exists("curriculum.stages[].pseudo_data"):
-        tree = load(found.text, environ={}, local={}).tree
-        word, default = PSEUDO_DATA[key]
-        assert tree["curriculum"]["stages"][2]["pseudo_data"][word] not in (None, default)
-    else:
-        assert {left.name: left.line for left in found.unmet} == {key: 1}
+def test_texts_that_the_model_makes(place: Path):
+    """They are the third stage's, as in the guide; without a third stage they have no meaning."""
+    asked = {"pseudo_data_ratio": 0.5, "pseudo_data_max_samples": 7}
+    third = spec_of(place, {"curriculum": asked})["curriculum"]["stages"]
+    assert [stage["pseudo_data"] is None for stage in third] == [True, True, False]
+    assert (third[2]["pseudo_data"]["ratio"], third[2]["pseudo_data"]["max_samples"]) == (0.5, 7)
+    silent = spec_of(place, {"seed": 1})["curriculum"]["stages"][2]["pseudo_data"]
+    assert (silent["ratio"], silent["max_samples"]) == (0.25, 100)
+    off = spec_of(place, {"pseudo_data_ratio": 0})["curriculum"]["stages"][2]
+    assert off["pseudo_data"] is None
+    two = migrated(place, {"stages": STAGES, **asked}, "micro-diffusion")
+    assert two.unmet == ()
+    told = {left.name: left.reason for left in two.idle}
+    assert "there is no third stage" in told["curriculum.pseudo_data.ratio"]
+    assert "there is no third stage" in told["curriculum.pseudo_data.max_samples"]
 
 
 # --- what contradicts itself, and what is wrong ----------------------------------------------------------------------
