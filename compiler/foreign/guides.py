@@ -47,7 +47,6 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
     "use_gradient_checkpointing": to("train.gradient_checkpointing"),
     "use_mixed_precision": to("precision.compute", _BFLOAT16),
     "pin_memory": none(HOST, "data"),
-    "label_smoothing": none("losses have hard targets", "losses[]"),
     "training_config": to("train"),
     "model_config": to("model"),
     "curriculum_config": to("curriculum"),

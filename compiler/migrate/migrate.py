@@ -50,7 +50,6 @@ CHANGES = frozenset(
         *("router_mapping", "query_image", "modality_config", "use_residual"),
         *("activation_function", "pooling_mode_max_tokens", "use_dora", "rank_pattern"),
         *("alpha_pattern", "lora_bias", "loftq_config", "layer_replication"),
-        *("pseudo_data_ratio", "vae", "config_override", "fsdp", "deepspeed", "query_expansion"),
         *("vae", "config_override", "fsdp", "deepspeed", "query_expansion"),
         *("latent_dim", "beta", "bce_weight", "kld_weight", "contrast_anchors"),
         *("contrast_positives", "last_layer_weight", "n_layers_per_step", "layer_weighting"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -64,7 +65,7 @@ def _read(path: str) -> Plan:
 
 def test_three_stages_of_falling_rates_over_three_formats(plan: Plan) -> None:
     spans = [s.masking for s in plan.segments]
-    assert all(a.minimum > b.maximum for a, b in zip(spans, spans[1:], strict=False) if a and b)
+    assert all(a.minimum > b.maximum for a, b in itertools.pairwise(spans) if a and b)
     assert [s.selection.format for s in plan.segments if s.selection] == ["sentences", "pairs", "paragraphs"]  # fmt: skip
     assert {f.format for f in plan.data.scan.formats} == {"sentences", "pairs", "paragraphs"}
     assert all(f.training_rows > 0 and f.validation_rows > 0 for f in plan.data.scan.formats)
