@@ -361,27 +361,45 @@ def _written(
 def baseline(options: Namespace) -> int:
     import json
 
-    from specrun.runtime.data.bm25 import score_plan
     from specrun.spec.plan.file import read_plan
+    from specrun.spec.plan.training import hiding
 
     plan = read_plan(options.plan)
-    scores = score_plan(plan)
-    if not scores:
-        raise InputError(
-            "the plan holds no row out",
-            code="no-validation",
-            hint="add data.validation and compile",
-        )
+    scores = _word_scores(plan) if hiding(plan.losses) is None else _token_scores(plan)
     result = Path(plan.output_dir) / "result.json"
     run = json.loads(result.read_text(encoding="utf-8"))["metrics"] if result.is_file() else {}
     print(
         f"{plan.data.scan.validation_rows} held-out rows"
         + (f", run in {plan.output_dir}" if run else "")
     )
-    print(f"{'':12} {'BM25':>8}" + (f" {'run':>8}" if run else ""))
-    for name, value in scores.items():
-        print(f"{name:12} {value:8.4f}" + (f" {run[name]:8.4f}" if name in run else ""))
+    names = list(dict.fromkeys(name for found in scores.values() for name in found))
+    columns = scores | ({"run": run} if run else {})
+    width = max(12, *map(len, names))
+    print(" " * width + "".join(f" {title:>9}" for title in columns))
+    for name in names:
+        told = (f"{of[name]:9.4f}" if name in of else "" for of in columns.values())
+        print(f"{name:{width}}" + "".join(f" {x:>9}" for x in told))
     return 0
+
+
+def _word_scores(plan: Plan) -> dict[str, dict[str, float]]:
+    """BM25's metrics of the plan's held-out rows."""
+    from specrun.runtime.data.bm25 import score_plan
+
+    if found := score_plan(plan):
+        return {"BM25": found}
+    raise InputError(
+        "the plan holds no row out",
+        code="no-validation",
+        hint="add data.validation and compile",
+    )
+
+
+def _token_scores(plan: Plan) -> dict[str, dict[str, float]]:
+    """What the frequencies of tokens, and of pairs of them, say of those that the plan's evaluation hides."""
+    from specrun.runtime.loop.ngrams import score_plan
+
+    return score_plan(plan)
 
 
 def _count(n: int, noun: str) -> str:

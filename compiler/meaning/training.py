@@ -37,7 +37,11 @@ def epochs_agree(spec: Experiment, report: Reporter) -> None:
         return  # as with `max_steps`, what a preset says gives way
     total = sum(stage.epochs for stage in spec.curriculum.stages)
     if spec.train.epochs != total:
-        message = f"`train.epochs` is {spec.train.epochs}, and the stages have {total} in all"
+        place = report.place(("curriculum", "stages"), "key")
+        where = f" ({place.file}:{place.line})" if place.line else ""
+        message = (
+            f"`train.epochs` is {spec.train.epochs}, and the stages{where} have {total} in all"
+        )
         hint = f"remove `train.epochs`, or set it to {total}"
         related = ("curriculum",)
         report.error("train.epochs", "epochs-disagree", message, hint=hint, related=related)

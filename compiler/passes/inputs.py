@@ -242,9 +242,10 @@ def _source(draft: Draft, context: Context) -> Source | None:
 
 def _texts(data: TextData, spec: Experiment, context: Context) -> TextSource:
     """The text files, and the rows that the stages take of them."""
-    path = locate(data.path, context.folder, context.local)
+    path = locate_root(data.path, context.folder, context.local)
+    library = path != locate(data.path, context.folder, context.local)
     _require(path.exists(), "data.path", data.path, path, "text file or folder", context)
-    if path.is_file() and data.pattern != TextData(path="").pattern:
+    if path.is_file() and data.pattern is not None:
         context.report.error(
             "data.pattern",
             "no-effect",
@@ -253,7 +254,7 @@ def _texts(data: TextData, spec: Experiment, context: Context) -> TextSource:
         )
     return TextSource(
         path=str(path),
-        pattern=data.pattern,
+        pattern=data.pattern or ("**/*.py" if library else "**/*.txt"),
         formats=stage_formats(spec),
         min_chars=data.min_chars,
         max_chars=data.max_chars,

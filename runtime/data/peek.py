@@ -16,6 +16,7 @@ from specrun.runtime.data.raw import BUILT_IN_FIELDS, Fault, FileError, Record, 
 from specrun.runtime.data.sources import (
     Place,
     compile_patterns,
+    is_python,
     no_texts,
     places,
     text_pattern,
@@ -127,6 +128,8 @@ def _text_fault(name: str, path: Path) -> Fault | None:
             whole = not file.read(1)
     except OSError as error:
         return Fault("unreadable file", name, detail=error.strerror or str(error))
+    if is_python(path.name):  # which may be in another encoding
+        return None
     text = decoded(raw, name, whole=whole)
     return text if isinstance(text, Fault) else None
 

@@ -1,6 +1,6 @@
-"""Rows of plain text files: their paragraphs as sentences, pairs of sentences, or whole.
+"""Rows of text files: their paragraphs as sentences, pairs of sentences, or whole.
 
-A paragraph stands between blank lines. One of too many sentences is cut into consecutive ones first, and these
+A paragraph stands between blank lines; of a Python file it is what ``docstrings`` takes for prose. One of too many sentences is cut into consecutive ones first, and these
 are what the rest knows as paragraphs: pairs lie within one, and a side of the split takes one whole. A text of
 too many characters, of whatever format, is cut at word bounds into pieces that share some words.
 """
@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple, assert_never
 
+from specrun.runtime.data.docstrings import docstring_paragraphs
 from specrun.runtime.data.raw import BETWEEN, Fault, Row, printable
 from specrun.runtime.data.sentences import Paragraph, placed_paragraphs, sentences
-from specrun.runtime.data.sources import SourceFile
+from specrun.runtime.data.sources import SourceFile, is_python
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.data import FORMAT, TEXT_FORMATS, TextFormat, TextSource
 
@@ -67,11 +68,10 @@ def read_prose(file: SourceFile, source: TextSource, found: Prose) -> Iterator[R
     Faults and counts are added to ``found``. RunError when the file is no longer the listed one.
     """
     name = printable(file.name)
-    text = _text(file, name)
-    if isinstance(text, Fault):
-        found.faults.append(text)
-        return
-    for whole in placed_paragraphs(text):
+    for whole in _paragraphs(file, name):
+        if isinstance(whole, Fault):
+            found.faults.append(whole)
+            continue
         for parts in _groups(whole, source.paragraph_max_sentences):
             yield from _rows(whole, parts, name, source, found)
 
@@ -110,6 +110,18 @@ def _words(text: str, most: int) -> tuple[list[str], list[int]]:
             starts.append(at + part)
         at += len(word) + 1
     return words, starts
+
+
+def _paragraphs(file: SourceFile, name: str) -> Iterator[Paragraph | Fault]:
+    """The paragraphs of a file, and what had to be left out."""
+    if is_python(file.name):
+        yield from docstring_paragraphs(file, name)
+        return
+    text = _text(file, name)
+    if isinstance(text, Fault):
+        yield text
+    else:
+        yield from placed_paragraphs(text)
 
 
 def _text(file: SourceFile, name: str) -> str | Fault:

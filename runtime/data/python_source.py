@@ -51,12 +51,7 @@ def read_file(file: SourceFile, prefix: str = "") -> tuple[list[Row], list[Fault
     ``prefix`` goes before the file's name in places. RunError when the file is no longer the listed one.
     """
     name = prefix + printable(file.name)
-    if file.error:
-        return [], [Fault("unreadable file", name, detail=file.error)]
-    if file.bytes > MAX_BYTES:
-        limit = f"{file.bytes} bytes; at most {MAX_BYTES} are read"
-        return [], [Fault("file too large", name, detail=limit)]
-    parsed = _parse(file, name)
+    parsed = parse(file, name)
     if isinstance(parsed, Fault):
         return [], [parsed]
     text, tree = parsed
@@ -74,7 +69,13 @@ def first_paragraph(docstring: str) -> str:
     return " ".join(words)
 
 
-def _parse(file: SourceFile, name: str) -> tuple[str, ast.Module] | Fault:
+def parse(file: SourceFile, name: str) -> tuple[str, ast.Module] | Fault:
+    """The text of a file and its syntax tree, or why there is none. RunError when the file changed."""
+    if file.error:
+        return Fault("unreadable file", name, detail=file.error)
+    if file.bytes > MAX_BYTES:
+        limit = f"{file.bytes} bytes; at most {MAX_BYTES} are read"
+        return Fault("file too large", name, detail=limit)
     try:
         text = _decode(_bytes_of(file))
     except OSError as error:
@@ -119,23 +120,24 @@ def _collect(tree: ast.Module) -> _Found:
         if isinstance(node, _Function | ast.ClassDef):
             name = prefix + node.name
             prefix = f"{name}."
-            if (statement := _docstring(node)) is not None:
+            if (statement := docstring_of(node)) is not None:
                 docstrings.append(_span(statement))
                 if isinstance(node, _Function):
                     functions.append((name, node))
-        pending.extend((child, prefix) for child in _statements(node))
+        pending.extend((child, prefix) for child in statements(node))
     functions.sort(key=lambda f: (f[1].lineno, f[1].col_offset))
     return _Found(functions, sorted(docstrings))
 
 
-def _statements(node: ast.AST) -> Iterator[ast.AST]:
+def statements(node: ast.AST) -> Iterator[ast.AST]:
     """The statements within a statement: only there can a ``def`` be."""
     for block in _BLOCKS.get(type(node), ()):
         yield from getattr(node, block)
 
 
-def _docstring(node: _Function | ast.ClassDef) -> ast.Expr | None:
-    first = node.body[0]
+def docstring_of(node: _Function | ast.ClassDef | ast.Module) -> ast.Expr | None:
+    """The statement that is a definition's docstring."""
+    first = node.body[0] if node.body else None
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
         return first if isinstance(first.value.value, str) else None
     return None
@@ -153,7 +155,7 @@ def _pairs(text: str, found: _Found, name: str) -> tuple[list[Row], list[Fault]]
     rows: list[Row] = []
     faults: list[Fault] = []
     for qualified, node in found.functions:
-        statement = _docstring(node)
+        statement = docstring_of(node)
         assert statement is not None
         query = first_paragraph(ast.literal_eval(statement.value))
         if not query:

@@ -134,10 +134,11 @@ def walk(root: Path, exclude: Sequence[re.Pattern[str]]) -> Iterator[tuple[str, 
 def walk_texts(root: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, Path]]:
     """(name, path) of the files below ``root`` whose name fits, in the order of their names, or of the one file.
 
-    Links to folders are not followed, and what begins with a dot is left out.
+    Links to folders are not followed, and what begins with a dot is left out. Of Python's own library there are
+    the files that ``walk`` gives, so that what is installed beside it is not among them.
     """
     alone = not root.is_dir()
-    for name, path in _walk(root, (), _visible):
+    for name, path in walk(root, ()) if is_library(root) else _walk(root, (), _visible):
         if alone or pattern.fullmatch(name):
             yield name, path
 
@@ -162,6 +163,11 @@ def _walk(
 def is_library(root: Path) -> bool:
     """Whether a folder is the standard library of some Python, told by files that only it has together."""
     return all((root / mark).is_file() for mark in _LIBRARY_MARKS)
+
+
+def is_python(name: str) -> bool:
+    """Whether a file is Python source, by its name."""
+    return name.endswith(".py")
 
 
 def compile_patterns(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
@@ -327,7 +333,7 @@ def _entries(folder: Path, skipped: frozenset[str]) -> Iterator[str]:
             hidden = entry.name.startswith(".") or entry.name in skipped
             if not hidden and not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
                 yield entry.name
-        elif entry.name.endswith(".py") and not os.path.isdir(entry.path):
+        elif is_python(entry.name) and not os.path.isdir(entry.path):
             yield entry.name
 
 

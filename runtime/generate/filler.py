@@ -15,11 +15,11 @@ from specrun.runtime.generate.options import style_ids
 from specrun.runtime.generate.prompts import Row
 from specrun.runtime.generate.refine import Canvas, Control, Settings, canvas_of, refine
 from specrun.runtime.models.encoder import build_encoder
-from specrun.runtime.models.vocabulary import logits_of
+from specrun.runtime.models.vocabulary import Logits, logits_of
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.generation import GenerationPlan
-from specrun.spec.plan.model import ModelPlan, TextEncoderConfig
+from specrun.spec.plan.model import ModelPlan, TextImageConfig
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import hiding
 
@@ -55,14 +55,15 @@ class Filler:
     def __init__(self, plan: Plan, model: ModelPlan, tokenizer: Tokenizer, name: str):
         """``name`` is the run's, for messages. InputError for a model that predicts no tokens."""
         config, mask_id = model.config, tokenizer.mask_id
-        if hiding(plan.losses) is None or mask_id is None:
+        if isinstance(config, TextImageConfig) or mask_id is None or hiding(plan.losses) is None:
             raise no_tokens(name)
-        if not isinstance(config, TextEncoderConfig):
+        logits = logits_of(config)
+        if logits is None:
             raise no_tokens(name)
         self.vocab_size, self.longest = config.vocab_size, config.longest
         self.tokenizer, self.mask_id = tokenizer, mask_id
         self._name, self._traced = name, [0]
-        self._refine = _compiled(plan, model, config, self._traced)
+        self._refine = _compiled(plan, model, logits, self._traced)
 
     def traces(self) -> int:
         """How often Python traced the loop."""
@@ -181,10 +182,9 @@ class _Steps:
         self.tell(_JOB, self.batch * self.steps + step, self.batches * self.steps)
 
 
-def _compiled(plan: Plan, model: ModelPlan, config: TextEncoderConfig, traced: list[int]) -> Any:
+def _compiled(plan: Plan, model: ModelPlan, logits: Logits, traced: list[int]) -> Any:
     """The jitted loop; ``traced`` counts its traces."""
     encoder = build_encoder(model, compute=plan.precision.compute)
-    logits = logits_of(config)
 
     def states(parameters: Any, ids: jax.Array, mask: jax.Array) -> jax.Array:
         tokens = encoder.embed(parameters, ids, mask).tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -78,10 +78,8 @@ class TextEvaluator:
         count = Counted("evaluating, texts", len(texts) * len(rates), tell)
         for index, rate in enumerate(rates):
             table = counts(rate, self.plan.data.max_query_length)
-            for rows, ids, mask in self._batches():
+            for rows, ids, mask, numbers in held_out(self.plan, self.policy, self.tokens):
                 between()
-                numbers = np.zeros(len(mask), np.uint32)
-                numbers[: len(rows)] = rows
                 scores = given(self.program.score_hidden)(state, ids, mask, numbers, table)
                 for part, values in enumerate(scores):
                     found[index, part, rows] = np.asarray(values)[: len(rows)]
@@ -89,25 +87,50 @@ class TextEvaluator:
         count.finish()
         return Told(self._metrics(found), found[:, 0].sum(axis=0), found[:, 2].sum(axis=0))
 
-    def _batches(self) -> Any:
-        texts = self.tokens.validation.queries
-        return batches(
-            [texts[row] for row in range(len(texts))],
-            self.policy.batch_size,
-            self.plan.data.max_query_length,
-            self.tokens.pad_id,
-        )
-
     def _metrics(self, found: np.ndarray) -> dict[str, float]:
         """From sums [rates, 3, rows]."""
         loss, right, count = found.sum(axis=2).T  # each [rates]
         hidden = np.maximum(count, 1)
-        rates = self.policy.masking_rates
-        values = _named("", float(np.mean(loss / hidden)), float(np.mean(right / hidden)))
-        if len(rates) > 1:
-            for rate, own, share in zip(rates, loss / hidden, right / hidden, strict=True):
-                values |= _named(f"@{rate:g}", float(own), float(share))
+        values = metrics_at(
+            self.policy.masking_rates, {"loss": loss / hidden, "accuracy": right / hidden}
+        )
         return {n: v for n, v in values.items() if n.partition("@")[0] in self.policy.metrics}
+
+
+class HeldOut(NamedTuple):
+    """A batch of held-out texts, of rows of one length."""
+
+    rows: np.ndarray  # int [n], their numbers
+    ids: np.ndarray  # int32 [B, S]
+    mask: np.ndarray  # bool [B, S]
+    numbers: np.ndarray  # uint32 [B], the rows and then 0
+
+
+def held_out(plan: Plan, policy: EvaluationPlan, tokens: Tokens) -> Iterator[HeldOut]:
+    """The batches of an evaluation, which decide with the plan's seed what is hidden."""
+    texts = tokens.validation.queries
+    rows_of = batches(
+        [texts[row] for row in range(len(texts))],
+        policy.batch_size,
+        plan.data.max_query_length,
+        tokens.pad_id,
+    )
+    for rows, ids, mask in rows_of:
+        numbers = np.zeros(len(mask), np.uint32)
+        numbers[: len(rows)] = rows
+        yield HeldOut(rows, ids, mask, numbers)
+
+
+def metrics_at(rates: Sequence[float], means: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Metrics by name from means over hidden tokens, each [rates]: of all rates, and at each of several.
+
+    A ``loss`` gives its ``perplexity`` too.
+    """
+    values = _named("", {name: float(np.mean(of)) for name, of in means.items()})
+    if len(rates) > 1:
+        for index, rate in enumerate(rates):
+            values |= _named(f"@{rate:g}", {name: float(of[index]) for name, of in means.items()})
+    return values
 
 
 def make_text_evaluator(
@@ -120,12 +143,9 @@ def make_text_evaluator(
     return TextEvaluator(plan, plan.evaluation, tokens, program)
 
 
-def _named(suffix: str, loss: float, accuracy: float) -> dict[str, float]:
-    return {
-        f"loss{suffix}": loss,
-        f"perplexity{suffix}": _perplexity(loss),
-        f"accuracy{suffix}": accuracy,
-    }
+def _named(suffix: str, means: Mapping[str, float]) -> dict[str, float]:
+    found = {f"{name}{suffix}": value for name, value in means.items()}
+    return found | {f"perplexity{suffix}": _perplexity(means["loss"])}
 
 
 def _perplexity(loss: float) -> float:

@@ -94,6 +94,15 @@ def hideable(ids: jax.Array, mask: jax.Array, around: tuple[int, ...]) -> jax.Ar
     return mask
 
 
+def hide_held_out(
+    key: jax.Array, tokenizer: TokenizerPlan, ids: Any, mask: Any, rows: Any, counts: Any
+) -> Hidden:
+    """Held-out rows int32 [B, S] with ``counts[n]`` of n tokens hidden, by their numbers uint32 [B]."""
+    some = hideable(ids, mask, tokenizer.around)
+    keys = row_keys(key, rows)
+    return hide("exact", ids, some, keys, given(tokenizer.mask_id), {"mask_counts": counts})
+
+
 def hide_batch(
     sampling: Literal["exact", "bernoulli"],
     batch: Any,

@@ -29,7 +29,7 @@ from specrun.runtime.program.gradients import (
     loss_only,
     step_key,
 )
-from specrun.runtime.program.masking import hide, hide_batch, hideable, row_keys
+from specrun.runtime.program.masking import hide_batch, hide_held_out
 from specrun.runtime.program.settings import executable_settings
 from specrun.runtime.program.state import State
 from specrun.runtime.program.traces import TraceCounter
@@ -284,10 +284,7 @@ def _score_hidden(parts: _Parts, mesh: jax.sharding.Mesh, logits: Logits) -> Sco
 
     def trace(parameters: Tree, ids: Any, mask: Any, rows: Any, counts: Any) -> HiddenScores:
         parts.counter.evaluation += 1
-        keys = row_keys(evaluation_key(plan.seed), rows)
-        some = hideable(ids, mask, plan.tokenizer.around)
-        mask_id = given(plan.tokenizer.mask_id)
-        shown = hide("exact", ids, some, keys, mask_id, {"mask_counts": counts})
+        shown = hide_held_out(evaluation_key(plan.seed), plan.tokenizer, ids, mask, rows, counts)
         found = parts.encode(_without_losses(parameters), shown.ids, mask, None, "query")
         states = given(embedded(found).tokens).vectors
         return score_hidden(

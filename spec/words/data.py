@@ -411,7 +411,7 @@ TextFormat = Literal["sentences", "pairs", "paragraphs"]
 
 @record
 class TextData:
-    """Texts alone, from plain text files: sentences, pairs of them, or paragraphs."""
+    """Texts alone: sentences, pairs of them, or paragraphs of text files, or of the docstrings of Python files."""
 
     kind: Annotated[
         Literal["text"], Fact(doc="Sentences or paragraphs of text files, for masked diffusion.")
@@ -419,17 +419,17 @@ class TextData:
     path: Annotated[
         str,
         Fact(
-            doc="Text file in UTF-8, or a folder of them. Blank lines are between paragraphs.",
-            examples=("corpus",),
+            doc="Text file in UTF-8, or a folder of them; blank lines are between paragraphs. Of files `*.py` the prose of the docstrings is read. `stdlib` is the running interpreter's own library.",
+            examples=("corpus", "stdlib"),
         ),
     ]
     pattern: Annotated[
-        str,
+        str | None,
         Fact(
-            doc="Which files below a folder are read. Links to folders are not followed, and what begins with a dot is left out.",
+            doc="Which files below a folder are read; null is `**/*.txt`, and `**/*.py` of `stdlib`. Links to folders are not followed, and what begins with a dot is left out.",
             examples=("**/*.md",),
         ),
-    ] = "**/*.txt"
+    ] = None
     format: Annotated[
         TextFormat,
         Fact(

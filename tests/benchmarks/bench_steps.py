@@ -173,7 +173,7 @@ def ours(text: str) -> Actions:
     from specrun.runtime.program.program import build_program
 
     plan = compile(text)
-    program, batch, control = build_program(plan), _batch(plan), control_at(plan, 0)
+    program, batch, control = build_program(plan), batch_of(plan), control_at(plan, 0)
     held: dict[str, Any] = {"state": program.enter(0, program.init(plan.seed))}
 
     def step() -> None:
@@ -184,15 +184,16 @@ def ours(text: str) -> Actions:
     def peak() -> float:
         return memory_of(data_mesh(plan).devices.flat[0]).peak_bytes // 2**20
 
-    return {"train": step, "first_loss": lambda: _loss_of(step, held), "peak": peak}
+    return {"train": step, "first_loss": lambda: loss_of(step, held), "peak": peak}
 
 
-def _loss_of(step: Any, held: dict[str, Any]) -> float:
+def loss_of(step: Any, held: dict[str, Any]) -> float:
+    """The loss that a step leaves in ``held``."""
     step()
     return held["loss"]
 
 
-def _batch(plan: Any) -> Any:
+def batch_of(plan: Any) -> Any:
     """The first batch of the plan, from the cache. Imports no jax."""
     from specrun.runtime.data.batches import Batches
     from specrun.runtime.data.scan import ensure_rows
@@ -201,7 +202,7 @@ def _batch(plan: Any) -> Any:
     tokens = ensure_tokens(plan.data, plan.tokenizer, processor=plan.model.image_processor)
     batch = Batches(plan, tokens, ensure_rows(plan.data)).at(0)[1]
     assert batch.query_mask.all()
-    assert batch.positive_mask.all()
+    assert batch.positive_mask is None or batch.positive_mask.all()
     return batch
 
 
@@ -218,7 +219,7 @@ def theirs(root: Path, network: Network, text: str, compiled: bool) -> Actions:
     device = "cuda" if plan.hardware.platform == "gpu" else "cpu"
     torch.set_float32_matmul_precision("highest" if plan.precision.matmul == "highest" else "high")
     network_of = {"clip": _torch_clip, "bert": _torch_bert}[network.name]
-    model, scores_of = network_of(root / "model", _batch(plan), plan, device, compiled)
+    model, scores_of = network_of(root / "model", batch_of(plan), plan, device, compiled)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.01, fused=True)
     half = plan.precision.compute == "bfloat16"
     ids = torch.arange(plan.train.batch_size, device=device)
@@ -242,7 +243,7 @@ def theirs(root: Path, network: Network, text: str, compiled: bool) -> Actions:
         if device == "cuda":
             torch.cuda.synchronize()
 
-    found: Actions = {"train": step, "first_loss": lambda: _loss_of(step, held)}
+    found: Actions = {"train": step, "first_loss": lambda: loss_of(step, held)}
     if device == "cuda":
         found["peak"] = lambda: torch.cuda.max_memory_allocated() // 2**20
     return found

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+import specrun
 from specrun.runtime.cache import cache_root
-from tests.benchmarks import bench_gradient_cache, bench_input, bench_steps
+from tests.benchmarks import bench_gradient_cache, bench_input, bench_masked, bench_steps
 from tests.benchmarks.networks import FULL, TINY, tables, thin
 from tests.benchmarks.sides import Side, Taken, in_turn, paired
 from tests.runtime.plans import make_config
@@ -52,6 +53,36 @@ def test_both_sides_begin_with_one_loss(name: str, capsys: pytest.CaptureFixture
         assert (
             found["torch"]["ratio_low"] <= found["torch"]["ratio"] <= found["torch"]["ratio_high"]
         )
+
+
+def test_a_masked_step_is_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bench_masked, "find_spec", lambda name: None)  # ours alone
+    bench_masked.main([*QUICK, "--precision", "float32"])
+    [found] = lines(capsys)
+    ours = found["ours"]
+    assert ours["loss"] == pytest.approx(math.log(200), rel=0.02)  # nothing is learned yet
+    assert ours["tokens_per_s"] == pytest.approx(4 * 16 / ours["seconds"], rel=0.05)
+    assert ours["mfu"] == pytest.approx(ours["flop_per_s"] / 2e12, abs=1e-4)
+    assert "torch" in found["torch_side"]
+
+
+@pytest.mark.parity
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+def test_both_masked_sides_begin_with_one_loss(capsys: pytest.CaptureFixture[str]):
+    bench_masked.main(QUICK)
+    single, half = lines(capsys)
+    assert single["torch"]["loss"] == pytest.approx(single["ours"]["loss"], rel=1e-5)
+    assert half["torch"]["loss"] == pytest.approx(half["ours"]["loss"], rel=1e-3)
+    assert single["torch"]["tokens_per_s"] > 0
+
+
+@pytest.mark.parametrize(("name", "count"), [("tiny", 33_440), ("tiny_125m", 123_353_856)])
+def test_the_masked_shapes_are_those_of_the_guide(name: str, count: int, tmp_path: Path):
+    options = bench_masked._options(["--rows", "1", "--tokens", "8"])
+    plan = specrun.compile(bench_masked.spec(tmp_path, name, "float32", options))
+    assert sum(p.size for p in plan.model.parameters) == count
 
 
 @pytest.mark.parity

@@ -485,6 +485,37 @@ def asked(plan: Plan) -> object:
         return main(["generate", plan.output_dir])
 
 
+def masking(plan: Plan) -> object:
+    """How many tokens every step hides."""
+    from specrun.runtime.program.control import control_at
+
+    given = [control_at(plan, t)["masking"] for t in range(plan.train.total_steps)]
+    return [{name: x.tolist() for name, x in own.items()} for own in given]
+
+
+def made(plan: Plan) -> object:
+    """The texts that the model makes for the last stage, before any step; and how many there is room for."""
+    from specrun.runtime.data.scan import ensure_rows
+    from specrun.runtime.data.tokenizer import load
+    from specrun.runtime.data.tokens import ensure_tokens
+    from specrun.runtime.loop.folder import RunFolder
+    from specrun.runtime.loop.pseudo import PSEUDO, make_writer
+
+    if plan.segments[-1].pseudo is None:
+        return None
+    rows, tokens = ensure_rows(plan.data), ensure_tokens(plan.data, plan.tokenizer)
+    text = load(plan.tokenizer).json_text
+    name = hashlib.sha256(repr(plan.segments).encode()).hexdigest()[:12]
+    folder, events = RunFolder(Path("made") / name), MagicMock(events=())
+    folder.root.mkdir(parents=True, exist_ok=True)
+    writer = make_writer(plan, rows, tokens, text, folder, events)
+    last = len(plan.segments) - 1
+    state = _program(plan).init(plan.seed)
+    _, texts = writer.make(last, 0, state, _batches(plan), events)  # type: ignore[union-attr]
+    assert events.record.call_args.args[0] == PSEUDO
+    return texts, plan.segments[-1].pseudo.count
+
+
 Artefact = Callable[[Plan], object]
 
 
@@ -648,9 +679,27 @@ WRITING = (
     "output_dir=runs/writing",  # trained once: these settings are no other run's
     "generation={temperature: 1, steps: 4, max_length: 9, style: the, style_strength: 6}",
 )
+TOLD = (*MASKED[:-1], "evaluation.metrics=null")
+MAKING = (
+    "model={kind: masked_lm, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, "
+    "intermediate_size: 8}",
+    "data={kind: text, path: prose.txt, format: paragraphs, max_length: 48}",
+    "losses=[{kind: masked_diffusion}]",
+    "evaluation=null",
+    "generation={steps: 2}",
+    "train.epochs=null",
+    "curriculum={stages: [{name: a}, {name: b, pseudo_data: {similarity: [0, 1], min_words: 1, "
+    "min_unique_words: 0}}]}",
+)
 TENSORBOARD = "tracking=[{kind: tensorboard}]"
 WANDB = "tracking=[{kind: wandb, project: one}]"
 GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
+
+
+def making(key: str, value: str) -> Case:
+    """A key of the texts that the model makes."""
+    path = f"curriculum.stages[1].pseudo_data.{key}={value}"
+    return Case(f"curriculum.stages[].pseudo_data.{key}", (*MAKING, path), made, MAKING)
 
 
 def stage(text: str) -> tuple[str, ...]:
@@ -1092,6 +1141,13 @@ TABLE: tuple[Case, ...] = (
     loss("cosent", "temperature", "0.5", jaxpr, *SCORED[:-1]),
     loss("cosent", "name", "main", control, *SCORED[:-1]),
     loss("cosent", "weight", "3", control, *SCORED[:-1]),
+    Case("losses[]{masked_diffusion}.kind", MASKED, jaxpr),
+    loss("masked_diffusion", "masking_rate", "[0.3, 0.4]", masking, *MASKED),
+    loss("masked_diffusion", "sampling", "bernoulli", jaxpr, *MASKED),
+    loss("masked_diffusion", "weighting", "inverse_rate", jaxpr, *MASKED),
+    loss("masked_diffusion", "label_smoothing", "0.1", jaxpr, *MASKED),
+    loss("masked_diffusion", "name", "main", control, *MASKED),
+    loss("masked_diffusion", "weight", "3", control, *MASKED),
     Case("losses[]{colbert}.kind", (*LATE, "losses=[{kind: colbert}]"), jaxpr),
     loss("colbert", "temperature", "0.5", jaxpr, *LATE),
     loss("colbert", "reduce", "sum", jaxpr, *LATE),
@@ -1208,6 +1264,25 @@ TABLE: tuple[Case, ...] = (
         mined,
         PARTLY,
     ),
+    Case(
+        "curriculum.stages[].masking_rate",
+        (*MASKED_STAGES, "curriculum.stages[0].masking_rate=[0.3, 0.4]"),
+        masking,
+        MASKED_STAGES,
+    ),
+    Case(
+        "curriculum.stages[].pseudo_data",
+        (*MAKING, "curriculum.stages[1].pseudo_data=null"),
+        made,
+        MAKING,
+    ),
+    making("ratio", "0.1"),
+    making("max_samples", "3"),
+    making("masking_rate", "[0.5, 0.9]"),
+    making("min_words", "11"),
+    making("max_words", "4"),
+    making("similarity", "[0.5, 0.6]"),
+    making("min_unique_words", "1"),
     Case("curriculum.stages[].advance", ADVANCING, files, (*ADVANCING, NEVER)),
     Case(
         "curriculum.stages[].advance.patience",
@@ -1333,6 +1408,7 @@ TABLE: tuple[Case, ...] = (
         ("evaluation.directions=[query_to_positive, positive_to_query]",),
         files,
     ),
+    Case("evaluation.masking_rates", (*TOLD, "evaluation.masking_rates=[0.5]"), files, TOLD),
     Case("evaluation.every_steps", ("evaluation.every_steps=3",), files),
     Case("evaluation.at_start", ("evaluation.at_start=true",), files),
     Case("evaluation.metrics", ("evaluation.metrics=[mrr@10, ndcg@5]",), files),
