@@ -1,4 +1,4 @@
-"""Checks that a language model and the loss that trains one come together, and that nothing asks for embeddings."""
+"""Checks that nothing is asked of embeddings where a language model has none."""
 
 from __future__ import annotations
 
@@ -7,17 +7,7 @@ from collections.abc import Callable
 from specrun.compiler.metrics import hides_tokens
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.words.losses import MaskedDiffusionLoss
-from specrun.spec.words.model import (
-    AutoModel,
-    BertModel,
-    MaskedLmModel,
-    PretrainedModel,
-    RobertaModel,
-)
-
-SCORING = (MaskedLmModel, BertModel, RobertaModel, AutoModel)
-"""Models with a head that scores ids; of ``auto`` the directory decides."""
+from specrun.spec.words.model import PretrainedModel
 
 OF_EMBEDDINGS = (
     ("pooling", None),
@@ -26,26 +16,6 @@ OF_EMBEDDINGS = (
     ("towers", "shared"),
 )
 """What can be said of a model that embeds, with the value that says nothing."""
-
-
-def objective_and_model_agree(spec: Experiment, report: Reporter) -> None:
-    """Scores of ids are trained by the loss of hidden tokens, and by no other."""
-    if hides_tokens(spec) and not isinstance(spec.model, SCORING):
-        message = (
-            f"`masked_diffusion` trains scores of ids, and `{spec.model.kind}` has no head for them"
-        )
-        hint = "write `kind: masked_lm` for a model from scratch, or `bert` or `roberta`"
-        report.error(
-            "model.kind", "no-vocabulary-head", message, hint=hint, related=("losses[0].kind",)
-        )
-    if not isinstance(spec.model, MaskedLmModel):
-        return
-    for index, loss in enumerate(spec.losses):
-        if not isinstance(loss, MaskedDiffusionLoss):
-            path = f"losses[{index}].kind"
-            message = f"`{loss.kind}` compares embeddings, and `masked_lm` gives scores of ids"
-            hint = "write `kind: masked_diffusion`, or a model of another kind"
-            report.error(path, "no-embedding", message, hint=hint, related=("model.kind",))
 
 
 def embeddings_are_asked_of_none(spec: Experiment, report: Reporter) -> None:
@@ -61,6 +31,5 @@ def embeddings_are_asked_of_none(spec: Experiment, report: Reporter) -> None:
 
 
 LANGUAGE_CHECKS: tuple[Callable[[Experiment, Reporter], None], ...] = (
-    objective_and_model_agree,
     embeddings_are_asked_of_none,
 )

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from specrun.runtime.data.split import normalise
 from specrun.runtime.data.tokenizer import Tokenizer
 from specrun.runtime.difficulty.words import words_of
 from specrun.runtime.generate.filler import Completion
@@ -22,7 +23,7 @@ from specrun.runtime.generate.prompts import Row
 Fill = Callable[[Sequence[Row]], Sequence[Completion]]
 """Rows with hidden tokens to texts, in their order: ``Filler.fill`` with all else given."""
 
-Reason = Literal["length", "same", "similarity", "repetition", "doubled"]
+Reason = Literal["length", "same", "similarity", "repetition", "doubled", "held_out"]
 """Why a text was left out. ``length`` counts texts too long to be filled in as well."""
 
 AT_ONCE = 64
@@ -66,11 +67,12 @@ def pseudo_texts(
     longest: int,
     rules: Rules,
     seed: int,
+    held_out: frozenset[str] = frozenset(),
     between: Callable[[], None] = lambda: None,
 ) -> Pseudo:
     """``count`` texts, or fewer where ``texts`` do not give as many: each is tried once, in an order drawn by the seed.
 
-    ``longest`` is the most tokens of a text that is tried. ``between`` is called before each portion, and may raise.
+    ``longest`` is the most tokens of a text that is tried; ``held_out`` are normalised texts that none may be. ``between`` is called before each portion, and may raise.
     """
     made: dict[str, int] = {}
     left_out: Counter[Reason] = Counter()
@@ -91,6 +93,8 @@ def pseudo_texts(
                 continue
             text = new[i].text
             reason = unfit(text, texts[i], rules) or ("doubled" if text in made else None)
+            if reason is None and normalise(text) in held_out:
+                reason = "held_out"
             if reason is not None:
                 left_out[reason] += 1
             else:

@@ -14,6 +14,7 @@ import numpy as np
 from specrun.runtime.data.batches import Batches
 from specrun.runtime.data.pseudo_rows import ragged
 from specrun.runtime.data.rows import Rows
+from specrun.runtime.data.split import normalise
 from specrun.runtime.data.tokenizer import Tokenizer
 from specrun.runtime.data.tokens import Ragged, Tokens
 from specrun.runtime.generate.filler import Completion, Filler
@@ -120,6 +121,7 @@ class Writer:
                 unique_words=rule.unique_words,
             ),
             seed=_seed(self.plan.seed, segment),
+            held_out=frozenset(map(normalise, self.rows.validation.queries)),
             between=between,
         )
         sources = tuple(int(chosen[i]) for i in found.sources)

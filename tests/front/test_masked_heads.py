@@ -171,7 +171,8 @@ def test_other_families_are_refused_by_name(tmp_path: Path, kind: str, auto: boo
     [told] = caught.value.diagnostics
     assert (told.code, told.path) == ("no-vocabulary-head", "model.kind")
     assert kind in told.message
-    assert all(name in told.hint for name in ("bert", "roberta", "masked_lm"))
+    assert "masked_lm" in told.hint
+    assert "bert" in told.hint.lower()
 
 
 def test_a_tokenizer_without_a_mask_or_with_one_id_for_both_is_refused(tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_models_and_losses_that_do_not_suit(tmp_path: Path) -> None:
     language = "model={kind: masked_lm, hidden_size: 8, num_attention_heads: 2}"
     rows = ("data={kind: jsonl, path: rows.jsonl}", "losses=[{kind: infonce}]")
     (tmp_path / "rows.jsonl").write_text('{"query": "a", "positive": "b"}\n')
-    assert ("no-embedding", "losses[0].kind") in found(spec, language, trained, *rows)
+    assert ("nothing-hidden", "losses") in found(spec, language, trained, *rows)
     odd = "model={kind: masked_lm, hidden_size: 30, num_attention_heads: 4}"
     assert found(spec, odd, trained) == [("heads-do-not-divide", "model.num_attention_heads")]
 
