@@ -29,7 +29,7 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/specrun search runs/stdlib-search "$(QUERY)"
 
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n 2 --durations=15 -m "not parity and not editor and not slow and not browser" tests
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations=15 -m "not parity and not editor and not slow and not browser" tests
 
 test-slow: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -s -m "slow and not parity" tests
@@ -50,7 +50,7 @@ test-newest: $(VENV)/.test
 	$(MAKE) test-wheel WHEEL=.venv-newest PYTHON=$(NEWEST) CONSTRAINTS=constraints-newest.txt
 
 parity: $(PARITY)/.ready
-	$(PARITY)/bin/python -m pytest -m parity tests
+	$(PARITY)/bin/python -m pytest -n 2 --dist loadfile -m parity tests
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         TeacherPlan,
         Trace,
     )
+    from specrun.spec.words.curriculum import PseudoData
 
 
 class Report(Protocol):
@@ -87,6 +88,7 @@ class StageDraft:
     percentiles: tuple[float, float] | None = None
     said: str = ""
     masking: MaskingRange | None = None
+    pseudo: PseudoData | None = None
     trained: frozenset[str] = frozenset()
 
 

@@ -46,7 +46,8 @@ class Pretrained:
     """A Hugging Face directory as the compiler sees it. ``weights`` is None when only the configuration is there.
 
     ``model_type`` is config.json's, which decided the family of ``config``. ``pools_prompts`` is false where a prompt's
-    tokens would be left out of the pooling. ``lowercase``: the tokenizer's class lower-cases texts.
+    tokens would be left out of the pooling. ``lowercase``: the tokenizer's class lower-cases texts. ``vocabulary_head``:
+    what is wrong with the head that scores ids, often nothing; None where the weights have none.
     """
 
     config: PretrainedConfig | TextImageConfig
@@ -59,6 +60,7 @@ class Pretrained:
     pools_prompts: bool
     image: PretrainedImage | None = None
     lowercase: bool = False
+    vocabulary_head: tuple[str, ...] | None = None
 
 
 @record
@@ -86,21 +88,23 @@ class Start:
 @record
 class StageRequest:
     """What the layout of a stage depends on; ``epochs`` is how many are laid out, ``mined`` whether its
-    negatives are."""
+    negatives are, ``pseudo`` the ratio and the most of the texts that the model adds to its rows."""
 
     selection: Selection | None
     epochs: int
     transition_epochs: int = 0
     mined: bool = False
+    pseudo: tuple[float, int] | None = None
 
 
 @record
 class StageLayout:
-    """Rows selected, steps of an epoch, and for every step the padded lengths it needs: (query, positive) tokens."""
+    """Rows selected, those that the model adds to them, steps of an epoch, and for every step the padded lengths it needs: (query, positive) tokens."""
 
     rows: int
     steps_per_epoch: int
     lengths: tuple[tuple[int, int], ...]
+    pseudo: int = 0
 
 
 @record

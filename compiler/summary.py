@@ -7,7 +7,14 @@ from specrun.compiler.passes.language import both_counts
 from specrun.compiler.passes.losses import describe
 from specrun.compiler.summary_presets import preset_lines
 from specrun.spec.plan.data import FormatCount, texts_only
-from specrun.spec.plan.model import TextEncoderConfig, inside_layer, networks, token_vectors
+from specrun.spec.plan.model import (
+    BertShape,
+    TextEncoderConfig,
+    inside_layer,
+    is_language_model,
+    networks,
+    token_vectors,
+)
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import Segment
 
@@ -48,7 +55,7 @@ def _vectors(plan: Plan) -> str:
     """What the model gives for a text."""
     model, late = plan.model, plan.model.multi_vector
     config = model.config
-    if isinstance(config, TextEncoderConfig) and config.vocabulary_head is not None:
+    if isinstance(config, TextEncoderConfig | BertShape) and is_language_model(config):
         tied = " by the token table" if config.vocabulary_head == "tied" else ""
         return f"scores of {config.vocab_size:,} ids for every token{tied}"
     if late is None:
@@ -69,7 +76,7 @@ def _model(plan: Plan) -> list[str]:
         f"           {m.module}: {m.total:,} ({m.trainable:,} trainable)"
         for m in model.modules[:LISTED]
     ]
-    if isinstance(model.config, TextEncoderConfig) and model.config.vocabulary_head is not None:
+    if isinstance(model.config, TextEncoderConfig) and is_language_model(model.config):
         lines.append(f"           {both_counts(model.config, model.total_parameters)}")
     if len(model.modules) > LISTED:
         lines.append(
@@ -169,8 +176,10 @@ def _training(plan: Plan) -> list[str]:
     train = plan.train
     widths = f" over widths {', '.join(map(str, plan.matryoshka.dims))}" if plan.matryoshka else ""
     losses = ", ".join(map(describe, plan.losses))
+    pairs = not texts_only(plan.data.source)
+    negatives = f"; {train.negatives_per_query} negatives per query" if pairs else ""
     return [
-        f"losses     {losses}{widths}; {train.negatives_per_query} negatives per query",
+        f"losses     {losses}{widths}{negatives}",
         f"batches    {train.batch_size} rows × {train.accumulation_steps}, padded to {_buckets(plan)}",
         f"segments   {', '.join(f'{s.stage} ({s.stop_step - s.first_step} steps, {_rows(s)})' for s in plan.segments)}",
         *_passages(plan),

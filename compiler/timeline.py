@@ -8,7 +8,7 @@ from itertools import pairwise
 from specrun.compiler.summary import counted
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.schedule import learning_rate
-from specrun.spec.plan.training import Segment
+from specrun.spec.plan.training import Segment, hiding, lower_is_better, masking_rate
 
 POINTS = 48
 BARS = " ▁▂▃▄▅▆▇█"
@@ -45,14 +45,19 @@ def _segment(plan: Plan, index: int, s: Segment, peak: float) -> list[str]:
     reset = ", optimizer reset" if s.reset_optimizer else ""
     return [
         f"{index} {s.stage}: steps {s.first_step}-{s.stop_step - 1}, {s.epochs} epochs of {s.steps_per_epoch} steps{reset}",
-        f"    rows     {s.rows:,} ({_selected(s)})",
+        f"    rows     {s.rows:,} ({_selected(s)}){_added(s)}",
         f"    losses   {weights}{_mined(plan, s)}",
+        *_hidden(plan, s),
         f"    trains   {trained:,} parameters",
         f"    rate     {_curve(plan, s, peak)}  {low:.3g} to {high:.3g} ({s.schedule.kind})",
         f"    traces   {', '.join(s.traces)}",
         *_ending(s),
         *(_stretch(plan, index, steps) for steps in _stretches(s)),
     ]
+
+
+def _added(s: Segment) -> str:
+    return "" if s.pseudo is None else f", and {s.pseudo.count:,} that the model makes of them"
 
 
 def _selected(s: Segment) -> str:
@@ -67,15 +72,45 @@ def _mined(plan: Plan, s: Segment) -> str:
     return ", with mined negatives" if s.mined else ", without mined negatives"
 
 
+def _hidden(plan: Plan, s: Segment) -> list[str]:
+    """How many tokens of a text are hidden, where a loss hides any."""
+    loss, span = hiding(plan.losses), s.masking
+    if loss is None or span is None:
+        return []
+    how = (
+        "each text draws its share"
+        if loss.sampling == "bernoulli"
+        else f"falling from {_hidden_at(s, 0)} to {_hidden_at(s, s.epochs - 1)} in the last epoch"
+    )
+    return [f"    masking  {span.minimum:.0%} to {span.maximum:.0%} of a text's tokens, {how}"]
+
+
+def _hidden_at(s: Segment, epoch: int) -> str:
+    assert s.masking is not None
+    return f"{masking_rate(s.masking, epoch, s.epochs):.3g}"
+
+
+def _hides(plan: Plan, s: Segment, steps: range) -> str:
+    """The shares at both ends of some steps."""
+    loss = hiding(plan.losses)
+    if loss is None or s.masking is None or loss.sampling == "bernoulli":
+        return ""
+    first, last = (
+        _hidden_at(s, (step - s.first_step) // s.steps_per_epoch) for step in (steps[0], steps[-1])
+    )
+    return f", masking {first}" + (f" to {last}" if last != first else "")
+
+
 def _ending(s: Segment) -> list[str]:
     """What may end a segment before its last step."""
     rule = s.advance
     if rule is None:
         return []
+    moved = "fall" if lower_is_better(rule.metric) else "rise"
     better = f"by more than {rule.min_delta:g} " if rule.min_delta else ""
     return [
         f"    ends     by step {s.stop_step} at the latest, or after {counted(rule.patience, 'evaluation')} "
-        f"in which {rule.metric} did not rise {better}(the steps left are skipped)"
+        f"in which {rule.metric} did not {moved} {better}(the steps left are skipped)"
     ]
 
 
@@ -103,7 +138,7 @@ def _stretch(plan: Plan, index: int, steps: range) -> str:
         *_happens("saved", plan.checkpoint.after, steps, 1),
     ]
     told = f"; {', '.join(happens)}" if happens else ""
-    return f"      {span:<13} {_mix(plan, index, steps)}, rate {first:.3g} to {last:.3g}{told}"
+    return f"      {span:<13} {_mix(plan, index, steps)}{_hides(plan, s, steps)}, rate {first:.3g} to {last:.3g}{told}"
 
 
 def _mix(plan: Plan, index: int, steps: range) -> str:

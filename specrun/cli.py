@@ -74,9 +74,9 @@ COMMANDS: tuple[Command, ...] = (
         _arg("--model", metavar="NAME", help="a pretrained model to train: a directory beside FILE, or a Hugging Face name such as openai/clip-vit-base-patch32"),
     )),
     Command("migrate", "turn another tool's configuration into a commented spec", "migrate", (
-        _arg("file", metavar="FILE", help="YAML or JSON of vembed-factory, sentence-transformers' TrainingArguments, or the RetNet-HRM encoder"),
+        _arg("file", metavar="FILE", help="YAML or JSON of vembed-factory, sentence-transformers' TrainingArguments, the RetNet-HRM encoder, or micro-diffusion"),
         _arg("-o", "--output", metavar="SPEC", help="a new file; without it the spec is printed"),
-        _arg("--from", dest="tool", choices=("vembed", "sentence-transformers", "retnet-hrm"), help="whose configuration it is; its keys tell it where they can"),
+        _arg("--from", dest="tool", choices=("vembed", "sentence-transformers", "retnet-hrm", "micro-diffusion"), help="whose configuration it is; its keys tell it where they can"),
     )),
     Command("check", "report every mistake of a spec", "check", (SPEC, SET, FORMAT)),
     Command("compile", "turn a spec into an immutable plan", "compile", (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from specrun.spec.diagnostics import Diagnostic, InputError, SpecrunError
 
 if TYPE_CHECKING:
-    from specrun.runtime.generate.generator import Completion
+    from specrun.runtime.generate.filler import Completion
     from specrun.spec.plan.plan import Plan
     from specrun.spec.render import Format
 

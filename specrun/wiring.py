@@ -54,6 +54,7 @@ class RuntimeFacts:
             pools_prompts=found.pools_prompts,
             image=None if found.image is None else _image(found.image),
             lowercase=found.lowercase,
+            vocabulary_head=found.vocabulary_head,
         )
 
     def model_type(self, directory: Path) -> str | None:
@@ -168,7 +169,12 @@ class RuntimeFacts:
             tell=self._tell,
         )
         return tuple(
-            StageLayout(rows=x.rows, steps_per_epoch=x.steps_per_epoch, lengths=tuple(x.lengths))
+            StageLayout(
+                rows=x.rows,
+                steps_per_epoch=x.steps_per_epoch,
+                lengths=tuple(x.lengths),
+                pseudo=x.pseudo,
+            )
             for x in found
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -17,7 +18,7 @@ MARKERS = (
 
 _COMPILED = Path(tempfile.gettempdir()) / f"specrun-tests-compiled-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 
@@ -25,6 +26,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Here rather than in pyproject.toml, so that a copy of tests/ beside an installed wheel knows them too."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay to the end: the collector, which every run calls on, need not look at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

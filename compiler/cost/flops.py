@@ -76,14 +76,11 @@ def _ends_flops(config: NetworkConfig, rows: int, text: Text) -> int:
 def _loss_flops(work: Work, step: Step, batching: Batching) -> int:
     """Three products of all rows with all rows at each width, four in tiles, and the softmax in both directions."""
     rows = batching.rows
-    if HIDDEN in step.losses:
-        return (
-            rows
-            * step.texts[0].length
-            * work.vocabulary
-            * (6 * work.network(None).hidden_size + 15)
-        )
     products = 8 if batching.tile < rows else 6
+    if HIDDEN in step.losses:
+        products = 8 if batching.tile < batching.micro else 6
+        each = products * work.network(None).hidden_size + 15
+        return rows * step.texts[0].length * work.vocabulary * each
     each = sum(
         (16 if kind in WITHOUT_PRODUCTS else products * dim + 30)
         for kind in step.losses

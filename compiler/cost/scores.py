@@ -29,8 +29,8 @@ LATE_WIDTH = 1.5
 HIDDEN = "masked_diffusion"
 """The loss that scores every id for every token of a text."""
 
-HIDDEN_COPIES = 3
-"""Of a tile's scores: as they come, exponentials, slopes."""
+HIDDEN_COPIES = (2.2, 3.0)
+"""Scores of ids alive, of all rows and of some: as they come, and slopes; where some are taken, exponentials besides."""
 
 WITHOUT_PRODUCTS = frozenset(("cosent",))
 """Losses that compare a number of each row with those of all rows, and no embeddings."""
@@ -61,8 +61,9 @@ def _hidden_bytes(work: Work, step: Step, batching: Batching) -> int:
     """States of all tokens with their slopes, and the scores of a tile."""
     length, width = step.texts[0].length, work.network(None).hidden_size
     states = 2 * batching.micro * length * width
-    tile = min(batching.tile, batching.micro) * length * work.vocabulary
-    return FLOAT * (states + HIDDEN_COPIES * tile) // batching.devices
+    rows = min(batching.tile, batching.micro)
+    copies = HIDDEN_COPIES[rows < batching.rows]
+    return round(FLOAT * (states + copies * rows * length * work.vocabulary) / batching.devices)
 
 
 def _late_bytes(work: Work, step: Step, batching: Batching, losses: int) -> int:

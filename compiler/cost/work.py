@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from specrun.compiler.chunks import MICRO
 from specrun.spec.plan.data import modality
 from specrun.spec.plan.model import (
+    BertShape,
     EncoderConfig,
     Group,
     ModernbertConfig,
@@ -14,8 +15,10 @@ from specrun.spec.plan.model import (
     Parameter,
     Qwen3Config,
     Side,
+    TextEncoderConfig,
     TextImageConfig,
     Tower,
+    is_language_model,
     tower_of,
 )
 from specrun.spec.plan.plan import Plan
@@ -165,7 +168,7 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         width=model.embedding_dim,
         mining=_mining(plan),
         teacher=teacher_of(plan.losses),
-        vocabulary=plan.tokenizer.vocab_size,
+        vocabulary=_vocabulary(model.config),
     )
     batching = Batching(
         rows=train.batch_size,
@@ -179,6 +182,13 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         documents=train.document_tile_rows or 0,
     )
     return work, batching
+
+
+def _vocabulary(config: EncoderConfig) -> int:
+    """Ids that the head of a language model scores; 0 where there is none."""
+    if isinstance(config, TextEncoderConfig | BertShape) and is_language_model(config):
+        return config.vocab_size
+    return 0
 
 
 def _token_dims(plan: Plan) -> tuple[int, ...]:

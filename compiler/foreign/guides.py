@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from specrun.compiler.foreign.foreign import (
     HOST,
     NO_CAPTIONS,
-    NO_DIFFUSION,
+    NO_PSEUDO_ROWS,
     SECTION_IS_ON,
     WEIGHTS_FLOAT32,
     Foreign,
@@ -15,21 +15,25 @@ from specrun.compiler.foreign.foreign import (
     to,
 )
 
-_ONE_BY_ONE = "rows are texts as they stand; cut them before"
+_OF_TEXTS = "of `kind: text`"
 _BFLOAT16 = "`bfloat16` is true, `float32` false"
 _NO_VAE = "there is no autoencoder"
 _AFTERWARDS = "`specrun search FOLDER QUERY` embeds the rows of a finished run and searches them"
 
 _MICRO_DIFFUSION: Mapping[str, Foreign] = {
     "data_dir": to(
-        "data.path", "a file of rows, or with `kind: python_source` the folders `roots`"
+        "data.path",
+        "a file of rows, with `kind: text` a folder of texts, or with `kind: python_source` the folders `roots`",
     ),
     "cache_dir": none("SPECRUN_CACHE says where the cache lies"),
     "experiment_name": to("name"),
-    "max_seq_len": to("data.max_length", "one length for queries and one for positives"),
+    "max_seq_len": to(
+        "data.max_length",
+        "with `kind: text` a number, else one length for queries and one for positives",
+    ),
     "norm_type": to("model.norm"),
     "use_bias": to("model.bias"),
-    "mask_token_id": none(NO_DIFFUSION, "model"),
+    "mask_token_id": none("the tokenizer says which id its `[MASK]` has", "model"),
     "grad_clip_norm": to("train.max_grad_norm"),
     "max_epochs": to("train.epochs"),
     "eval_every": to("evaluation.every_steps"),
@@ -43,14 +47,12 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
     "use_gradient_checkpointing": to("train.gradient_checkpointing"),
     "use_mixed_precision": to("precision.compute", _BFLOAT16),
     "pin_memory": none(HOST, "data"),
-    "label_smoothing": none("losses have hard targets", "losses[]"),
-    "dropout_schedule": none("dropout is constant", "train"),
     "training_config": to("train"),
     "model_config": to("model"),
     "curriculum_config": to("curriculum"),
-    "masking_rate_range": none(NO_DIFFUSION, "curriculum.stages[]"),
+    "masking_rate_range": to("curriculum.stages[].masking_rate"),
     "data_selection": to("curriculum.stages[].select"),
-    "format_type": none("rows are pairs of texts as they stand", "curriculum.stages[]"),
+    "format_type": to("curriculum.stages[].format"),
     "lexical_weight": to("data.difficulty.weights.lexical"),
     "syntactic_weight": to("data.difficulty.weights.syntactic"),
     "centrality_weight": to("data.difficulty.weights.centrality"),
@@ -63,14 +65,15 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
     ),
     "readability_metrics": to("data.difficulty.readability"),
     "complexity_weights": to("data.difficulty.weights"),
-    "pseudo_data_max_samples": none(NO_DIFFUSION, "curriculum"),
-    "pseudo_data_ratio": none(NO_DIFFUSION, "curriculum"),
+    "pseudo_data_max_samples": none(NO_PSEUDO_ROWS, "curriculum"),
+    "pseudo_data_ratio": none(NO_PSEUDO_ROWS, "curriculum"),
     "num_steps": to("generation.steps"),
     "interactive_mode": to("generation.interactive"),
-    "min_sentence_length": none(_ONE_BY_ONE, "data"),
-    "max_sentence_length": none(_ONE_BY_ONE, "data"),
-    "sentence_overlap": none(_ONE_BY_ONE, "data"),
-    "paragraph_max_sentences": none(_ONE_BY_ONE, "data"),
+    "min_sentence_length": to("data.min_chars", f"{_OF_TEXTS}; a shorter one is left out"),
+    "max_sentence_length": to("data.max_chars", f"{_OF_TEXTS}; a longer one is cut"),
+    "sentence_overlap": to(
+        "data.chunk_overlap", f"{_OF_TEXTS}; words that the pieces of a long text share"
+    ),
     "max_vram_gb": to("hardware.max_memory_gb", "GB of 2^30 bytes; null checks nothing"),
     "memory_safety_margin": to("hardware.memory_margin"),
     "bytes_per_param": to("hardware.bytes_per_parameter"),

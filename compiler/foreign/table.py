@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from specrun.compiler.foreign.common import COMMON
-from specrun.compiler.foreign.foreign import NO_DIFFUSION, Foreign, none, to
+from specrun.compiler.foreign.foreign import Foreign, none, to
 from specrun.compiler.foreign.guides import GUIDES
 from specrun.compiler.foreign.peft import PEFT
 from specrun.compiler.foreign.sentence_transformers import SENTENCE_TRANSFORMERS
@@ -44,13 +44,12 @@ MISPLACED: Mapping[tuple[str, str], Foreign] = {
     ("lora", "bias"): none("biases train where `train.trainable` names them", "lora"),
     ("train", "patience"): to("evaluation.early_stopping.patience", "in evaluations"),
     ("train", "min_delta"): to("evaluation.early_stopping.min_delta"),
-    ("", "masking"): none(NO_DIFFUSION),
+    ("", "masking"): to("losses[].masking_rate", "of a loss of the kind `masked_diffusion`"),
 }
 """By section and key: words of the spec that mean something else there, and words too plain to know elsewhere."""
 
 LATER_KINDS: Mapping[str, tuple[str, ...]] = {
     "losses": (
-        "masked_diffusion",
         "causal_lm",
         "AnglELoss",
         "ContrastiveLoss",
@@ -64,7 +63,7 @@ LATER_KINDS: Mapping[str, tuple[str, ...]] = {
         "Matryoshka2dLoss",
         "AdaptiveLayerLoss",
     ),
-    "model": ("qwen2_vl", "qwen3_vl", "llama", "masked_diffusion", "vae"),
+    "model": ("qwen2_vl", "qwen3_vl", "llama", "vae"),
     "optimizer": ("adam", "adafactor", "lion", "sgd", "muon"),
     "schedule": ("polynomial", "inverse_sqrt", "reduce_lr_on_plateau", "warmup_stable_decay"),
 }
@@ -72,6 +71,7 @@ LATER_KINDS: Mapping[str, tuple[str, ...]] = {
 
 _ONE_WAY = "write `infonce` with `symmetric: false`; temperature = 1 / scale"
 _WIDTHS = "Matryoshka is a section of its own: `matryoshka.dims`"
+_DIFFUSION = "write `masked_lm`, under `losses: [{kind: masked_diffusion}]`"
 _CHUNKS = "and set `train.gradient_cache: {chunk_size: N}`"
 
 KIND_NAMES: Mapping[str, tuple[str, str]] = {
@@ -112,6 +112,11 @@ KIND_NAMES: Mapping[str, tuple[str, str]] = {
     "transformer": ("model", "write `text_encoder`"),
     "dual_encoder": ("model", "write `text_encoder`, `bert` or `roberta`, and `towers: separate`"),
     "two_tower": ("model", "write `text_encoder`, `bert` or `roberta`, and `towers: separate`"),
+    "masked_diffusion": ("model", _DIFFUSION),
+    "diffusion": ("model", _DIFFUSION),
+    "mlm": ("losses", "write `masked_diffusion`"),
+    "masked_lm_loss": ("losses", "write `masked_diffusion`"),
+    "txt": ("data", "write `text`: files of plain text"),
     "json": ("data", "write `jsonl`: one object a line"),
     "hf": ("data", "write `huggingface`: a folder that `save_to_disk` wrote"),
     "arrow": ("data", "write `huggingface`: a folder that `save_to_disk` wrote"),

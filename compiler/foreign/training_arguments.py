@@ -53,7 +53,9 @@ TRAINING_ARGUMENTS: Mapping[str, Foreign] = {
     "optim_target_modules": none("AdamW updates whole matrices", "optimizer"),
     "lr_scheduler_type": to("schedule.kind"),
     "lr_scheduler_kwargs": to("schedule", "each argument is a key of the section"),
-    "label_smoothing_factor": none("losses have hard targets"),
+    "label_smoothing_factor": none(
+        "only `masked_diffusion` smooths its targets, by `losses[].label_smoothing`"
+    ),
     "neftune_noise_alpha": none("embeddings get dropout, no noise"),
     "average_tokens_across_devices": none(_LOSSES_ARE_SUMS),
     # numbers and memory

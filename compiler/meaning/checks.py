@@ -13,6 +13,7 @@ from specrun.compiler.meaning.evaluation import (
     evaluation_has_rows,
     trackers_once,
 )
+from specrun.compiler.meaning.language import LANGUAGE_CHECKS
 from specrun.compiler.meaning.losses import (
     names_unique,
     stages_select,
@@ -113,6 +114,7 @@ CHECKS: tuple[Check, ...] = (
     spearman_has_scores,
     trackers_once,
     *VECTOR_CHECKS,
+    *LANGUAGE_CHECKS,
     *CURRICULUM_CHECKS,
     *MASKING_CHECKS,
     *TEXT_CHECKS,

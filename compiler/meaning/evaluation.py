@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specrun.compiler.meaning.model import embedding_width
-from specrun.compiler.metrics import best_of, metrics_of, rates_of
+from specrun.compiler.metrics import OF_TEXTS, best_of, metrics_of, rates_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.training import REVERSE_PREFIX, SPEARMAN, TOKENS_PREFIX
@@ -92,7 +92,8 @@ def _named(spec: Experiment, part: Evaluation) -> tuple[str, ...]:
     """The metrics that are measured, those of hidden tokens at each of several rates too."""
     metrics, rates = metrics_of(spec, part), rates_of(spec, part)
     several = rates if len(rates) > 1 else ()
-    return (*metrics, *(f"{metric}@{rate:g}" for rate in several for metric in metrics))
+    own = [metric for metric in metrics if metric in OF_TEXTS]
+    return (*metrics, *(f"{metric}@{rate:g}" for rate in several for metric in own))
 
 
 def _direction_is_asked(metric: str, path: str, part: Evaluation, report: Reporter) -> None:

@@ -8,7 +8,9 @@ from specrun.compiler.meaning.effects import no_effect
 from specrun.compiler.metrics import OF_PAIRS, OF_TEXTS, hides_tokens, metrics_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
+from specrun.spec.words.data import TextData
 from specrun.spec.words.losses import MaskedDiffusionLoss
+from specrun.spec.words.model import MaskedLmModel
 
 
 def shares_are_ranges(spec: Experiment, report: Reporter) -> None:
@@ -30,7 +32,7 @@ def _range(rates: tuple[float, ...], path: str, report: Reporter) -> None:
         message = f"`{path}`: the least share {rates[0]:g} is above the greatest, {rates[1]:g}"
         report.error(path, "empty-range", message, hint=hint, related=(path,))
     elif rates[1] == 0:
-        message = f"`{path}` hides nothing"
+        message = f"`{path}`: the greatest share is 0"
         report.error(path, "empty-range", message, hint=hint, related=(path,))
 
 
@@ -47,6 +49,24 @@ def shares_are_used(spec: Experiment, report: Reporter) -> None:
         no_effect(report, key, ("losses",), "no loss hides tokens")
 
 
+def pseudo_data_is_sound(spec: Experiment, report: Reporter) -> None:
+    """Texts of the model itself: ranges that are some, and a model that can write."""
+    for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
+        words, path = stage.pseudo_data, f"curriculum.stages[{index}].pseudo_data"
+        if words is None:
+            continue
+        if not hides_tokens(spec):
+            message = "the model of these losses writes no texts"
+            key = ("curriculum", "stages", index, "pseudo_data")
+            no_effect(report, key, ("losses",), message)
+        _range(words.masking_rate, f"{path}.masking_rate", report)
+        _range(words.similarity, f"{path}.similarity", report)
+        if words.min_words > words.max_words:
+            message = f"`{path}.min_words` {words.min_words} is above `max_words` {words.max_words}"
+            related = (f"{path}.max_words",)
+            report.error(f"{path}.min_words", "empty-range", message, related=related)
+
+
 def masked_alone(spec: Experiment, report: Reporter) -> None:
     """Rows of a masked loss are texts, and those of every other loss pairs."""
     if not hides_tokens(spec):
@@ -59,6 +79,32 @@ def masked_alone(spec: Experiment, report: Reporter) -> None:
         message = "`matryoshka` cuts embeddings, and `masked_diffusion` has none"
         related = ("losses", "matryoshka")
         report.error("matryoshka", "no-embedding", message, hint="remove it", related=related)
+
+
+HEADED = ("masked_lm", "bert", "roberta", "auto")
+"""Kinds of models that can score the ids of a vocabulary."""
+
+
+def objective_suits(spec: Experiment, report: Reporter) -> None:
+    """Texts, a model that scores ids, and a loss that hides tokens go together or not at all."""
+    texts, hides = isinstance(spec.data, TextData), hides_tokens(spec)
+    language = isinstance(spec.model, MaskedLmModel)
+    if hides and not texts:
+        message = f"`masked_diffusion` takes texts, and the rows of `data.kind: {spec.data.kind}` are pairs"
+        hint = "write `data: {kind: text, path: corpus}`"
+        report.error("data.kind", "no-texts", message, hint=hint, related=("losses",))
+    if hides and spec.model.kind not in HEADED:
+        message = f"`masked_diffusion` needs a score of every id, which a model of the kind `{spec.model.kind}` has not"
+        hint = "write `model: {kind: masked_lm}`, or name a BERT directory"
+        report.error("model.kind", "no-vocabulary-head", message, hint=hint, related=("losses",))
+    if not hides and language:
+        message = "a `masked_lm` tells hidden tokens, and no loss hides any"
+        hint = "write `losses: [{kind: masked_diffusion}]`, or take another model"
+        report.error("losses", "nothing-hidden", message, hint=hint, related=("model.kind",))
+    if not hides and texts:
+        message = "rows of `data.kind: text` are texts, and the losses take pairs"
+        hint = "write `losses: [{kind: masked_diffusion}]`, or give rows with two columns"
+        report.error("losses", "no-pairs", message, hint=hint, related=("data.kind",))
 
 
 def metrics_suit(spec: Experiment, report: Reporter) -> None:
@@ -101,8 +147,10 @@ def smoothing_fits(spec: Experiment, report: Reporter) -> None:
 
 
 MASKING_CHECKS: tuple[Callable[[Experiment, Reporter], None], ...] = (
+    objective_suits,
     shares_are_ranges,
     shares_are_used,
+    pseudo_data_is_sound,
     masked_alone,
     metrics_suit,
     directions_unused,

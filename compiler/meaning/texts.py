@@ -4,35 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from specrun.compiler.meaning.effects import no_effect
+from specrun.compiler.meaning.effects import level_of, no_effect
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.data import TextData
-from specrun.spec.words.losses import MaskedDiffusionLoss
-
-
-def rows_suit_losses(spec: Experiment, report: Reporter) -> None:
-    """A loss of hidden tokens takes rows that are one text, and every other loss pairs."""
-    alone = isinstance(spec.data, TextData)
-    for index, loss in enumerate(spec.losses):
-        if isinstance(loss, MaskedDiffusionLoss) == alone:
-            continue
-        path = f"losses[{index}].kind"
-        if alone:
-            message = f"`{loss.kind}` compares pairs, and rows of `data.kind: text` are one text"
-            hint = "write `kind: masked_diffusion`, or rows with columns"
-        else:
-            message = f"`{loss.kind}` hides tokens of texts, and rows of `data.kind: {spec.data.kind}` are pairs"
-            hint = "write `data: {kind: text, path: FOLDER}`"
-        report.error(path, "unsuited-rows", message, hint=hint, related=("data.kind",))
 
 
 def pieces_are_kept(spec: Experiment, report: Reporter) -> None:
     """What a text is cut to is not too short to be kept."""
     if isinstance(spec.data, TextData) and spec.data.min_chars > spec.data.max_chars:
-        path, related = "data.min_chars", ("data.max_chars",)
-        message = f"`{path}` {spec.data.min_chars} is above `max_chars` {spec.data.max_chars}: every text would be left out"
-        report.error(path, "empty-range", message, hint="lower it", related=related)
+        least, most = "data.min_chars", "data.max_chars"
+        message = f"`{least}` {spec.data.min_chars} is above `max_chars` {spec.data.max_chars}: every text would be left out"
+        if level_of(report, ("data", "min_chars")):
+            report.error(least, "empty-range", message, hint="lower it", related=(most,))
+        else:
+            report.error(most, "empty-range", message, hint="raise it", related=(least,))
 
 
 def formats_are_taken(spec: Experiment, report: Reporter) -> None:
@@ -53,7 +39,6 @@ def formats_are_taken(spec: Experiment, report: Reporter) -> None:
 
 
 TEXT_CHECKS: tuple[Callable[[Experiment, Reporter], None], ...] = (
-    rows_suit_losses,
     pieces_are_kept,
     formats_are_taken,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from specrun.compiler.chunks import CACHE, MICRO, chunk_key, chunk_rows
 from specrun.compiler.meaning.effects import level_of, no_effect
 from specrun.compiler.meaning.numbers import divisors, multiple, nearest
+from specrun.compiler.metrics import hides_tokens
 from specrun.compiler.negatives import (
     SCORED,
     negatives_of,
@@ -36,7 +37,11 @@ def epochs_agree(spec: Experiment, report: Reporter) -> None:
         return  # as with `max_steps`, what a preset says gives way
     total = sum(stage.epochs for stage in spec.curriculum.stages)
     if spec.train.epochs != total:
-        message = f"`train.epochs` is {spec.train.epochs}, and the stages have {total} in all"
+        place = report.place(("curriculum", "stages"), "key")
+        where = f" ({place.file}:{place.line})" if place.line else ""
+        message = (
+            f"`train.epochs` is {spec.train.epochs}, and the stages{where} have {total} in all"
+        )
         hint = f"remove `train.epochs`, or set it to {total}"
         related = ("curriculum",)
         report.error("train.epochs", "epochs-disagree", message, hint=hint, related=related)
@@ -76,7 +81,8 @@ def tile_fits(spec: Experiment, report: Reporter) -> None:
     rows, tile = spec.train.batch_size, spec.train.score_tile_rows
     if tile is None:
         return
-    if not any(negatives_of(loss, spec.data) in SCORED for loss in spec.losses):
+    scored = any(negatives_of(loss, spec.data) in SCORED for loss in spec.losses)
+    if not scored and not hides_tokens(spec):
         message = "`train.score_tile_rows` has no effect: no loss compares the rows of a batch"
         no_effect(report, ("train", "score_tile_rows"), ("losses", 0, "negatives"), message)
     if tile > rows:

@@ -7,7 +7,7 @@ from specrun.compiler.meaning.modalities import mode_of
 from specrun.compiler.negatives import mined_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.words.losses import ColBERTLoss, DenseLateKLLoss, Loss
+from specrun.spec.words.losses import ColBERTLoss, DenseLateKLLoss, Loss, MaskedDiffusionLoss
 from specrun.spec.words.model import (
     ClipModel,
     ComposedModel,
@@ -42,7 +42,7 @@ def outputs_exist(spec: Experiment, report: Reporter) -> None:
             hint = _both(spec, loss) + f"`{_beside(spec)}` for both kinds of vectors"
             related = ("model.pooling", "model.multi_vector")
             report.error(path, "no-token-vectors", message, hint=hint, related=related)
-        if not isinstance(loss, TOKENS_ALONE) and not pools:
+        if not isinstance(loss, (*TOKENS_ALONE, MaskedDiffusionLoss)) and not pools:
             message = (
                 f"`{loss.kind}` compares one vector {what}, and with `pooling: none` there is none"
             )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from specrun.compiler.foreign.foreign import Foreign, to
 from specrun.compiler.foreign.table import ORIGINS
 from specrun.spec.diagnostics import InputError
 
@@ -14,7 +15,8 @@ from specrun.spec.diagnostics import InputError
 class Dialect:
     """``words`` tell the tool; ``per_device`` are counts that it means for each device.
 
-    ``presets`` are what models whose name begins so have instead of the defaults.
+    ``presets`` are what models whose name begins so have instead of the defaults. ``places`` are keys, by section,
+    that this tool means otherwise than the others.
     """
 
     name: str
@@ -23,6 +25,9 @@ class Dialect:
     defaults: Mapping[str, Any]
     per_device: frozenset[str]
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    places: Mapping[tuple[str, str], Foreign] = field(
+        default_factory=dict[tuple[str, str], Foreign]
+    )
 
 
 VEMBED = Dialect(
@@ -104,6 +109,108 @@ RETNET = Dialect(
 )
 """Its guide's values."""
 
+DIFFUSION = Dialect(
+    name="micro-diffusion",
+    title="micro-diffusion",
+    words=frozenset(
+        {
+            *("experiment_name", "data_dir", "cache_dir", "mixed_precision"),
+            *("d_ff", "attention_dropout", "activation", "norm_type", "norm_eps"),
+            *("pos_encoding", "init_std", "use_bias", "mask_token_id"),
+            *("grad_clip_norm", "max_epochs", "eval_every", "save_every", "log_every"),
+            *("val_split", "val_batch_size", "use_mixed_precision", "dropout_schedule"),
+            *("use_gradient_checkpointing", "pin_memory", "label_smoothing", "min_delta"),
+            *("stages", "lexical_weight", "syntactic_weight", "centrality_weight"),
+            *("easy_threshold", "hard_threshold", "n_clusters", "embedding_model"),
+            *("transition_epochs", "reset_optimizer", "pseudo_data_ratio"),
+            *("pseudo_data_max_samples", "num_steps", "confidence_schedule", "style_strength"),
+            *("interactive_mode", "num_return_sequences", "min_sentence_length"),
+            *("max_sentence_length", "sentence_overlap", "paragraph_max_sentences"),
+            *("idf_corpus_size", "readability_metrics", "complexity_weights"),
+            *("max_vram_gb", "memory_safety_margin", "bytes_per_param", "memory_multiplier"),
+        }
+    ),
+    defaults={
+        "experiment_name": "micro-diffusion",
+        "seed": 42,
+        "data_dir": "data",
+        "output_dir": "outputs",
+        "mixed_precision": True,
+        "gradient_checkpointing": True,
+        "d_model": 768,
+        "n_layers": 12,
+        "n_heads": 12,
+        "d_ff": 2048,
+        "vocab_size": 25000,
+        "max_seq_len": 512,
+        "dropout": 0.1,
+        "attention_dropout": 0.1,
+        "activation": "swiglu",
+        "norm_type": "rmsnorm",
+        "norm_eps": 1e-6,
+        "pos_encoding": "rope",
+        "init_std": 0.02,
+        "use_bias": False,
+        "learning_rate": 2e-4,
+        "min_learning_rate": 2e-5,
+        "weight_decay": 0.1,
+        "beta1": 0.9,
+        "beta2": 0.95,
+        "eps": 1e-8,
+        "grad_clip_norm": 1.0,
+        "scheduler": "cosine_with_restarts",
+        "batch_size": 32,
+        "gradient_accumulation_steps": 1,
+        "eval_every": 1000,
+        "save_every": 5000,
+        "log_every": 100,
+        "patience": 10,
+        "min_delta": 1e-4,
+        "val_split": 0.1,
+        "label_smoothing": 0.0,
+        "dropout_schedule": "constant",
+        "lexical_weight": 0.3,
+        "syntactic_weight": 0.3,
+        "centrality_weight": 0.4,
+        "easy_threshold": 33.0,
+        "hard_threshold": 67.0,
+        "n_clusters": 8,
+        "embedding_model": "sentence-transformers/all-MiniLM-L6-v2",
+        "transition_epochs": 5,
+        "reset_optimizer": True,
+        "min_sentence_length": 10,
+        "max_sentence_length": 512,
+        "sentence_overlap": 50,
+        "paragraph_max_sentences": 10,
+        "idf_corpus_size": 100000,
+        "readability_metrics": ["flesch", "coleman_liau", "automated_readability"],
+    },
+    per_device=frozenset(),
+    places={
+        ("", "temperature"): to("generation.temperature"),
+        ("", "top_k"): to("generation.top_k"),
+        ("", "top_p"): to("generation.top_p"),
+        ("", "max_length"): to("generation.max_length"),
+        **dict.fromkeys((("", "vocab_size"), ("model", "vocab_size")), to("tokenizer.vocab_size")),
+        **{
+            (section, name): to(new, note)
+            for section in ("", "train", "data")
+            for name, new, note in (
+                ("gradient_accumulation_steps", "train.accumulation_steps", ""),
+                ("patience", "evaluation.early_stopping.patience", "evaluations, not epochs"),
+                ("min_sentence_length", "data.min_chars", "a shorter text is left out"),
+                ("max_sentence_length", "data.max_chars", "a longer text is cut"),
+                ("sentence_overlap", "data.chunk_overlap", "words that its pieces share"),
+            )
+        },
+    },
+)
+"""Its guide's values. Stages, warm-up and pseudo data, which depend on one another, are completed in ``diffusion``.
+
+Generation needs none: the spec's defaults are the guide's. Neither `device` nor the memory limit is assumed: a
+spec without them runs on any machine.
+"""
+
 KEYWORDS = Dialect(
     name="keywords",
     title="specrun.Trainer",
@@ -113,7 +220,7 @@ KEYWORDS = Dialect(
 )
 """Keywords of Python: any tool's names, and the spec's own defaults."""
 
-DIALECTS = (VEMBED, TRAINING_ARGUMENTS, RETNET)
+DIALECTS = (VEMBED, TRAINING_ARGUMENTS, RETNET, DIFFUSION)
 
 
 def named(name: str) -> Dialect:

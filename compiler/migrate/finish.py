@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from specrun.compiler.metrics import OF_PAIRS, OF_TEXTS
 from specrun.compiler.migrate.dialects import KEYWORDS, VEMBED
 from specrun.compiler.migrate.draft import Draft, Left, Setting
 from specrun.compiler.migrate.losses import finish_teacher
 from specrun.compiler.migrate.models import finish_composed
 from specrun.compiler.migrate.rules import format_of
+from specrun.compiler.migrate.values import is_off
 
 DIMS = (768, 512, 256)
 CHUNK = 32
 REFRESH_STEPS = 500
+HARD = ("label_smoothing",)
+"""Settings of a loss that another loss cannot do without unchanged."""
+
 MARKERS = ("lora", "matryoshka", "train.gradient_cache", "data.negatives", "evaluation")
 """Sections that a key may switch on. The setting at such a path is the comment of the section."""
 
@@ -138,7 +143,8 @@ def _losses(draft: Draft) -> None:
         if setting is not None and kind not in kinds:
             del draft.settings[f"losses[0].{key}"]
             if not setting.weak:
-                draft.idle.append(Left(key, 0, f"a `{kind}` loss has none ({setting.comment})"))
+                told = draft.unmet if key in HARD and not is_off(setting.value) else draft.idle
+                told.append(Left(key, 0, f"a `{kind}` loss has none ({setting.comment})"))
     if kind == "cosent" and draft.get("data.columns.score") is None:
         draft.lack("data.columns.score", "`cosent` needs the column of the rows' scores")
 
@@ -190,7 +196,9 @@ def _length(draft: Draft) -> None:
             del draft.settings["train.max_steps"]
         else:
             _unless(draft, "train.epochs", "`train.max_steps` overrides it")
-    elif steps is None and epochs is None and draft.dialect is not KEYWORDS:
+    elif draft.has("curriculum.stages") or draft.dialect is KEYWORDS:
+        return  # the stages say it, or a preset
+    elif steps is None and epochs is None:
         draft.lack("train", "nothing says how long: write `train: {epochs: …}`")
 
 
@@ -207,7 +215,8 @@ def _evaluation(draft: Draft) -> None:
             draft.lack("data.validation", "evaluating needs rows that are held out")
         return
     chosen = draft.get("evaluation.select_best")
-    metrics = ["mrr@10", "ndcg@10", "recall@1", "recall@10"]
+    masked = draft.get("losses[0].kind") == "masked_diffusion"
+    metrics = list(OF_TEXTS if masked else OF_PAIRS)
     if chosen is not None and chosen not in metrics:
         metrics.append(chosen)
     draft.assume("evaluation.metrics", metrics, "measured on the rows that are held out")

@@ -11,15 +11,28 @@ from specrun.compiler.check import homes_of
 from specrun.compiler.foreign.foreign import Foreign
 from specrun.compiler.foreign.table import FOREIGN
 from specrun.compiler.front import load
-from specrun.compiler.migrate.dialects import Dialect, named, told
+from specrun.compiler.migrate.dialects import DIFFUSION, Dialect, named, told
+from specrun.compiler.migrate.diffusion import (
+    PSEUDO_DATA,
+    finish_diffusion,
+    pseudo_data,
+    refuse_contradictions,
+)
 from specrun.compiler.migrate.draft import Draft, Left, Old
 from specrun.compiler.migrate.finish import finish
 from specrun.compiler.migrate.losses import TEACHERS, teacher
 from specrun.compiler.migrate.models import encoder, family_by, finish_targets
-from specrun.compiler.migrate.read import IDLE_SECTIONS, Key, destination, is_section, read_keys
+from specrun.compiler.migrate.read import (
+    IDLE_SECTIONS,
+    Key,
+    destination,
+    is_section,
+    keys_of,
+    read_table,
+)
 from specrun.compiler.migrate.render import render
 from specrun.compiler.migrate.rules import RULES
-from specrun.compiler.migrate.values import count_of, is_off, plain
+from specrun.compiler.migrate.values import NULL_IS_DEFAULT, count_of, is_off, plain
 from specrun.compiler.presets import FamilyOf
 from specrun.spec.diagnostics import InputError
 from specrun.spec.experiment import Experiment
@@ -29,18 +42,17 @@ from specrun.spec.tree import Texts
 CHANGES = frozenset(
     {
         "guide",
-        *("default_prompt_name", "prompt", "label_smoothing", "label_smoothing_factor"),
+        *("default_prompt_name", "prompt", "label_smoothing_factor"),
         *("neftune_noise_alpha", "load_in_8bit", "load_in_4bit", "quantization"),
-        *("quantization_config", "masking_rate_range", "mask_token_id", "hardness_mode"),
+        *("quantization_config", "hardness_mode"),
         *("hardness_strength", "margin_strategy", "size_average", "similarity_fct"),
         *("distance_metric", "partition_mode", "learning_rate_mapping", "optim_target_modules"),
         *("router_mapping", "query_image", "modality_config", "use_residual"),
         *("activation_function", "pooling_mode_max_tokens", "use_dora", "rank_pattern"),
-        *("alpha_pattern", "lora_bias", "loftq_config", "layer_replication", "dropout_schedule"),
-        *("pseudo_data_ratio", "vae", "config_override", "fsdp", "deepspeed", "query_expansion"),
+        *("alpha_pattern", "lora_bias", "loftq_config", "layer_replication"),
+        *("vae", "config_override", "fsdp", "deepspeed", "query_expansion"),
         *("latent_dim", "beta", "bce_weight", "kld_weight", "contrast_anchors"),
         *("contrast_positives", "last_layer_weight", "n_layers_per_step", "layer_weighting"),
-        "transition_epochs",
     }
 )
 """Names without a place here whose values, when set, would change what is trained."""
@@ -62,22 +74,31 @@ def migrate(file: Path, tool: str | None = None, family_of: FamilyOf | None = No
     The spec holds every key with its origin. ``family_of`` reads the family of a model's directory, by
     which layers are named. InputError for a file that cannot be read, or whose tool cannot be told.
     """
-    keys = read_keys(file)
+    table = read_table(file)
+    keys = keys_of(table)
     if not keys:
         raise InputError("the file is empty", code="empty-file", hint="name a configuration")
     dialect = named(tool) if tool else told(key.name.replace("-", "_") for key in keys)
+    keys = keys_of(table, dialect.places)
     draft = Draft(dialect=dialect, devices=_devices(keys))
+    local = dict(read_local((file.parent, Path.cwd()), Texts()).paths)
+    if dialect is DIFFUSION:
+        refuse_contradictions(keys, file.name)
     for key in keys:
         take(key, draft)
+    asked = {left.name for left in draft.idle if left.reason != NULL_IS_DEFAULT}
     for old in _defaults(draft):
-        known = destination(old.name, "model" if old.name == "dropout" else "")
+        if old.name in asked:
+            continue  # the file writes it, and asks for nothing
+        known = destination(old.name, "model" if old.name == "dropout" else "", dialect.places)
         assert known is not None
         _settle(old, known, draft)
+    if dialect is DIFFUSION:
+        finish_diffusion(draft, file.parent, local if family_of is not None else None)
     finish(draft)
     if draft.get("model.name_or_path") is not None:
         draft.assume("extends", [], "no preset by the model's name: every value is in this file")
-    local = read_local((file.parent, Path.cwd()), Texts())
-    find = family_by(file.parent, dict(local.paths), family_of)
+    find = family_by(file.parent, local, family_of)
     finish_targets(draft, find(str(draft.get("model.name_or_path"))))
     text = render(draft, file.name)
     _check(text, draft)
@@ -118,6 +139,8 @@ def take(key: Key, draft: Draft) -> None:
         encoder(old, draft)
     elif name in TEACHERS:
         teacher(old, draft)
+    elif name in PSEUDO_DATA:
+        pseudo_data(old, draft)
     elif name in IDLE_SECTIONS:
         draft.drop(old, FOREIGN[name].note if name in FOREIGN else "it has no meaning here")
     elif key.known is None:

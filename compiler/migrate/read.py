@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,6 +34,7 @@ PLAIN = {
     "pooling": "model.pooling",
     "epochs": "train.epochs",
     "vocab_size": "tokenizer.vocab_size",
+    "max_length": "data.max_length",
     "project": "tracking[].project",
     "entity": "tracking[].entity",
     "weight": "losses[].weight",
@@ -62,8 +63,12 @@ class Key:
     known: Foreign | None
 
 
-def read_keys(file: Path) -> list[Key]:
-    """Every key of a YAML or JSON file, those of opened sections by their own names. InputError for bad text."""
+Places = Mapping[tuple[str, str], Foreign]
+"""(section, key) → where it stands, of keys that one tool means otherwise than the others."""
+
+
+def read_table(file: Path) -> Table:
+    """A YAML or JSON file of keys to values. InputError for anything else."""
     texts = Texts()
     read = read_file(file, file.name, texts)
     if read.diagnostics:
@@ -74,20 +79,27 @@ def read_keys(file: Path) -> list[Key]:
             code="wrong-type",
             hint="name a configuration in YAML or JSON",
         )
-    return list(_keys(read.tree, ""))
+    return read.tree
 
 
-def _keys(table: Table, section: str) -> Iterator[Key]:
+def keys_of(table: Table, places: Places | None = None) -> list[Key]:
+    """Every key, those of opened sections by their own names."""
+    return list(_keys(table, "", places or {}))
+
+
+def _keys(table: Table, section: str, places: Places) -> Iterator[Key]:
     for name, entry in table.entries.items():
-        known = destination(name, section)
+        known = destination(name, section, places)
         below = known.new if known is not None else ""
         if isinstance(entry.node, Table) and _opens(name, below):
-            yield from _section(name, entry, known, below)
+            yield from _section(name, entry, known, below, places)
         else:
             yield Key(name, to_value(entry.node), entry.key.line, known)
 
 
-def _section(name: str, entry: Entry, known: Foreign | None, path: str) -> Iterator[Key]:
+def _section(
+    name: str, entry: Entry, known: Foreign | None, path: str, places: Places
+) -> Iterator[Key]:
     """The keys of a section; one that is a switch here is on, or as its ``enabled`` says."""
     assert isinstance(entry.node, Table)
     switches = [e for key, e in entry.node.entries.items() if key in ENABLED]
@@ -96,7 +108,7 @@ def _section(name: str, entry: Entry, known: Foreign | None, path: str) -> Itera
         yield Key(name, on, entry.key.line, known)
     kept = {key: e for key, e in entry.node.entries.items() if key not in ENABLED}
     below = f"{path}[]" if path in ("losses", "tracking") else path
-    yield from _keys(Table(kept, entry.node.place), below)
+    yield from _keys(Table(kept, entry.node.place), below, places)
 
 
 def _opens(name: str, path: str) -> bool:
@@ -104,9 +116,11 @@ def _opens(name: str, path: str) -> bool:
     return name not in IDLE_SECTIONS and bool(path)
 
 
-def destination(name: str, section: str) -> Foreign | None:
+def destination(name: str, section: str, places: Places | None = None) -> Foreign | None:
     """Where a key of ``section`` (a path of the spec, "" for none) stands in the spec."""
     name = name.replace("-", "_")
+    if places and (section, name) in places:
+        return places[section, name]
     if section in KINDS and name in ("name", "type"):
         return Foreign(f"{section}.kind")
     misplaced = MISPLACED.get((section, name))

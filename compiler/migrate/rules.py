@@ -7,13 +7,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from specrun.compiler.migrate.curriculum import embedding, stages
+from specrun.compiler.migrate.dialects import DIFFUSION
 from specrun.compiler.migrate.draft import Draft, Old
 from specrun.compiler.migrate.losses import loss, loss_name, of_loss, temperature
 from specrun.compiler.migrate.models import tower
-from specrun.compiler.migrate.values import Rule, count_of, is_count, is_off, items, noted, plain
+from specrun.compiler.migrate.values import (
+    NULL_IS_DEFAULT,
+    Rule,
+    count_of,
+    is_count,
+    is_off,
+    items,
+    noted,
+    plain,
+)
 
 
 def _rows(old: Old, path: str, note: str, draft: Draft) -> None:
+    if old.value is None:
+        draft.drop(old, NULL_IS_DEFAULT)
+        return
     if old.name not in draft.dialect.per_device or not is_count(old.value):
         draft.set(path, old.value, old)
         return
@@ -95,12 +108,17 @@ NUMBERS = {
 }
 
 
+MIXED = ("mixed_precision", "use_mixed_precision", "use_amp", "amp")
+"""Switches that do not say which format they mean."""
+
+
 def _compute(old: Old, path: str, note: str, draft: Draft) -> None:
     value = old.value.removeprefix("torch.") if isinstance(old.value, str) else old.value
     if old.name in ("bf16", "fp16", "bf16_full_eval", "fp16_full_eval") and is_off(value):
         draft.drop(old, "false is the default")
     elif isinstance(value, bool | str) and value in NUMBERS:
         half = old.name.startswith("fp16") or value in ("fp16", "float16", "half")
+        half = half or (value is True and old.name in MIXED)
         why = "there is no float16, and bfloat16 needs no loss scaling" if half else ""
         draft.set(path, NUMBERS[value], old, why)
     else:
@@ -109,7 +127,7 @@ def _compute(old: Old, path: str, note: str, draft: Draft) -> None:
 
 def _matmul(old: Old, path: str, note: str, draft: Draft) -> None:
     if old.value is None:
-        draft.drop(old, "null is the default")
+        draft.drop(old, NULL_IS_DEFAULT)
     else:
         draft.set(path, "default" if old.value else "highest", old)
 
@@ -124,7 +142,7 @@ def _switch(old: Old, path: str, note: str, draft: Draft) -> None:
 def _list(old: Old, path: str, note: str, draft: Draft) -> None:
     value = old.value
     if value is None:
-        draft.drop(old, "null is the default")
+        draft.drop(old, NULL_IS_DEFAULT)
     else:
         draft.set(path, items(value), old)
 
@@ -176,7 +194,7 @@ def _metric(old: Old, path: str, note: str, draft: Draft) -> None:
     if found is not None:
         draft.set(path, found, old)
     elif old.value is None:
-        draft.drop(old, "null is the default")
+        draft.drop(old, NULL_IS_DEFAULT)
     else:
         draft.miss(old, f"{_METRICS}; found {old.value!r}")
 
@@ -226,7 +244,10 @@ def _project(old: Old, path: str, note: str, draft: Draft) -> None:
 
 def _lengths(old: Old, path: str, note: str, draft: Draft) -> None:
     if old.value is None:
-        draft.drop(old, "null is the default")
+        draft.drop(old, NULL_IS_DEFAULT)
+        return
+    if draft.dialect is DIFFUSION:
+        draft.set(path, old.value, old)
         return
     for side in ("query", "positive"):
         draft.set(f"data.max_length.{side}", old.value, old)
@@ -311,10 +332,10 @@ def _logging(old: Old, path: str, note: str, draft: Draft) -> None:
 
 
 def _patience(old: Old, path: str, note: str, draft: Draft) -> None:
-    if is_off(old.value):
+    if is_off(old.value) and not (old.value == 0 and old.name == "min_delta"):
         draft.drop(old, "without `evaluation.early_stopping` it never stops early")
     else:
-        draft.set(path, old.value, old)
+        draft.set(path, old.value, old, note)
 
 
 def _start(old: Old, path: str, note: str, draft: Draft) -> None:
@@ -353,6 +374,9 @@ RULES: Mapping[str, Rule] = {
     "data.validation.path": _held_out,
     "data.validation.fraction": _held_out,
     "data.max_length": _lengths,
+    "data.min_chars": noted,
+    "data.max_chars": noted,
+    "data.chunk_overlap": noted,
     "data.negatives": _switch,
     "data.difficulty.embedding": embedding,
     "curriculum.stages": stages,

@@ -13,6 +13,8 @@ Rule = Callable[[Old, str, str, Draft], None]
 OFF: tuple[Any, ...] = (None, False, 0, "", "no", "none", "None", "off", [], {})
 """Values under which a switch does nothing."""
 
+NULL_IS_DEFAULT = "null is the default"
+
 
 def is_off(value: Any) -> bool:
     """Whether a key with this value asks for nothing."""
@@ -32,7 +34,7 @@ def count_of(value: Any) -> Any:
 def plain(old: Old, path: str, note: str, draft: Draft) -> None:
     """The value as it is; null is left to the spec's default."""
     if old.value is None:
-        draft.drop(old, "null is the default")
+        draft.drop(old, NULL_IS_DEFAULT)
     else:
         draft.set(path, old.value, old)
 
@@ -40,7 +42,7 @@ def plain(old: Old, path: str, note: str, draft: Draft) -> None:
 def noted(old: Old, path: str, note: str, draft: Draft) -> None:
     """The value as it is, with what differs."""
     if old.value is None:
-        draft.drop(old, "null is the default")
+        draft.drop(old, NULL_IS_DEFAULT)
     else:
         draft.set(path, old.value, old, note)
 

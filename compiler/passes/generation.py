@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.spec.plan.generation import GenerationPlan, faults
-from specrun.spec.plan.model import EncoderConfig, TextEncoderConfig
+from specrun.spec.plan.model import EncoderConfig, TextImageConfig, is_language_model
 from specrun.spec.words.generation import Generation
 
 LENGTH = 512
@@ -17,7 +19,7 @@ _ANY = 1 << 31
 def generation_plan(draft: Draft, config: EncoderConfig, context: Context) -> GenerationPlan | None:
     """The settings of the spec, or those it has by default; None for a model that predicts no tokens."""
     spec = draft.spec.generation
-    if not predicts_tokens(config):
+    if isinstance(config, TextImageConfig) or not is_language_model(config):
         if spec is not None:
             context.report.error(
                 "generation",
@@ -28,7 +30,7 @@ def generation_plan(draft: Draft, config: EncoderConfig, context: Context) -> Ge
         return None
     plan = _plan(spec or Generation(), most_tokens(draft, config)[0])
     known = draft.tokenizer is not None or hasattr(draft.tokenizer_source, "vocab_size")
-    for fault in faults(plan, _vocab_size(config) if known else _ANY, config.longest):
+    for fault in faults(plan, config.vocab_size if known else _ANY, config.longest):
         context.report.error(
             f"generation.{fault.name}", "bad-generation", fault.message, hint=fault.hint
         )
@@ -36,14 +38,12 @@ def generation_plan(draft: Draft, config: EncoderConfig, context: Context) -> Ge
     return plan
 
 
-def predicts_tokens(config: EncoderConfig) -> bool:
-    """Whether the model scores every id of its vocabulary for every token."""
-    return isinstance(config, TextEncoderConfig) and config.vocabulary_head is not None
-
-
-def _vocab_size(config: EncoderConfig) -> int:
-    assert isinstance(config, TextEncoderConfig)
-    return config.vocab_size
+def as_long_as_rows(draft: Draft) -> GenerationPlan | None:
+    """The settings, a text no longer than the batches that the model is trained on where the spec says no length."""
+    plan, spec = draft.generation, draft.spec.generation
+    if plan is None or (spec is not None and spec.max_length is not None):
+        return plan
+    return replace(plan, max_length=min(plan.max_length, max(query for query, _ in draft.buckets)))
 
 
 def _plan(spec: Generation, rows: int) -> GenerationPlan:

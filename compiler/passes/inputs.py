@@ -186,7 +186,7 @@ def scan_data(draft: Draft, context: Context) -> Draft:
         return draft
     if scan.training_rows == 0:
         context.report.error(
-            "data", "no-rows", "the data holds no training row", hint=_bad_summary(draft, scan.bad)
+            "data", "no-rows", "the data holds no training row", hint=_why_none(scan)
         )
     if draft.held_out is not None and scan.validation_rows == 0:
         context.report.error(
@@ -465,9 +465,14 @@ def _report_all(error: InputError, path: str, context: Context) -> None:
         context.report.error(d.path or path, d.code, d.message + where, hint=d.hint)
 
 
-def _bad_summary(draft: Draft, bad: object) -> str:
-    return (
-        "every row was left out as bad; see the warnings"
-        if bad
-        else "check the path and the columns"
-    )
+def _why_none(scan: Scan) -> str:
+    """What became of all rows."""
+    short = sum(count.too_short for count in scan.formats)
+    if short or (scan.formats and (scan.validation_rows or scan.dropped_by_split)):
+        return (
+            f"of the texts {short} are shorter than data.min_chars; of the rows {scan.validation_rows} are held out, "
+            f"and {scan.dropped_by_split} repeat such"
+        )
+    if scan.bad:
+        return "every row was left out as bad; see the warnings"
+    return "check the path" if scan.formats else "check the path and the columns"

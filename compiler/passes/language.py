@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from math import prod
 from pathlib import PurePath
 
 from specrun.compiler.draft import Context, Draft
-from specrun.spec.plan.model import TableRow, TextEncoderConfig
-from specrun.spec.words.model import MaskedLmModel
+from specrun.spec.plan.model import (
+    BertConfig,
+    PretrainedConfig,
+    RobertaConfig,
+    TableRow,
+    TextEncoderConfig,
+)
+from specrun.spec.words.model import AutoModel, MaskedLmModel
 
 _SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(m|b)(?![a-z0-9])")
 """`125m` in `tiny_125m`, `1.5b` in `big-1.5B`."""
 
 _UNITS = {"m": 10**6, "b": 10**9}
+
+VOCABULARY = "vocabulary."
+"""How the paths of a head for ids begin."""
 
 SIZE_TOLERANCE = 0.1
 """Share by which a count may miss what a name says."""
@@ -43,6 +53,52 @@ def masked_lm(model: MaskedLmModel, vocab_size: int) -> TextEncoderConfig:
         projection_dim=None,
         vocabulary_head="tied" if model.tie_word_embeddings else "own",
     )
+
+
+def with_vocabulary_head(
+    found: PretrainedConfig, draft: Draft, context: Context
+) -> PretrainedConfig:
+    """The directory's configuration as a language model's: every token's state, and the head that scores ids by it."""
+    pretrained = draft.pretrained
+    assert pretrained is not None
+    if not isinstance(found, BertConfig | RobertaConfig):
+        if not isinstance(draft.spec.model, AutoModel):
+            return found  # which the checks of meaning tell
+        context.report.error(
+            "model.kind",
+            "no-vocabulary-head",
+            f"`masked_diffusion` trains scores of ids, and {found.kind} has no head for them here",
+            hint="there is one for `bert` and `roberta`, and for `masked_lm` from scratch",
+        )
+        return found
+    if pretrained.vocabulary_head:
+        context.report.error(
+            "model.name_or_path",
+            "vocabulary-head",
+            f"the directory's head for masked tokens is not one that can be read: {'; '.join(pretrained.vocabulary_head)}",
+            hint="put the model's own files in its place",
+        )
+    elif pretrained.vocabulary_head is None and draft.start is None:
+        context.report.warning(
+            "model.name_or_path",
+            "new-vocabulary-head",
+            "the directory has no head for masked tokens: it starts from the seed",
+            hint="name the directory of a masked language model to train on with its own",
+        )
+    return replace(
+        found,
+        vocabulary_head="tied",
+        pooling="none",
+        projection_dim=None,
+        multi_vector_dim=None,
+    )
+
+
+def read_vocabulary_head(table: tuple[TableRow, ...], draft: Draft) -> tuple[TableRow, ...]:
+    """The rows, those of the head for ids read from the directory where that has one."""
+    if draft.pretrained is None or draft.pretrained.vocabulary_head != ():
+        return table
+    return tuple(replace(r, new=False) if r.path.startswith(VOCABULARY) else r for r in table)
 
 
 def guide_count(config: TextEncoderConfig) -> int:

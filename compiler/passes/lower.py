@@ -9,6 +9,7 @@ from specrun.compiler.cost.rule import BYTES_PER_PARAMETER
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
 from specrun.compiler.passes.adapters import lora_plan
+from specrun.compiler.passes.generation import as_long_as_rows
 from specrun.compiler.passes.groups import counts
 from specrun.compiler.passes.lengths import bad_rows, most_tokens
 from specrun.compiler.passes.losses import loss_plan
@@ -66,7 +67,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         evaluation=draft.evaluation,
         checkpoint=draft.need("checkpoint"),
         tracking=tuple(_tracker(t, _output_dir(draft)) for t in spec.tracking),
-        generation=draft.generation,
+        generation=as_long_as_rows(draft),
         hardware=HardwarePlan(
             platform=spec.hardware.platform,
             devices=spec.hardware.devices,

@@ -1,4 +1,4 @@
-"""What a masked language model adds to the plan: how many tokens each stage hides."""
+"""What a masked language model adds to the plan: how many tokens each stage hides, and the texts it makes itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from specrun.spec.words.losses import Loss, MaskedDiffusionLoss
 
 if TYPE_CHECKING:
-    from specrun.spec.plan.training import MaskingRange
+    from specrun.compiler.draft import StageDraft
+    from specrun.compiler.facts import StageLayout
+    from specrun.spec.plan.generation import GenerationPlan
+    from specrun.spec.plan.training import MaskingRange, PseudoPlan
 
 
 def hides(losses: tuple[Loss, ...]) -> bool:
@@ -31,3 +34,22 @@ def masking_of(losses: tuple[Loss, ...], own: tuple[float, ...] | None) -> Maski
     if len(rates) != 2:  # which the checks of meaning tell
         return None
     return MaskingRange(minimum=rates[0], maximum=rates[1])
+
+
+def pseudo_of(
+    stage: StageDraft, layout: StageLayout, generation: GenerationPlan | None
+) -> PseudoPlan | None:
+    """The texts that the model adds to a stage's rows; None where it adds none."""
+    words = stage.pseudo
+    if words is None or generation is None or not layout.pseudo:
+        return None
+    from specrun.spec.plan.training import PseudoPlan  # as for a range
+
+    return PseudoPlan(
+        count=layout.pseudo,
+        hidden=(words.masking_rate[0], words.masking_rate[1]),
+        words=(words.min_words, words.max_words),
+        similarity=(words.similarity[0], words.similarity[1]),
+        unique_words=words.min_unique_words,
+        generation=generation,
+    )

@@ -6,12 +6,19 @@ from dataclasses import fields, replace
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.passes.generation import generation_plan
-from specrun.compiler.passes.language import masked_lm, size_as_named
+from specrun.compiler.passes.language import (
+    masked_lm,
+    read_vocabulary_head,
+    size_as_named,
+    with_vocabulary_head,
+)
+from specrun.compiler.passes.masking import hides
 from specrun.compiler.passes.network_checks import (
     check_best,
     check_dims,
     check_dropout,
     check_lengths,
+    check_mask,
     check_modalities,
     check_padding,
     check_precision,
@@ -48,6 +55,7 @@ from specrun.spec.words.model import (
     SiglipModel,
     Text,
     TextEncoderModel,
+    TextFromScratch,
     VitModel,
 )
 
@@ -74,6 +82,7 @@ def configure_model(draft: Draft, context: Context) -> Draft:
     check_lengths(draft, text, context)
     check_vocabulary(draft, text, context)
     check_padding(draft, text, context)
+    check_mask(draft, text, context)
     check_dims(draft, config, context)
     check_dropout(draft, config, context)
     check_best(draft, config, context)
@@ -163,6 +172,8 @@ def _refuse_settings(model: AutoModel, found: TextImageConfig, context: Context)
 
 
 def _text(model: Text | MaskedLmModel, draft: Draft, context: Context) -> TextConfig | None:
+    if isinstance(model, TextFromScratch) and not _heads_fit(model):
+        return None
     if isinstance(model, MaskedLmModel):
         return masked_lm(model, _vocab_size(draft))
     if isinstance(model, TextEncoderModel):
@@ -170,7 +181,18 @@ def _text(model: Text | MaskedLmModel, draft: Draft, context: Context) -> TextCo
     found = draft.pretrained.config if draft.pretrained else None
     if found is None or isinstance(found, TextImageConfig):
         return None
+    if hides(draft.spec.losses):
+        found = with_vocabulary_head(found, draft, context)
     return _pretrained(model, found, _at(draft), context)
+
+
+def _heads_fit(model: TextEncoderModel | MaskedLmModel) -> bool:
+    """Whether heads divide the width, and rotary ones are even; the checks of meaning tell which do not."""
+    heads, width = model.num_attention_heads, model.hidden_size
+    if model.num_hidden_layers == 0:
+        return True
+    even = model.position_embedding != "rotary" or width // heads % 2 == 0
+    return width % heads == 0 and even
 
 
 def _composed(model: ComposedModel, draft: Draft, context: Context) -> TextImageConfig | None:
@@ -229,7 +251,8 @@ def _image_network(model: Image, draft: Draft) -> VitConfig | None:
 def _table(config: EncoderConfig, draft: Draft, context: Context) -> tuple[TableRow, ...]:
     """Every parameter; those of two networks begin with their names."""
     if not isinstance(config, TextImageConfig):
-        return _with_own_head(context.facts.table(config), draft, context)
+        table = read_vocabulary_head(context.facts.table(config), draft)
+        return _with_own_head(table, draft, context)
     found: list[TableRow] = []
     for name, network in (("text", config.text), ("image", config.image)):
         own = context.facts.table(network)
@@ -266,7 +289,7 @@ def _with_prompts(draft: Draft, context: Context) -> Draft:
     model, found, tokenizer = draft.spec.model, draft.pretrained, draft.tokenizer
     at = _at(draft)
     model = model.text if isinstance(model, ComposedModel) else model
-    if not isinstance(model, PretrainedModel) or found is None:
+    if not isinstance(model, PretrainedModel) or found is None or hides(draft.spec.losses):
         return draft
     given, own = model.prompts, found.prompts
     prompts = Prompts(

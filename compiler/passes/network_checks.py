@@ -15,6 +15,7 @@ from specrun.spec.plan.model import (
     TextConfig,
     TextEncoderConfig,
     TextImageConfig,
+    is_language_model,
 )
 from specrun.spec.plan.towers import TextTower
 from specrun.spec.plan.training import TOKENS_PREFIX
@@ -80,6 +81,36 @@ def check_padding(draft: Draft, config: TextConfig | TextTower, context: Context
             f"behind its padding id {config.pad_token_id}",
             hint="use the model's own tokenizer",
         )
+
+
+def check_mask(draft: Draft, config: TextConfig | TextTower, context: Context) -> None:
+    """What is shown for a hidden token is an id of its own: neither padding nor beyond the table."""
+    tokenizer = draft.tokenizer
+    if tokenizer is None or not is_language_model(config):
+        return
+    if tokenizer.mask_id is None:
+        context.report.error(
+            "tokenizer",
+            "no-mask-token",
+            "the tokenizer has no token to show where one is hidden ([MASK] or <mask>)",
+            hint="use the tokenizer of a masked language model, or `kind: train`, which makes one",
+        )
+        return
+    if tokenizer.mask_id == tokenizer.pad_id:
+        context.report.error(
+            "tokenizer",
+            "mask-is-padding",
+            f"the tokenizer pads with id {tokenizer.pad_id}, which is its mask too: hidden tokens would count as none",
+            hint="give the tokenizer a padding token and a mask token of their own",
+        )
+    for name, number in (("mask", tokenizer.mask_id), ("padding", tokenizer.pad_id)):
+        if number >= config.vocab_size:
+            context.report.error(
+                "tokenizer",
+                "id-beyond-vocabulary",
+                f"the tokenizer's {name} id {number} lies beyond the {config.vocab_size} ids of the model",
+                hint="use the model's own tokenizer",
+            )
 
 
 def check_dims(draft: Draft, config: EncoderConfig, context: Context) -> None:

@@ -40,6 +40,7 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
         )
         return replace(draft, stages=(only,))
     stages: list[StageDraft] = []
+    several = len(stage_formats(draft.spec)) > 1
     for i, stage in enumerate(curriculum.stages):
         path = f"curriculum.stages[{i}]"
         own = stage.trainable is not None
@@ -48,7 +49,7 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
                 name=stage.name,
                 path=path,
                 epochs=stage.epochs,
-                selection=_selection(stage, draft.spec),
+                selection=_selection(stage, _format(stage, draft.spec) if several else None),
                 percentiles=_percentiles(stage.select, draft.spec),
                 said=_said(stage.select),
                 loss_weights={**weights, **stage.loss_weights},
@@ -62,6 +63,7 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
                 mined=mined_of(draft.spec.data) is not None and stage.mining is not False,
                 advance=_advance(stage, draft),
                 masking=masking_of(draft.spec.losses, stage.masking_rate),
+                pseudo=stage.pseudo_data,
             )
         )
     return replace(draft, stages=tuple(stages))
@@ -143,10 +145,9 @@ def _advance(stage: Stage, draft: Draft) -> AdvancePlan | None:
     return AdvancePlan(metric=metric, patience=rule.patience, min_delta=rule.min_delta)
 
 
-def _selection(stage: Stage, spec: Experiment) -> Selection | None:
+def _selection(stage: Stage, kind: TextFormat | None) -> Selection | None:
     """The range of a field, and the format, that the stage names; percentiles come when the rows are scored."""
     select = stage.select if isinstance(stage.select, Select) else Select()
-    kind = _format(stage, spec)
     if select.field is None and kind is None:
         return None
     from specrun.spec.plan.training import Selection  # 10 ms that most specs need not pay
@@ -167,10 +168,8 @@ def stage_formats(spec: Experiment) -> tuple[TextFormat, ...]:
 
 
 def _format(stage: Stage, spec: Experiment) -> TextFormat | None:
-    """What a row of the stage is; None where all rows are alike."""
-    if not isinstance(spec.data, TextData) or len(stage_formats(spec)) == 1:
-        return None
-    return stage.format or spec.data.format
+    """What a row of the stage is; None where rows are pairs."""
+    return (stage.format or spec.data.format) if isinstance(spec.data, TextData) else None
 
 
 def _percentiles(

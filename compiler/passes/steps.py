@@ -9,6 +9,7 @@ from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.facts import StageLayout, StageRequest
 from specrun.compiler.passes.difficulty import rows_to_select
 from specrun.compiler.passes.lengths import most_tokens
+from specrun.compiler.passes.masking import pseudo_of
 from specrun.spec.plan.data import TableSource
 from specrun.spec.plan.schedule import (
     Constant,
@@ -120,6 +121,7 @@ def build_segments(draft: Draft, context: Context) -> Draft:
                 selection=stage.selection,
                 loss_weights=_active(stage),
                 masking=stage.masking,
+                pseudo=pseudo_of(stage, layout, draft.generation),
                 learning_rate_scale=stage.learning_rate_scale,
                 schedule=schedule,
                 schedule_start=schedule_start,
@@ -186,6 +188,7 @@ def _layouts(draft: Draft, context: Context, epochs: list[int]) -> tuple[StageLa
                 epochs=e,
                 transition_epochs=s.transition_epochs,
                 mined=s.mined,
+                pseudo=None if s.pseudo is None else (s.pseudo.ratio, s.pseudo.max_samples),
             )
             for s, e in zip(draft.stages, epochs, strict=True)
         ),

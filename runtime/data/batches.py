@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,15 +15,16 @@ from specrun.runtime.data.content import Images
 from specrun.runtime.data.difficulty import with_scores
 from specrun.runtime.data.mixing import mixed
 from specrun.runtime.data.order import epoch_order, longest, select, steps_per_epoch
+from specrun.runtime.data.pseudo_rows import Widened, lengths_with_pseudo, with_pseudo
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of
 from specrun.runtime.data.texts import numbered
-from specrun.runtime.data.tokens import Tokens, TokenSplit, tokens_of
+from specrun.runtime.data.tokens import Ragged, Tokens, TokenSplit, tokens_of
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.data import RetrievalMode, Scan, TableSource, TokenizerPlan
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import Selection, by_text
+from specrun.spec.plan.training import Selection, by_text, pseudo_count
 
 AHEAD = 2
 _POLL_SECONDS = 0.1
@@ -86,18 +87,21 @@ class Request(Protocol):
     def transition_epochs(self) -> int: ...
     @property
     def mined(self) -> bool: ...
+    @property
+    def pseudo(self) -> tuple[float, int] | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """Rows of a stage, steps of an epoch, and the (query, positive) tokens of each step's longest row.
 
-    A row's negatives count as its positive side.
+    A row's negatives count as its positive side. ``pseudo`` texts that the model adds are as long as its longest row.
     """
 
     rows: int
     steps_per_epoch: int
     lengths: tuple[tuple[int, int], ...]
+    pseudo: int = 0
 
 
 def layout(
@@ -124,13 +128,17 @@ def layout(
     tokens = tokens_of(
         scan.rows_digest, tokenizer, max_query_length, max_positive_length, tell, mode=mode
     )
-    queries = tokens.training.queries.lengths
     per_step = batch_size * accumulation_steps
     found: list[Layout] = []
     before = np.arange(0)
     for segment, stage in enumerate(stages):
-        chosen = select(rows.training, stage.selection)
+        real = select(rows.training, stage.selection)
+        count = 0 if stage.pseudo is None else pseudo_count(len(real), *stage.pseudo)
+        chosen = with_pseudo(real, len(rows.training), count)
+        queries = lengths_with_pseudo(tokens.training.queries.lengths, real, count)
         positives = _positive_lengths(tokens.training, stage.mined)
+        if count:  # rows of texts have no other side
+            positives = np.zeros(len(queries), np.int64)
         steps = steps_per_epoch(len(chosen), per_step, drop_last)
         lengths: list[tuple[int, int]] = []
         for epoch in range(stage.epochs if steps else 0):
@@ -146,8 +154,10 @@ def layout(
             longest_query = longest(queries, order, per_step, steps).tolist()
             longest_positive = longest(positives, order, per_step, steps).tolist()
             lengths.extend(zip(longest_query, longest_positive, strict=True))
-        found.append(Layout(rows=len(chosen), steps_per_epoch=steps, lengths=tuple(lengths)))
-        before = chosen
+        found.append(
+            Layout(rows=len(real), steps_per_epoch=steps, lengths=tuple(lengths), pseudo=count)
+        )
+        before = real
     return tuple(found)
 
 
@@ -160,12 +170,22 @@ def _positive_lengths(split: TokenSplit, mined: bool) -> np.ndarray:
 class Batches:
     """The batches of a plan. Keeps the order of the epoch last asked for, which changes no answer.
 
-    Where the plan mines negatives, those of a snapshot must be given first: see ``under``.
+    Where the plan mines negatives, those of a snapshot must be given first: see ``under``; and where the model adds
+    texts to a segment's, these: see ``with_made``.
     """
 
     def __init__(self, plan: Plan, tokens: Tokens, rows: Rows, teaching: Teaching | None = None):
         self._plan, self._tokens, self._teaching = plan, tokens, teaching
-        self._chosen = [select(rows.training, s.selection) for s in plan.segments]
+        self._real = [select(rows.training, s.selection) for s in plan.segments]
+        counts = [0 if s.pseudo is None else s.pseudo.count for s in plan.segments]
+        self._chosen = [
+            with_pseudo(real, len(rows.training), count)
+            for real, count in zip(self._real, counts, strict=True)
+        ]
+        self._queries = [
+            _widened(tokens.training.queries, real) if count else tokens.training.queries
+            for real, count in zip(self._real, counts, strict=True)
+        ]
         self._labels = rows.training.labels
         self._scores = _scores(plan, rows)
         self._negative_scores = rows.training.negative_scores
@@ -180,7 +200,7 @@ class Batches:
             for trace in plan.traces
             for segment in trace.segments
         }
-        for i, (segment, chosen) in enumerate(zip(plan.segments, self._chosen, strict=True)):
+        for i, (segment, chosen) in enumerate(zip(plan.segments, self._real, strict=True)):
             if segment.rows != len(chosen):
                 raise RunError(
                     f"segment {i} has {segment.rows} rows in the plan and {len(chosen)} in the data"
@@ -191,6 +211,19 @@ class Batches:
         made = copy(self)
         made._snapshot = snapshot
         return made
+
+    def rows_of(self, segment: int) -> np.ndarray:
+        """The training rows that a segment selects, without those that the model adds. int64 [rows]"""
+        return self._real[segment]
+
+    def with_made(self, segment: int, made: Ragged) -> Batches:
+        """The same batches with the texts that the model made for a segment, as many as its plan says."""
+        widened = self._queries[segment]
+        assert isinstance(widened, Widened)  # the plan has them
+        new = copy(self)
+        new._queries = [*self._queries]
+        new._queries[segment] = replace(widened, made=made)
+        return new
 
     def at(self, step: int) -> tuple[str, Batch]:
         """The name of the trace that takes the 0-based global step, and its batch. RunError outside the plan."""
@@ -223,7 +256,7 @@ class Batches:
         order = epoch_order(plan.seed, segment, epoch, self._chosen[segment])
         return mixed(
             order,
-            self._chosen[segment - 1] if segment else np.arange(0),
+            self._real[segment - 1] if segment else np.arange(0),
             seed=plan.seed,
             segment=segment,
             epoch=epoch,
@@ -232,8 +265,9 @@ class Batches:
         )
 
     def _bucket(self, rows: np.ndarray, segment: int) -> tuple[int, int]:
-        query = int(self._tokens.training.queries.lengths_of(rows).max())
-        positive = int(self._positive_lengths[self._plan.mines_in(segment)][rows].max())
+        query = int(self._queries[segment].lengths_of(rows).max())
+        lengths = self._positive_lengths[self._plan.mines_in(segment)]
+        positive = 0 if self._tokens.training.texts_only else int(lengths[rows].max())
         for bucket in self._plan.train.buckets:
             if query <= bucket[0] and positive <= bucket[1]:
                 return bucket
@@ -251,7 +285,7 @@ class Batches:
         snapshot = self._snapshot_in(segment)
         most = self._plan.negatives_in(segment)
         return Batch(
-            *split.queries.gather(index, query, pad),
+            *self._queries[segment].gather(index, query, pad),
             *((None, None) if split.texts_only else split.positives.gather(index, positive, pad)),
             weight,
             index.astype(np.uint32),
@@ -325,6 +359,10 @@ class Batches:
         if self._labels is None:
             return None
         return np.where(weight > 0, self._labels[index], np.int32(-1))
+
+
+def _widened(texts: Any, chosen: np.ndarray) -> Widened:
+    return Widened(texts, int(texts.lengths[chosen].max(initial=0)))
 
 
 def _scores(plan: Plan, rows: Rows) -> np.ndarray | None:

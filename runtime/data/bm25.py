@@ -13,6 +13,8 @@ from specrun.runtime.data.relevance import relevance
 from specrun.runtime.data.rows import Split
 from specrun.runtime.data.scan import ensure_rows
 from specrun.runtime.metrics import depth, metrics_of_ranking, rank_scores, ranking_metrics
+from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.data import texts_only
 from specrun.spec.plan.plan import Plan
 
 K1, B = 1.5, 0.75
@@ -55,7 +57,13 @@ class BM25:
 
 
 def score_plan(plan: Plan) -> dict[str, float]:
-    """BM25's metrics on the plan's held-out rows; empty when it holds none out."""
+    """BM25's metrics on the plan's held-out rows; empty when it holds none out. InputError where rows are texts."""
+    if texts_only(plan.data.source):
+        raise InputError(
+            "rows of the kind `text` are texts alone: none is to be found for another",
+            code="no-queries",
+            hint="give a plan of rows with queries and positives",
+        )
     metrics = plan.evaluation.metrics if plan.evaluation else METRICS
     return score_split(ensure_rows(plan.data).validation, metrics)
 

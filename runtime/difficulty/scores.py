@@ -270,7 +270,7 @@ def _same_formats(rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The training and the held-out rows of each format, or all of them."""
     for own in by_format(rows.training):
         other = np.arange(len(rows.validation))
-        if rows.training.texts_only:
+        if rows.training.texts_only and len(other):
             number = rows.training.fields[FORMAT_FIELD][own[0]]
             other = np.flatnonzero(rows.validation.fields[FORMAT_FIELD] == number)
         yield own, other

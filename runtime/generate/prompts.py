@@ -24,13 +24,14 @@ class Row:
     """One text to write: the index of its prompt, its number among the texts of that prompt, and what it starts as.
 
     ``twin`` counts the texts of this prompt before it, of an equal prompt in the list too: with the ids it makes
-    the row's key.
+    the row's key. ``width`` is what the ids are padded to, None where that may be chosen.
     """
 
     prompt: int
     number: int
     twin: int
     ids: np.ndarray  # int32 [S]
+    width: int | None = None
 
 
 def rows_of(
@@ -54,7 +55,8 @@ def rows_of(
     for i, prompt in enumerate(prompts):
         ids = _ids(tokenizer, prompt, i, (mark, mask_id), max_length)
         for number in range(each):
-            rows.append(Row(i, number, seen[ids.tobytes()], ids))
+            width = max_length if len(ids) == max_length else None
+            rows.append(Row(i, number, seen[ids.tobytes()], ids, width))
             seen[ids.tobytes()] += 1
     return rows
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from specrun.runtime.generate.filters import keep_best, keep_nucleus
+from specrun.runtime.generate.filters import keep_best, keep_nucleus, pick
 from specrun.runtime.models.modules import random_bits
 from specrun.runtime.models.vocabulary import Logits
 
@@ -134,7 +134,7 @@ def draw(
     """One id for each position of a row's scores [S, V]: (ids int32 [S], confidence f32 [S], finite bool [S]).
 
     The bias is added first, so that a style counts in all that follows, at temperature 0 too. Then the scores are
-    divided by the temperature, then top-k, then top-p; the id is drawn by the Gumbel maximum (0: the best id).
+    divided by the temperature, then top-k, then top-p; the id is drawn by one number of the row's key (0: the best id).
     The confidence is the probability that the scores with their bias give the drawn id, before temperature and
     filters: so the threshold asks how sure the model is, and means the same at every temperature.
     """
@@ -149,14 +149,13 @@ def draw(
         tempered = keep_best(tempered, settings.top_k)
     if settings.nucleus:
         tempered = keep_nucleus(tempered, control.top_p)
-    noise = _gumbel(random_bits(key[None], scores.shape)[0])
-    ids = jnp.argmax(tempered + jnp.where(warm, noise, 0.0), axis=-1).astype(jnp.int32)
+    drawn = pick(jnp.exp(tempered), _unit(random_bits(key[None], scores.shape[:1])[0]))
+    ids = jnp.where(warm, drawn, jnp.argmax(scores, axis=-1).astype(jnp.int32))
     chosen = jnp.take_along_axis(scores, ids[:, None], axis=-1)[:, 0]
     confidence = jnp.exp(chosen - jax.nn.logsumexp(scores, axis=-1))
     return ids, confidence, finite
 
 
-def _gumbel(bits: jax.Array) -> jax.Array:
-    """Standard Gumbel numbers of uint32 bits, between −2.9 and 22.9: −ln(−ln(1 − u)), u fine near 0."""
-    u = (bits.astype(jnp.float32) + 0.5) * np.float32(2.0**-32)
-    return -jnp.log(-jnp.log1p(-jnp.minimum(u, np.float32(1 - 2.0**-24))))
+def _unit(bits: jax.Array) -> jax.Array:
+    """Evenly in [0, 1), by the upper 24 bits: f32 holds them exactly."""
+    return (bits >> 8).astype(jnp.float32) * np.float32(2.0**-24)

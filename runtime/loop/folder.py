@@ -28,6 +28,7 @@ class RunFolder:
         self.events = root / "events.jsonl"
         self.times = root / "times.jsonl"
         self.negatives = root / "negatives"
+        self.pseudo = root / "pseudo"
         self.checkpoints = root / "checkpoints"
         self.best = root / "best"
         self.best_versions = root / ".best"

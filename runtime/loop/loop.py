@@ -25,6 +25,7 @@ from specrun.runtime.loop.interrupt import Interrupted, Interrupts
 from specrun.runtime.loop.lines import Lines
 from specrun.runtime.loop.position import Best, Patience, Standing
 from specrun.runtime.loop.progress import Reporter
+from specrun.runtime.loop.pseudo import Writer
 from specrun.runtime.loop.speed import Memory, Pace, Speed, memory_of
 from specrun.runtime.loop.watch import NotFinite, Watch
 from specrun.runtime.mining.miner import Miner
@@ -56,6 +57,7 @@ class Loop:
     standing: Standing
     held_out: Split
     miner: Miner | None = None
+    writer: Writer | None = None
     _pace: Pace = field(init=False)
     _watch: Watch = field(init=False)
     _begun: float = field(default_factory=time.monotonic)
@@ -99,7 +101,34 @@ class Loop:
     def _steps(self) -> None:
         while not self.stopped_early and self.standing.step < self.plan.train.total_steps:
             self.interrupts.check()
-            self._stretch(*self._mined())
+            self._stretch(*self._prepared())
+
+    def _prepared(self) -> tuple[Batches, int]:
+        """The batches as they hold now, with what depends on the weights, and the step where they end."""
+        batches, stop = self._mined()
+        writer, step = self.writer, self.standing.step
+        if writer is None:
+            return batches, stop
+        segment = segment_at(self.plan, step)
+        stop = min(stop, writer.stop(segment))
+        if self.plan.segments[segment].pseudo is None:
+            return batches, stop
+        known = writer.known(segment, step, batches, self.events)
+        return known or self._written(writer, segment, batches), stop
+
+    def _written(self, writer: Writer, segment: int, batches: Batches) -> Batches:
+        """The batches with the texts that the model makes now for a segment."""
+        self._watch.drain()
+        self._count_seconds("training")
+        step, check, work = self.standing.step, self.interrupts.check, self.reporter.work
+        with self._writing("the texts that the model makes"):
+            found, made = writer.make(segment, step, self.state, batches, self.events, check, work)
+        left = ", ".join(f"{n:,} left out for {why}" for why, n in sorted(made.left_out.items()))
+        lacking = f"; {left}" if left else ""
+        stage = self.plan.segments[segment].stage
+        self.reporter.note(f"{len(made.texts):,} texts made for stage {stage!r}{lacking}")
+        self._count_seconds("writing texts")
+        return found
 
     def _mined(self) -> tuple[Batches, int]:
         """The batches with the negatives that hold now, mined if they are due, and the step where they end."""

@@ -29,6 +29,7 @@ from specrun.runtime.loop.loop import Loop, device_facts
 from specrun.runtime.loop.parameters import write_parameters
 from specrun.runtime.loop.position import Standing
 from specrun.runtime.loop.progress import OnProgress, Reporter, make_reporter
+from specrun.runtime.loop.pseudo import make_writer
 from specrun.runtime.loop.quiet import quiet_writers
 from specrun.runtime.loop.result import RunResult
 from specrun.runtime.mining.miner import make_miner, verify_backend
@@ -234,6 +235,9 @@ def _loop(
             standing=standing,
             held_out=parts.rows.validation,
             miner=make_miner(plan, parts.program, parts.rows, parts.tokens, folder, events),
+            writer=make_writer(
+                plan, parts.rows, parts.tokens, parts.tokenizer_text, folder, events
+            ),
         )
 
 

@@ -22,10 +22,16 @@ from specrun.runtime.models.sentences import (
 from specrun.runtime.models.tables import rows
 from specrun.runtime.weights.files import digest, find
 from specrun.runtime.weights.head import FILE, ROLE, match_head
-from specrun.runtime.weights.load import match_weights
+from specrun.runtime.weights.load import match_weights, vocabulary_faults
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Input, Prompts
-from specrun.spec.plan.model import Pooling, PretrainedConfig, TextImageConfig, WeightsPlan
+from specrun.spec.plan.model import (
+    BertShape,
+    Pooling,
+    PretrainedConfig,
+    TextImageConfig,
+    WeightsPlan,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +43,8 @@ class PretrainedDirectory:
     take no part in an embedding, such as a pooler or a masked-language head. ``pooling`` is mean where the directory
     names none, as in sentence-transformers. ``prompts`` are those of queries and documents; ``pools_prompts`` is false
     where their tokens are left out of the pooling. ``model_type`` is config.json's, which decides the family. Texts are lower-cased
-    before the tokenizer where ``lowercase`` says so.
+    before the tokenizer where ``lowercase`` says so. ``vocabulary_head`` is what is wrong with the masked-language head,
+    often nothing, and None where the weights have none.
     """
 
     config: PretrainedConfig | TextImageConfig
@@ -53,6 +60,7 @@ class PretrainedDirectory:
     pools_prompts: bool = True
     image: ImageDirectory | None = None
     lowercase: bool = False
+    vocabulary_head: tuple[str, ...] | None = None
 
 
 def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
@@ -86,7 +94,23 @@ def inspect(directory: Path, *, weights: bool = True) -> PretrainedDirectory:
         config_input=folder.digest("config"),
         prompts=sentences.prompts,
         pools_prompts=sentences.pools_prompts,
+        vocabulary_head=_vocabulary_head(model, config) if found else None,
     )
+
+
+def _vocabulary_head(model: Folder, config: PretrainedConfig) -> tuple[str, ...] | None:
+    """What keeps the directory's own head for ids from being used, often nothing; None where it has none."""
+    start = find(model.path)
+    if start is None or not isinstance(config, BertShape):
+        return None
+    faults = vocabulary_faults(start, config)
+    tied = (model.json("config.json") or {}).get("tie_word_embeddings", True)
+    if faults is not None and tied is not True:
+        faults = (
+            *faults,
+            "tie_word_embeddings must be true: a head with a table of its own is not read",
+        )
+    return faults
 
 
 def model_type_of(directory: Path) -> str | None:

@@ -310,7 +310,7 @@ def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> En
     heads = [p for p in model.parameters if p.path.startswith(f"{HEAD}.") and p.role == "kernel"]
     head = shell(lambda: Head(*(p.shape for p in heads))) if heads else None
     config = network_config(model)
-    scores = head_of(config) if isinstance(config, TextEncoderConfig) else None
+    scores = head_of(config)
     encoder = Encoder(model, ends, stacks, head, _token_head(model), scores)
     _check_table(encoder)
     return encoder

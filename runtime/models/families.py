@@ -32,7 +32,7 @@ class Family:
 
     ``keys`` are config.json's words for numbers that the plan calls otherwise. ``flat`` takes config.json apart where
     numbers are nested or have several spellings, and says what of it is not implemented; ``derived`` are numbers of
-    the configuration that it works out.
+    the configuration that it works out. ``masked_lm`` is transformers' class with a head for ids, of types that have one.
     """
 
     config: type[PretrainedConfig]
@@ -44,6 +44,7 @@ class Family:
     keys: Mapping[str, str] = field(default_factory=dict)
     flat: Callable[[Mapping[str, object]], tuple[dict[str, object], list[str]]] = as_it_stands
     derived: tuple[str, ...] = ()
+    masked_lm: Mapping[str, str] = field(default_factory=dict)
 
     def default(self, key: str, model_type: str) -> int | float | str | bool:
         """What transformers takes where the config.json of ``model_type`` is silent about ``key``."""
@@ -53,7 +54,14 @@ class Family:
 
 
 FAMILIES = (
-    Family(BertConfig, bert.MODEL_TYPES, bert.DEFAULTS, bert.FIXED, bert.ACTIVATIONS),
+    Family(
+        BertConfig,
+        bert.MODEL_TYPES,
+        bert.DEFAULTS,
+        bert.FIXED,
+        bert.ACTIVATIONS,
+        masked_lm=bert.MASKED_LM,
+    ),
     Family(
         RobertaConfig,
         roberta.MODEL_TYPES,
@@ -61,6 +69,7 @@ FAMILIES = (
         roberta.FIXED,
         roberta.ACTIVATIONS,
         roberta.VOCAB_SIZES,
+        masked_lm=roberta.MASKED_LM,
     ),
     Family(MpnetConfig, mpnet.MODEL_TYPES, mpnet.DEFAULTS, mpnet.FIXED, mpnet.ACTIVATIONS),
     Family(

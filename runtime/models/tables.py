@@ -17,6 +17,7 @@ from specrun.runtime.models.text_encoder import table as text_encoder
 from specrun.runtime.models.vit import table as vit
 from specrun.spec.plan.model import (
     BertConfig,
+    BertShape,
     ModernbertConfig,
     MpnetConfig,
     NetworkConfig,
@@ -53,9 +54,16 @@ def rows(config: NetworkConfig) -> tuple[TableRow, ...]:
     width = token_dim(config)
     if width is not None:
         table += dense(TOKEN_HEAD, config.hidden_size, width, bias=False)
+    return table + vocabulary_rows(config)
+
+
+def vocabulary_rows(config: NetworkConfig) -> tuple[TableRow, ...]:
+    """What belongs to the head that scores ids alone; none where there is no head, or where it is the token table."""
     if isinstance(config, TextEncoderConfig) and config.vocabulary_head == "own":
-        table += dense(VOCABULARY, config.hidden_size, config.vocab_size, bias=config.bias)
-    return table
+        return dense(VOCABULARY, config.hidden_size, config.vocab_size, bias=config.bias)
+    if isinstance(config, BertShape) and config.vocabulary_head is not None:
+        return bert.vocabulary_rows(config)
+    return ()
 
 
 def _family(config: NetworkConfig) -> tuple[TableRow, ...]:

@@ -7,30 +7,46 @@ from typing import Any
 
 import jax
 
+from specrun.runtime.models.bert.model import VocabularyHead
 from specrun.runtime.models.modules import Dense, Shell, bind, matmul, shell
 from specrun.runtime.models.tables import VOCABULARY
-from specrun.spec.plan.model import TextEncoderConfig
+from specrun.spec.plan.model import BertConfig, NetworkConfig, RobertaConfig, TextEncoderConfig
 
 Logits = Callable[[Mapping[str, Any], jax.Array], jax.Array]
 """``logits(parameters, states [..., D])``: f32 [..., V]."""
 
 
-def head_of(config: TextEncoderConfig) -> Shell | None:
-    """What belongs to the head alone; None where the token table is the head."""
-    if config.vocabulary_head != "own":
-        return None
-    return shell(lambda: Dense(config.hidden_size, config.vocab_size, bias=config.bias))
+def head_of(config: NetworkConfig) -> Shell | None:
+    """What belongs to the head alone; None where there is no head, or where the token table is the head."""
+    match config:
+        case TextEncoderConfig() if config.vocabulary_head == "own":
+            return shell(lambda: Dense(config.hidden_size, config.vocab_size, bias=config.bias))
+        case BertConfig() if config.vocabulary_head is not None:
+            return shell(lambda: VocabularyHead(config, config.hidden_act))
+        case RobertaConfig() if config.vocabulary_head is not None:
+            return shell(lambda: VocabularyHead(config, "gelu"))
+        case _:
+            return None
 
 
-def logits_of(config: TextEncoderConfig) -> Logits:
-    """The scores under all parameters of the network."""
+def logits_of(config: NetworkConfig) -> Logits | None:
+    """The scores under all parameters of the network; None where it is no language model."""
     head = head_of(config)
 
     def own(parameters: Mapping[str, Any], states: jax.Array) -> jax.Array:
         assert head is not None
         return bind(head, parameters[VOCABULARY])(states)
 
+    def transformed(parameters: Mapping[str, Any], states: jax.Array) -> jax.Array:
+        assert head is not None
+        table = parameters["embeddings"]["word_embeddings"]["embedding"]
+        return bind(head, parameters[VOCABULARY])(states, table)
+
     def tied(parameters: Mapping[str, Any], states: jax.Array) -> jax.Array:
         return matmul(states, parameters["embeddings"]["token"]["embedding"].T)
 
-    return tied if head is None else own
+    if isinstance(config, TextEncoderConfig) and config.vocabulary_head == "tied":
+        return tied
+    if head is None:
+        return None
+    return own if isinstance(config, TextEncoderConfig) else transformed

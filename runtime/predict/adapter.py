@@ -27,7 +27,7 @@ from specrun.runtime.report.card import base_model
 from specrun.runtime.report.export_card import export_card
 from specrun.runtime.trees import Tree
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import ModelPlan, TextImageConfig
+from specrun.spec.plan.model import ModelPlan, TextImageConfig, is_language_model
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.towers import TextTower
 
@@ -113,6 +113,12 @@ def open_adapter(order: Order) -> Adapter:
             hint=_MERGED.removesuffix(" with adapters merged"),
         )
     model, own = _network(plan, parameters, order)
+    if is_language_model(model.config):
+        raise InputError(
+            f"{order.folder} is a masked language model, and its adapters alone would be those of an encoder",
+            code="language-model",
+            hint="export --to hf, which holds the whole network with adapters merged",
+        )
     _refuse_composed(model, order)
     base = _base(plan, order)
     _check_rest(model, order)

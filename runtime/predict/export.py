@@ -49,6 +49,7 @@ from specrun.spec.plan.model import (
     Side,
     TextEncoderConfig,
     TextImageConfig,
+    is_language_model,
 )
 from specrun.spec.plan.towers import TextTower
 
@@ -163,6 +164,14 @@ def _network(trained: Trained, order: Order) -> tuple[ModelPlan, Mapping[str, An
 
 
 def _check_outputs(trained: Trained, order: Order) -> None:
+    if is_language_model(trained.model.config):
+        if order.to != "hf":
+            raise InputError(
+                f"{order.folder} is a masked language model, which {order.to} has no files for",
+                code="language-model",
+                hint="export --to hf, which transformers' AutoModelForMaskedLM loads",
+            )
+        return
     late = trained.model.multi_vector
     texts = not isinstance(trained.model.config, TextImageConfig)
     if late is not None and not (late.alone and texts and order.to != "hf"):

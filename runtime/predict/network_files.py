@@ -13,13 +13,19 @@ import numpy as np
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.families import family_of
 from specrun.runtime.models.stacking import unstack
-from specrun.runtime.models.tables import pooler_rows, rows
+from specrun.runtime.models.tables import pooler_rows, rows, vocabulary_rows
 from specrun.runtime.predict.order import Order
 from specrun.runtime.weights.load import load_beside
-from specrun.runtime.weights.names import write_names
+from specrun.runtime.weights.names import family, write_names
 from specrun.runtime.weights.write import FILES, LAYOUTS, Dtype, Form, write_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import ModelPlan, PretrainedConfig, TextEncoderConfig, TextImageConfig
+from specrun.spec.plan.model import (
+    ModelPlan,
+    PretrainedConfig,
+    TextEncoderConfig,
+    TextImageConfig,
+    is_language_model,
+)
 
 _DROPOUT = (
     "hidden_dropout_prob",
@@ -27,7 +33,7 @@ _DROPOUT = (
     "mlp_dropout",
     "attention_probs_dropout_prob",
 )
-_BY_SPEC = ("pooling", "projection_dim", "multi_vector_dim", *_DROPOUT)
+_BY_SPEC = ("pooling", "projection_dim", "multi_vector_dim", "vocabulary_head", *_DROPOUT)
 """Numbers of a configuration that the spec may set beside config.json."""
 
 
@@ -62,11 +68,23 @@ def source_of(model: ModelPlan, order: Order) -> Source:
 def write_network(
     new: Path, order: Order, form: Form, model: ModelPlan, parameters: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The encoder's tensors, and the pooler as the source has it. The head stands elsewhere."""
+    """The encoder's tensors, and the pooler as the source has it. The head stands elsewhere.
+
+    A language model's are those of its class: its head, and the encoder under the class's prefix, without a pooler.
+    """
     config, layout = model.config, LAYOUTS[form]
     assert model.weights is not None
     assert not isinstance(config, TextEncoderConfig | TextImageConfig)
     leaves = {p: np.asarray(x) for p, x in unstack(parameters, model.groups).items()}
+    if is_language_model(config):
+        write_weights(new / FILES[form], language_tensors(leaves, config), form, order.dtype)
+        return {
+            "weights": FILES[form],
+            "dtype": order.dtype,
+            "tensors_of_the_source": [],
+            "language_model": True,
+            "left_out": [x for x in _left_out(model, False) if not x.startswith(_HEADS)],
+        }
     kept = load_beside(model.weights, config, pooler_rows(config))
     pooler = write_names(kept, [r for r in pooler_rows(config) if r.path in kept], config, layout)
     tensors = write_names(leaves, [r for r in rows(config) if not r.new], config, layout)
@@ -79,20 +97,38 @@ def write_network(
     }
 
 
+_HEADS = ("cls.predictions.", "lm_head.")
+"""How the names of heads for ids begin."""
+
+
+def language_tensors(
+    leaves: Mapping[str, np.ndarray], config: PretrainedConfig
+) -> dict[str, np.ndarray]:
+    """The tensors of the class with a head for ids, by their names in torch's files."""
+    head = vocabulary_rows(config)
+    own = {row.path for row in head}
+    encoder = write_names(leaves, [r for r in rows(config) if r.path not in own], config)
+    [prefix] = family(config).prefixes
+    named = {prefix + name: tensor for name, tensor in encoder.items()}
+    return named | write_names(leaves, head, config)
+
+
 def config_json(raw: dict[str, Any], config: PretrainedConfig, dtype: Dtype) -> dict[str, Any]:
     """The source's config.json with what differs now: the class, the dtype of the file, the dropout."""
     model_type = str(raw["model_type"])
-    family = family_of(model_type)
-    assert family is not None  # inspect has read it
+    read_as = family_of(model_type)
+    assert read_as is not None  # inspect has read it
     kept = {k: v for k, v in raw.items() if k not in ("_name_or_path", "auto_map", "torch_dtype")}
     rates = {
-        family.keys.get(x.name, x.name): getattr(config, x.name)
+        read_as.keys.get(x.name, x.name): getattr(config, x.name)
         for x in fields(config)
         if x.name in _DROPOUT
     }
     return {
         **kept,
-        "architectures": [family.model_types[model_type]],
+        "architectures": [
+            (read_as.masked_lm if is_language_model(config) else read_as.model_types)[model_type]
+        ],
         "dtype": dtype,
         **rates,
     }

@@ -12,8 +12,9 @@ from typing import Any, Literal, overload
 import jax
 import numpy as np
 
-from specrun.runtime.generate.generator import BATCH_SIZE as GENERATED_AT_ONCE
-from specrun.runtime.generate.generator import Completion, Generator
+from specrun.runtime.generate.filler import BATCH_SIZE as GENERATED_AT_ONCE
+from specrun.runtime.generate.filler import Completion
+from specrun.runtime.generate.generator import Generator
 from specrun.runtime.loop.embed import embed, embed_tokens, normalised
 from specrun.runtime.predict.compiled import compiled
 from specrun.runtime.predict.pictures import MAX_PIXELS, Opened, Paired, Picture
@@ -24,7 +25,7 @@ from specrun.runtime.telling import Counted, Tell, silent
 from specrun.runtime.vectors import TokenVectors, cut, gathered, maxsim
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import TableSource
-from specrun.spec.plan.model import SIDES, MultiVectorPlan, Side
+from specrun.spec.plan.model import SIDES, MultiVectorPlan, Side, is_language_model
 
 BATCH_SIZE = 64
 
@@ -364,6 +365,7 @@ class Predictor:
 
     def _check_tokens(self) -> MultiVectorPlan:
         """How texts are compared by the vectors of their tokens. InputError where there are none."""
+        self._check_embeds()
         late = self.trained.model.multi_vector
         if late is None:
             raise InputError(
@@ -373,8 +375,18 @@ class Predictor:
             )
         return late
 
+    def _check_embeds(self) -> None:
+        """InputError for a language model, whose states no loss has made comparable."""
+        if is_language_model(self.trained.model.config):
+            raise InputError(
+                f"the model of {self.folder.name} is a language model: it writes texts, and embeds none",
+                code="language-model",
+                hint="`specrun generate` writes; to embed by its network, train one with `init_from` this run",
+            )
+
     def check_pooled(self) -> None:
         """InputError where the model has no vector for a whole text."""
+        self._check_embeds()
         late = self.trained.model.multi_vector
         if late is not None and late.alone:
             raise InputError(

@@ -24,9 +24,10 @@ from specrun.runtime.trees import Tree
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import Prompts
+from specrun.spec.plan.data import Prompts, texts_only
 from specrun.spec.plan.file import read_plan
 from specrun.spec.plan.model import (
+    SIDES,
     ModelPlan,
     MpnetConfig,
     RobertaConfig,
@@ -118,7 +119,9 @@ def _of_run(folder: RunFolder, which: Which) -> Trained:
 
 
 def lengths_of(plan: Plan) -> dict[Side, int]:
-    """The tokens kept of each side; one where it is images."""
+    """The tokens kept of each side; one where it is images. Trained on texts alone a model has one length."""
+    if texts_only(plan.data.source):
+        return dict.fromkeys(SIDES, plan.data.max_query_length)
     return {"query": plan.data.max_query_length, "positive": plan.data.max_positive_length}
 
 

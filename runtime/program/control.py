@@ -10,7 +10,7 @@ from specrun.runtime.program.masking import counts
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.schedule import learning_rate
-from specrun.spec.plan.training import Segment, hiding
+from specrun.spec.plan.training import Segment, hiding, masking_rate
 
 
 class Control(TypedDict):
@@ -64,14 +64,9 @@ def _masking(plan: Plan, segment: Segment, step: int) -> dict[str, np.ndarray]:
     if loss.sampling == "bernoulli":
         return {"mask_rates": np.array([span.minimum, span.maximum], np.float32)}
     epoch = (step - segment.first_step) // segment.steps_per_epoch
-    return {"mask_counts": counts(masking_rate(segment, epoch), plan.data.max_query_length)}
-
-
-def masking_rate(segment: Segment, epoch: int) -> float:
-    """Share of tokens hidden in the 0-based epoch of a segment that hides some."""
-    span = segment.masking
-    assert span is not None
-    return span.maximum - epoch / segment.epochs * (span.maximum - span.minimum)
+    return {
+        "mask_counts": counts(masking_rate(span, epoch, segment.epochs), plan.data.max_query_length)
+    }
 
 
 def active_losses(segment: Segment) -> tuple[str, ...]:

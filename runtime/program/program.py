@@ -34,7 +34,7 @@ from specrun.runtime.program.settings import executable_settings
 from specrun.runtime.program.state import State
 from specrun.runtime.program.traces import TraceCounter
 from specrun.runtime.trees import Tree
-from specrun.spec.plan.model import Side, TextEncoderConfig
+from specrun.spec.plan.model import Side, TextImageConfig
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.training import hiding, teacher_of
 
@@ -83,7 +83,7 @@ def build_program(plan: Plan) -> Program:
     )
     encode = encoder.embed if plan.model.multi_vector else encoder.encode
     config = plan.model.config
-    logits = logits_of(config) if isinstance(config, TextEncoderConfig) else None
+    logits = None if isinstance(config, TextImageConfig) else logits_of(config)
     return assemble(plan, encode, lambda seed: initial_arrays(plan.model, seed), logits)
 
 

@@ -78,9 +78,21 @@ _POOLED = {
 }
 
 
+_MASKED_LM = """import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+model = AutoModelForMaskedLM.from_pretrained("DIRECTORY").eval()
+tokenizer = AutoTokenizer.from_pretrained("DIRECTORY")
+batch = tokenizer(f"a {tokenizer.mask_token} text", return_tensors="pt")
+scores = model(batch.input_ids, attention_mask=batch.attention_mask).logits"""
+
+
 def _use(facts: Mapping[str, Any]) -> str:
     """Code whose vectors are those of ``Predictor``. ``DIRECTORY`` stands for the place of the files."""
-    code = image_use(facts) if "class" in facts else _CODE[facts["to"]](facts)
+    if facts.get("language_model"):
+        code = _MASKED_LM
+    else:
+        code = image_use(facts) if "class" in facts else _CODE[facts["to"]](facts)
     return f"```python\n{code}\n```"
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from specrun.runtime.models.tables import vocabulary_rows
 from specrun.runtime.weights import files as weight_files
 from specrun.runtime.weights.head import PATH as HEAD
 from specrun.runtime.weights.head import load_head
@@ -21,7 +22,7 @@ from specrun.runtime.weights.names import (
 )
 from specrun.runtime.weights.tensors import READABLE, Tensor
 from specrun.spec.diagnostics import Diagnostic, InputError
-from specrun.spec.plan.model import EncoderConfig, TableRow, WeightsPlan
+from specrun.spec.plan.model import BertShape, EncoderConfig, TableRow, WeightsPlan
 from specrun.spec.plan.towers import TowerConfig
 
 
@@ -80,10 +81,51 @@ def load_weights(
         raise InputError(changed)
     match = match_weights(Path(plan.files[0].path), config, rows)
     leaves = {row.path: orient(tensor.float32(), row, match.layout) for row, tensor in match.pairs}
+    if isinstance(config, BertShape) and config.vocabulary_head is not None:
+        leaves |= load_vocabulary(Path(plan.files[0].path), config)
     if plan.head is not None and config.projection_dim is not None:
         shape = (config.hidden_size, config.projection_dim)
         leaves[HEAD] = load_head(Path(plan.head.path), shape)
     return leaves
+
+
+def vocabulary_faults(start: Path, config: BertShape) -> tuple[str, ...] | None:
+    """What is wrong with the head that scores ids in files found from ``start`` on; None where they have no head.
+
+    The files have been read as those of ``config``, and that head is no part of an embedding.
+    """
+    rows, used, layout = _vocabulary(start, config)
+    if not used:
+        return None
+    expected = {file_name(row, config, layout): row for row in rows}
+    faults = [*_set_faults(expected, used), *_tensor_faults(expected, used, layout)]
+    return tuple(message for _, message in faults)
+
+
+def load_vocabulary(start: Path, config: BertShape) -> dict[str, np.ndarray]:
+    """The leaves of that head by logical path, f32; none where the files have no head. InputError where it has faults."""
+    faults = vocabulary_faults(start, config)
+    if faults:
+        raise InputError([_diagnostic(start, "weights-missing", message) for message in faults])
+    rows, used, layout = _vocabulary(start, config)
+    found = {row: used[file_name(row, config, layout)][0] for row in rows} if used else {}
+    return {row.path: orient(tensor.float32(), row, layout) for row, tensor in found.items()}
+
+
+def _vocabulary(
+    start: Path, config: BertShape
+) -> tuple[tuple[TableRow, ...], dict[str, list[Tensor]], Layout]:
+    """The head's rows, its tensors by their names, and the layout of the files."""
+    found = weight_files.read(start)
+    layout = layout_of(found.tensors, found.written_by)
+    rows = vocabulary_rows(replace(config, vocabulary_head="tied"))
+    names = {file_name(row, config, layout) for row in rows}
+    used: dict[str, list[Tensor]] = {}
+    for tensor in found.tensors:
+        name = canonical(tensor.name, config)
+        if name in names:
+            used.setdefault(name, []).append(tensor)
+    return rows, used, layout
 
 
 def load_beside(

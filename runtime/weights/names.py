@@ -47,8 +47,18 @@ class Names:
 
 
 _FAMILIES: dict[str, Names] = {
-    "bert": Names(dict(bert.NAMES + bert.POOLER), bert.PREFIXES, bert.UNUSED),
-    "roberta": Names(dict(roberta.NAMES + roberta.POOLER), roberta.PREFIXES, roberta.UNUSED),
+    "bert": Names(
+        dict(bert.NAMES + bert.POOLER + bert.VOCABULARY),
+        bert.PREFIXES,
+        bert.UNUSED,
+        dict(bert.VOCABULARY_BARE),
+    ),
+    "roberta": Names(
+        dict(roberta.NAMES + roberta.POOLER + roberta.VOCABULARY),
+        roberta.PREFIXES,
+        roberta.UNUSED,
+        dict(roberta.VOCABULARY_BARE),
+    ),
     "mpnet": Names(dict(mpnet.NAMES + mpnet.POOLER), mpnet.PREFIXES, mpnet.UNUSED),
     "clip_text": Names(dict(clip.TEXT_NAMES), (), clip.TEXT_UNUSED, dict(clip.LOGIT_BARE)),
     "clip_vision": Names(dict(clip.VISION_NAMES), (), clip.VISION_UNUSED, dict(clip.VISION_BARE)),

@@ -129,6 +129,12 @@ class BertShape(PostNormShape):
     """The numbers of BERT and of RoBERTa."""
 
     type_vocab_size: Annotated[int, Fact(doc="Rows of the token-type table.")]
+    vocabulary_head: Annotated[
+        Literal["tied"] | None,
+        Fact(
+            doc="Scores of every id for every token, by a dense layer, its activation, a LayerNorm, the token table and a bias; null is none."
+        ),
+    ] = None
 
 
 @record
@@ -236,6 +242,11 @@ class TextImageConfig:
 
 
 EncoderConfig = TextConfig | TextImageConfig
+
+
+def is_language_model(config: object) -> bool:
+    """Whether it scores the ids of its vocabulary."""
+    return isinstance(config, TextEncoderConfig | BertShape) and config.vocabulary_head is not None
 
 
 def token_dim(config: EncoderConfig | NetworkConfig) -> int | None:
@@ -470,4 +481,6 @@ def networks(model: ModelPlan, after: str = "") -> str:
         parts = (f"{x.kind} of {x.num_hidden_layers} layers" for x in (config.text, config.image))
         return f"{' and '.join(parts)}{after}"
     towers = "two towers of " if model.towers == "separate" else ""
-    return f"{config.kind}{after}, {towers}{config.num_hidden_layers} layers"
+    scratch = isinstance(config, TextEncoderConfig) and is_language_model(config)
+    kind = "masked_lm" if scratch else config.kind
+    return f"{kind}{after}, {towers}{config.num_hidden_layers} layers"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import floor
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.plan.data import Input, TextFormat
+from specrun.spec.plan.generation import GenerationPlan
 from specrun.spec.plan.model import TextConfig
 from specrun.spec.plan.schedule import Schedule
 from specrun.spec.record import record
@@ -263,6 +265,30 @@ class MaskingRange:
     maximum: Annotated[float, Fact(doc="Share in the first epoch.")]
 
 
+def masking_rate(span: MaskingRange, epoch: int, epochs: int) -> float:
+    """Share of tokens hidden in the 0-based epoch of so many, where counts are exact."""
+    return span.maximum - epoch / epochs * (span.maximum - span.minimum)
+
+
+@record
+class PseudoPlan:
+    """Texts that the model makes of a segment's rows before its first step."""
+
+    count: Annotated[int, Fact(doc="Rows that they take at the end of the segment's.")]
+    hidden: Annotated[tuple[float, float], Fact(doc="Least and greatest share of tokens hidden.")]
+    words: Annotated[tuple[int, int], Fact(doc="Least and greatest number of words.")]
+    similarity: Annotated[
+        tuple[float, float], Fact(doc="Least and greatest Jaccard index with the source's words.")
+    ]
+    unique_words: Annotated[float, Fact(doc="Least share of different words.")]
+    generation: Annotated[GenerationPlan, Fact(doc="How tokens are filled in.")]
+
+
+def pseudo_count(rows: int, ratio: float, most: int) -> int:
+    """How many texts a model adds to so many rows: min(most, ⌊ratio · rows⌋)."""
+    return min(most, floor(ratio * rows + 1e-9))  # so that 0.29 of 100 are 29, as on paper
+
+
 @record
 class Segment:
     """A range of optimizer steps with one set of traces. Steps are global, 0-based, half open."""
@@ -300,6 +326,9 @@ class Segment:
     mined: Annotated[
         bool, Fact(doc="Whether its losses take mined negatives, where the plan mines any.")
     ] = True
+    pseudo: Annotated[
+        PseudoPlan | None, Fact(doc="Texts that the model adds to its rows; null is none.")
+    ] = None
     advance: Annotated[
         AdvancePlan | None, Fact(doc="What ends it before stop_step; null is nothing.")
     ] = None

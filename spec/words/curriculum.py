@@ -66,6 +66,42 @@ class Advance:
 
 
 @record
+class PseudoData:
+    """Texts that the model makes, when the stage begins, of the stage's own: some tokens hidden and filled in again."""
+
+    ratio: Annotated[
+        float, Fact(doc="So many texts for each row of the stage, rounded down.", gt=0, le=1)
+    ] = 0.25
+    max_samples: Annotated[int, Fact(doc="At most so many.", ge=1, le=1000000)] = 100
+    masking_rate: Annotated[
+        tuple[float, ...],
+        Fact(
+            doc="Least and greatest share of a text's tokens that are hidden; each text draws its own.",
+            ge=0,
+            le=1,
+            min_items=2,
+            examples=((0.2, 0.4),),
+        ),
+    ] = (0.2, 0.4)
+    min_words: Annotated[int, Fact(doc="A text of fewer words is left out.", ge=1)] = 3
+    max_words: Annotated[int, Fact(doc="A text of more words is left out.", ge=1)] = 512
+    similarity: Annotated[
+        tuple[float, ...],
+        Fact(
+            doc="Least and greatest Jaccard index of the sets of words of a text and of the one it was made of; others are left out.",
+            ge=0,
+            le=1,
+            min_items=2,
+            examples=((0.3, 0.95),),
+        ),
+    ] = (0.3, 0.95)
+    min_unique_words: Annotated[
+        float,
+        Fact(doc="Least share of different words in a text; others are left out.", ge=0, le=1),
+    ] = 0.5
+
+
+@record
 class Stage:
     """One stage of the curriculum."""
 
@@ -149,6 +185,12 @@ class Stage:
         bool | None,
         Fact(
             doc="Whether the losses take the negatives that `data.negatives` mines; null is yes where they are mined."
+        ),
+    ] = None
+    pseudo_data: Annotated[
+        PseudoData | None,
+        Fact(
+            doc="Texts that the model itself adds to the stage's rows, under `masked_diffusion`, as `generation` says; null adds none."
         ),
     ] = None
     advance: Annotated[

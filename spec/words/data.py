@@ -39,11 +39,13 @@ class MaxLength:
 
 @record
 class FractionValidation:
-    """A share of the rows, chosen by a hash of their content."""
+    """A share of the rows, chosen by a hash of their content, or of the paragraph that a text comes from."""
 
     kind: Annotated[
         Literal["fraction"],
-        Fact(doc="Hold out a share of the rows, chosen by a hash of their content."),
+        Fact(
+            doc="Hold out a share of the rows, chosen by a hash of their content; of `kind: text` a share of the paragraphs, with their rows of every format."
+        ),
     ] = "fraction"
     fraction: Annotated[float, Fact(doc="Share of rows held out.", gt=0, lt=1, examples=(0.1,))]
 
@@ -58,7 +60,7 @@ class FileValidation:
     path: Annotated[
         str,
         Fact(
-            doc="File or folder with the format and columns of the training data; JSONL with `query` and `positive` beside `python_source`.",
+            doc="File or folder with the format and columns of the training data; JSONL with `query` and `positive` beside `python_source`; texts beside `text`, cut as these are.",
             examples=("val.jsonl",),
         ),
     ]
@@ -75,40 +77,6 @@ class SplitValidation:
 
 
 Validation = FractionValidation | FileValidation
-
-
-@record
-class TextFractionValidation(FractionValidation):
-    """A share of the paragraphs, chosen by a hash of their content, with all rows that come from them."""
-
-    kind: Annotated[
-        Literal["fraction"],
-        Fact(
-            doc="Hold out a share of the paragraphs, chosen by a hash of their content, with all rows that come from them."
-        ),
-    ] = "fraction"
-    fraction: Annotated[
-        float, Fact(doc="Share of paragraphs held out.", gt=0, lt=1, examples=(0.1,))
-    ]
-
-
-@record
-class TextFileValidation(FileValidation):
-    """Other texts. Training rows that repeat one of theirs are dropped and counted."""
-
-    kind: Annotated[
-        Literal["file"], Fact(doc="Rows of other files, cut as the training data is.")
-    ] = "file"
-    path: Annotated[
-        str,
-        Fact(
-            doc="Text file, or a folder, of which the files of `data.pattern` are read.",
-            examples=("held_out",),
-        ),
-    ]
-
-
-TextValidation = TextFractionValidation | TextFileValidation
 
 
 DatasetValidation = FractionValidation | FileValidation | SplitValidation
@@ -516,7 +484,7 @@ class TextData:
         Fact(doc="Scores of the rows, for stages to select by; null computes none."),
     ] = None
     validation: Annotated[
-        TextValidation | None, Fact(doc="Rows held out for evaluation; null is none.")
+        Validation | None, Fact(doc="Rows held out for evaluation; null is none.")
     ] = None
     bad_rows: Annotated[
         Literal["skip", "error"],

@@ -29,7 +29,7 @@ class Generation:
     max_length: Annotated[
         int | None,
         Fact(
-            doc="Tokens of a text, its prompt and special tokens included; null is 512, or data.max_length where that is less.",
+            doc="Tokens of a text, its prompt and special tokens included; null is 512, or the longest batch of training rows where that is less.",
             ge=1,
             unit="tokens",
         ),

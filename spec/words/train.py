@@ -85,7 +85,7 @@ class Train:
     score_tile_rows: Annotated[
         int | None,
         Fact(
-            doc="Rows of the in-batch score matrix computed at a time, and again going backward. Null is all up to 64 MiB of scores, above it as many as fill 64 MiB. For `colbert` these are documents, whose tokens are compared with those of all queries.",
+            doc="Rows of the in-batch score matrix computed at a time, and again going backward. Null is all up to 64 MiB of scores, above it as many as fill 64 MiB. For `colbert` these are documents, whose tokens are compared with those of all queries; for `masked_diffusion` texts, whose tokens score all ids.",
             ge=1,
             unit="rows",
             klass="throughput",

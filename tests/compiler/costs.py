@@ -77,6 +77,19 @@ TINY = {
 
 
 QWEN3 = tuple(text.replace("kind: bert", "kind: qwen3") for text in BERT)
+SCRATCH = (
+    "model={kind: masked_lm, hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4, intermediate_size: 176}",
+)
+
+
+def language(
+    *settings: str, length: int = 32, model: tuple[str, ...] = SCRATCH, **options: Any
+) -> Case:
+    """A masked language model: every token of a text scores all ids."""
+    data = f"data={{kind: text, path: {json.dumps(str(HERE))}, max_length: {length}}}"
+    return Case((*model, data, "losses=[{kind: masked_diffusion}]", *settings), **options)
+
+
 DECODER = {**TINY, "intermediate_size": 192, "num_key_value_heads": 2, "head_dim": 16}
 
 
@@ -302,6 +315,21 @@ CASES: dict[str, Case] = {
     "late-and-dense": Case(
         (*rows(128), "losses=[{kind: colbert}, {kind: infonce}]", "model.multi_vector.dim=32")
     ),
+    "masked": language(),
+    "masked-v8000": language(vocab=8000),
+    "masked-tied": language("model.tie_word_embeddings=true", vocab=8000),
+    "masked-tiles": language("train.score_tile_rows=8", vocab=8000),
+    "masked-long": language(*rows(16), length=128, vocab=4000),
+    "masked-l6": language("model.num_hidden_layers=6"),
+    "masked-micro": language(*rows(64, 16), vocab=4000),
+    "masked-remat": language(REMAT, "model.num_hidden_layers=6"),
+    "masked-passes": language("train.accumulation_steps=2", vocab=4000),
+    "masked-smooth": language(
+        "losses=[{kind: masked_diffusion, label_smoothing: 0.1}]", vocab=4000
+    ),
+    "masked-bernoulli": language("losses=[{kind: masked_diffusion, sampling: bernoulli}]"),
+    "masked-decay": language("train.dropout_schedule=decay"),
+    "masked-bert": language(model=BERT, vocab=4000, bert=TINY),
     "scores-distillation": Case((*SCORES, TAUGHT)),
     "scores-distillation-mrl": Case((*SCORES, TAUGHT, "matryoshka={dims: [16, 8]}")),
     "scores-distillation-tiles": Case((*SCORES, TAUGHT, "train.score_tile_rows=128")),
@@ -318,7 +346,8 @@ class Facts(FakeFacts):
     case: Case = PLAIN
 
     def tokenizer(self, source: TokenizerSource, scan: Scan) -> TokenizerPlan:
-        return replace(super().tokenizer(source, scan), vocab_size=self.case.vocab)
+        found = super().tokenizer(source, scan)
+        return replace(found, vocab_size=self.case.vocab, mask_id=1)
 
     def pretrained(self, directory: Path) -> Pretrained:
         found = super().pretrained(directory)

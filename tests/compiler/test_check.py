@@ -104,7 +104,7 @@ def test_a_mistake_in_the_file(line: str, code: str, place: tuple[int, int], sai
 def test_losses_say_what_belongs_elsewhere_and_what_comes_later() -> None:
     text = GOOD.replace("{kind: infonce}", "{kind: infonce, rank: 3}")
     assert "belongs in `lora`" in only(check(text)).hint
-    text = GOOD.replace("{kind: infonce}", "{kind: masked_diffusion, reduce: mean}")
+    text = GOOD.replace("{kind: infonce}", "{kind: causal_lm, reduce: mean}")
     assert "not in this version" in only(check(text)).hint
     text = GOOD.replace("{kind: infonce}", "{kind: infonce, scale: 20}")
     assert "temperature = 1 / scale" in only(check(text)).message
@@ -182,7 +182,7 @@ losses:
   - kind: infonce
     temperature: 0
     margin: 0.5
-  - kind: masked_diffusion
+  - kind: causal_lm
 matryoshka: {dims: [64, 64, 512], weights: [1, 1]}
 train:
   batch_size: 60

@@ -138,13 +138,27 @@ def test_extends_may_be_overridden(override: str) -> None:
         assert loaded.tree["extends"] == ["search_small"]
 
 
+CURRICULA = ("three_stage", "single_stage", "fast_debug_stages")
+TEXTS = ("diffusion_defaults", "memory_efficient", "fast_debug", "centrality_minilm", *CURRICULA)
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_that_come_with_specrun_hold(name: str) -> None:
-    start = {"matryoshka_256": ["search_small"]}.get(name, [])
+    start = {
+        "matryoshka_256": ["search_small"],
+        "centrality_minilm": ["diffusion_defaults", "three_stage"],
+    }.get(name, ["diffusion_defaults"] if name in CURRICULA else [])
     extends = ", ".join([*start, name])
     data = "data: {kind: jsonl, path: rows.jsonl}\ntrain: {epochs: 3}\n"
+    if name in ("tiny_125m", "small_350m", "mini"):
+        data = data.replace("kind: jsonl, path: rows.jsonl", "kind: text, path: corpus")
     if name == "defaults":
         data += "model: {kind: bert, name_or_path: a}\n"
+    if name in TEXTS:
+        data = (
+            "data: {kind: text, path: corpus}\nmodel: {kind: masked_lm}\ntokenizer: {kind: train}\n"
+        )
+        data += "" if start or name == "fast_debug" else "train: {epochs: 3}\n"
     loaded = load(f"version: 1\nextends: [{extends}]\n{data}", environ={}, local={})
     assert loaded.diagnostics == ()
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.front import load
 from specrun.compiler.passes.language import both_counts, guide_count, masked_lm, size_as_named
 from specrun.runtime.models.tables import rows
 from specrun.spec.plan.model import TextEncoderConfig
 from specrun.spec.words.model import MaskedLmModel
+from specrun.spec.words.tokenizer import TrainTokenizer
 from tests.compiler.fakes import FakeFacts, ListReport
 from tests.compiler.test_passes import spec
 
@@ -64,6 +66,20 @@ def test_what_a_tied_head_leaves_out() -> None:
     tied = masked_lm(MaskedLmModel(tie_word_embeddings=True), 25000)
     assert "own matrix" not in both_counts(tied, total(tied))
     assert both_counts(tied, total(tied)).endswith(": 104,153,856")
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("tiny_125m", 123_353_856), ("small_350m", 256_754_688), ("mini", 5_261_568)],
+)
+def test_the_presets_of_sizes(name: str, count: int) -> None:
+    text = "version: 1\nextends: [%s]\ndata: {kind: text, path: corpus}\ntrain: {epochs: 1}\n"
+    loaded = load(text % name, environ={}, local={})
+    assert loaded.diagnostics == ()
+    model, tokenizer = loaded.require().model, loaded.require().tokenizer
+    assert isinstance(model, MaskedLmModel)
+    assert isinstance(tokenizer, TrainTokenizer)
+    assert total(masked_lm(model, tokenizer.vocab_size)) == count
 
 
 def warned(tmp_path: Path, model: MaskedLmModel, **changes: Any) -> list[str]:

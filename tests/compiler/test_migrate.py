@@ -726,7 +726,7 @@ reset_optimizer: true
 
 def test_memory_words_and_words_of_stages(place: Path):
     """The guide's memory words have their places; what is said of stages waits for some."""
-    found = migrated(place, BASE + RULE_OF_THUMB)
+    found = migrated(place, BASE + RULE_OF_THUMB, "vembed")
     for line in (
         "max_memory_gb: 8",
         "memory_margin: 0.2",

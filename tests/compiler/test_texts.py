@@ -8,18 +8,21 @@ from pathlib import Path
 
 import pytest
 
+import specrun
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.front import load
 from specrun.compiler.passes.difficulty import rows_to_select
 from specrun.compiler.passes.inputs import place_data
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.stages import draft_stages, stage_formats
-from specrun.spec.diagnostics import Diagnostic
+from specrun.compiler.summary import summary
+from specrun.runtime.report.facts import plan_facts
+from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.data import HeldOutFile, HeldOutFraction, TextSource
 from specrun.spec.plan.training import Selection
 from specrun.spec.words.curriculum import Curriculum, Select, Stage
-from specrun.spec.words.data import TextData, TextFileValidation, TextFractionValidation
+from specrun.spec.words.data import FileValidation, FractionValidation, TextData
 from specrun.spec.words.losses import MaskedDiffusionLoss
 from specrun.spec.words.model import MaskedLmModel
 from tests.compiler.fakes import FakeFacts, ListReport
@@ -101,14 +104,6 @@ def test_only_texts_have_formats() -> None:
     assert "data.kind: text" in found.message
 
 
-def test_a_loss_takes_rows_of_its_own_kind() -> None:
-    [found] = [d for d in mistakes("data: {kind: text, path: c}\n", PAIRS) if d.code[:3] == "uns"]
-    assert (found.code, found.path) == ("unsuited-rows", "losses[0].kind")
-    assert "compares pairs" in found.message
-    [found] = [d for d in mistakes("data: {kind: jsonl, path: c}\n") if d.code == "unsuited-rows"]
-    assert "`data.kind: jsonl` are pairs" in found.message
-
-
 def texts(path: str, **changes: object) -> Experiment:
     return spec(
         model=MaskedLmModel(),
@@ -126,7 +121,7 @@ def placed(folder: Path, words: Experiment) -> tuple[Draft, ListReport]:
 def test_a_folder_and_its_held_out_files(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     (tmp_path / "held").mkdir()
-    words = texts("corpus", max_chars=99, validation=TextFileValidation(path="held"))
+    words = texts("corpus", max_chars=99, validation=FileValidation(path="held"))
     draft, report = placed(tmp_path, words)
     assert report.found == []
     expected = TextSource(
@@ -140,12 +135,12 @@ def test_a_folder_and_its_held_out_files(tmp_path: Path) -> None:
     )
     assert draft.source == expected
     assert draft.held_out == HeldOutFile(source=replace(expected, path=str(tmp_path / "held")))
-    fraction = replace(words, data=replace(words.data, validation=TextFractionValidation(fraction=0.2)))  # type: ignore[call-arg]  # fmt: skip
+    fraction = replace(words, data=replace(words.data, validation=FractionValidation(fraction=0.2)))  # type: ignore[call-arg]  # fmt: skip
     assert placed(tmp_path, fraction)[0].held_out == HeldOutFraction(fraction=0.2)
 
 
 def test_missing_folders_are_told_at_their_keys(tmp_path: Path) -> None:
-    _, report = placed(tmp_path, texts("corpus", validation=TextFileValidation(path="held")))
+    _, report = placed(tmp_path, texts("corpus", validation=FileValidation(path="held")))
     assert [(path, code) for _, path, code in report.found] == [
         ("data.path", "not-found"),
         ("data.validation.path", "not-found"),
@@ -253,3 +248,58 @@ def test_percentiles_are_of_the_format() -> None:
     assert rows_to_select(first, replace(scan, formats=tuple(counts))) == 12
     assert rows_to_select(second, replace(scan, formats=tuple(counts))) == 20
     assert rows_to_select(replace(first, selection=None), scan) == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "says"),
+    [
+        ("Oh. No.", "", "of the texts 2 are shorter than data.min_chars"),
+        ("", "", "check the path"),
+        (
+            "A text is here.",
+            ", validation: {kind: file, path: a.txt}",
+            "of the rows 1 are held out, and 1 repeat such",
+        ),
+        ("\0", "", "every row was left out as bad"),
+    ],
+)
+def test_a_corpus_that_gives_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str, says: str
+) -> None:
+    monkeypatch.setenv("SPECRUN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.txt").write_text(text)
+    evaluation = "evaluation: {}\n" if words else ""
+    head = HEAD.replace("batch_size: 8", "batch_size: 8, epochs: 1")
+    data = f"data: {{kind: text, path: a.txt{words}}}\n"
+    (tmp_path / "spec.yaml").write_text(head + data + evaluation)
+    with pytest.raises(InputError) as raised:
+        specrun.compile(tmp_path / "spec.yaml")
+    found = [d for d in raised.value.diagnostics if d.severity == "error"]
+    assert says in found[0].message + found[0].hint
+
+
+def test_what_compiling_says_of_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECRUN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "corpus").mkdir()
+    paragraphs = [f"Here is text {i}. It has number {i} in it. End {i}." for i in range(60)]
+    (tmp_path / "corpus" / "a.txt").write_text("\n\n".join([*paragraphs, "One sentence alone."]))
+    data = f"data: {{kind: text, path: corpus, format: pairs, difficulty: {{{SCORED}}}}}\n"
+    (tmp_path / "spec.yaml").write_text(HEAD + data + STAGES)
+    plan = specrun.compile(tmp_path / "spec.yaml")
+    lines = [line.strip() for line in summary(plan).splitlines()]
+    assert "sentences: 121 read, 121 train, 0 held out; left out: 60 too short, 0 duplicates, 0 shared across the split; 0 cut" in lines  # fmt: skip
+    assert "pairs: 120 read, 120 train, 0 held out; left out: 0 too short, 0 duplicates, 0 shared across the split, 1 paragraphs of one sentence; 0 cut" in lines  # fmt: skip
+    easy, rest = plan.segments
+    assert (easy.rows, rest.rows) == (40, 120), "a third of the sentences, and all pairs"
+    assert "a (5 steps, 40 easy sentences), b (15 steps, 120 pairs)" in "\n".join(lines)
+    assert not any("query" in line or "positive" in line for line in lines)
+    assert all(positive == 0 for _, positive in plan.train.buckets)
+    assert {trace.positive_length for trace in plan.traces} == {0}
+    facts = dict(plan_facts(plan))
+    assert facts["Sentences"].startswith(
+        "121 read, 121 trained on, 0 held out; 0 texts cut, 60 too"
+    )
+    assert "(easy sentences)" in facts["Stage a"]
+    assert "(pairs)" in facts["Stage b"]
+    assert "at most 512 tokens" in facts["Tokenizer"]
+    assert "of the text;" in facts["Difficulty"]

@@ -29,6 +29,7 @@ from specrun.spec.plan.plan import Plan
 from tests.runtime.data.fonts import PICTURED, FontMaker
 from tests.runtime.folders import make_directory, make_run
 from tests.runtime.plans import make_lora
+from tests.runtime.quick import compile_quickly
 
 SPEC = """\
 version: 1
@@ -280,11 +281,23 @@ def embeddings(plan: Plan) -> object:
     ).tobytes()
 
 
+def token_states(plan: Plan) -> object:
+    """What the network gives for every token of the first batch of texts."""
+    import numpy as np
+
+    _, batch = _batches(plan).at(0)
+    program = _program(plan)
+    given = program.encode(program.init(plan.seed), batch.query_ids[0], batch.query_mask[0])
+    return np.asarray(given.tokens.vectors).tobytes()
+
+
 def after_a_step(plan: Plan) -> object:
     """The trained parameters after the first two steps, dropout and all."""
     from specrun.runtime.program.control import control_at
 
-    program = _program(plan)
+    with pytest.MonkeyPatch.context() as patch:
+        compile_quickly(patch)
+        program = _program(plan)
     state = program.enter(0, program.init(plan.seed))
     for step in range(2):
         state, _ = program.step(state, _batches(plan).at(step)[1], control_at(plan, step))
@@ -462,13 +475,6 @@ def written(plan: Plan) -> object:
     return [(t.ids.tolist(), t.filled.tolist()) for t in texts]
 
 
-def written_in_style(plan: Plan) -> object:
-    """As ``written``, in a style that the command names."""
-    specrun.run(plan)
-    [[text]] = specrun.Predictor(plan.output_dir).complete(["Nobody can"], style="file tree")
-    return text.ids.tolist()
-
-
 def asked(plan: Plan) -> object:
     """How `specrun generate` ends where it is given no prompt."""
     from specrun.cli import main
@@ -479,13 +485,44 @@ def asked(plan: Plan) -> object:
         return main(["generate", plan.output_dir])
 
 
+def masking(plan: Plan) -> object:
+    """How many tokens every step hides."""
+    from specrun.runtime.program.control import control_at
+
+    given = [control_at(plan, t)["masking"] for t in range(plan.train.total_steps)]
+    return [{name: x.tolist() for name, x in own.items()} for own in given]
+
+
+def made(plan: Plan) -> object:
+    """The texts that the model makes for the last stage, before any step; and how many there is room for."""
+    from specrun.runtime.data.scan import ensure_rows
+    from specrun.runtime.data.tokenizer import load
+    from specrun.runtime.data.tokens import ensure_tokens
+    from specrun.runtime.loop.folder import RunFolder
+    from specrun.runtime.loop.pseudo import PSEUDO, make_writer
+
+    if plan.segments[-1].pseudo is None:
+        return None
+    rows, tokens = ensure_rows(plan.data), ensure_tokens(plan.data, plan.tokenizer)
+    text = load(plan.tokenizer).json_text
+    name = hashlib.sha256(repr(plan.segments).encode()).hexdigest()[:12]
+    folder, events = RunFolder(Path("made") / name), MagicMock(events=())
+    folder.root.mkdir(parents=True, exist_ok=True)
+    writer = make_writer(plan, rows, tokens, text, folder, events)
+    last = len(plan.segments) - 1
+    state = _program(plan).init(plan.seed)
+    _, texts = writer.make(last, 0, state, _batches(plan), events)  # type: ignore[union-attr]
+    assert events.record.call_args.args[0] == PSEUDO
+    return texts, plan.segments[-1].pseudo.count
+
+
 Artefact = Callable[[Plan], object]
 
 
 @functools.cache
 def artefact_of(artefact: Artefact, settings: tuple[str, ...]) -> object:
     own = settings
-    if artefact in (files, mined, written, written_in_style, asked) and not any(
+    if artefact in (files, mined) and not any(
         s.startswith(("name=", "output_dir=")) for s in settings
     ):
         own = (
@@ -633,16 +670,36 @@ MASKED_RANKED = (*MASKED_STAGES, *RANKED)
 WHOLE = (*MASKED, "data.format=paragraphs")
 HELD_TEXTS = (*MASKED, "data.validation={kind: file, path: held_texts}")
 WRITING = (
-    "model={kind: masked_lm, hidden_size: 8, num_hidden_layers: 0, num_attention_heads: 1}",
+    "model={kind: masked_lm, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, "
+    "intermediate_size: 8}",
     "data={kind: text, path: prose.txt, max_length: 16}",
     "losses=[{kind: masked_diffusion}]",
     "train.max_steps=1",
     "evaluation=null",
-    "generation={temperature: 1, steps: 3, max_length: 9}",
+    "output_dir=runs/writing",  # trained once: these settings are no other run's
+    "generation={temperature: 1, steps: 4, max_length: 9, style: the, style_strength: 6}",
+)
+TOLD = (*MASKED[:-1], "evaluation.metrics=null")
+MAKING = (
+    "model={kind: masked_lm, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, "
+    "intermediate_size: 8}",
+    "data={kind: text, path: prose.txt, format: paragraphs, max_length: 48}",
+    "losses=[{kind: masked_diffusion}]",
+    "evaluation=null",
+    "generation={steps: 2}",
+    "train.epochs=null",
+    "curriculum={stages: [{name: a}, {name: b, pseudo_data: {similarity: [0, 1], min_words: 1, "
+    "min_unique_words: 0}}]}",
 )
 TENSORBOARD = "tracking=[{kind: tensorboard}]"
 WANDB = "tracking=[{kind: wandb, project: one}]"
 GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"
+
+
+def making(key: str, value: str) -> Case:
+    """A key of the texts that the model makes."""
+    path = f"curriculum.stages[1].pseudo_data.{key}={value}"
+    return Case(f"curriculum.stages[].pseudo_data.{key}", (*MAKING, path), made, MAKING)
 
 
 def stage(text: str) -> tuple[str, ...]:
@@ -771,6 +828,11 @@ def model(key: str, value: str, artefact: Artefact, *before: str) -> Case:
     return Case(f"model{{text_encoder}}.{key}", (*before, f"model.{key}={value}"), artefact, before)
 
 
+def masked(key: str, value: str, artefact: Artefact, *before: str) -> Case:
+    before = (*MASKED, *before)
+    return Case(f"model{{masked_lm}}.{key}", (*before, f"model.{key}={value}"), artefact, before)
+
+
 def train(key: str, value: str, artefact: Artefact, *before: str) -> Case:
     return Case(f"train.{key}", (*before, f"train.{key}={value}"), artefact, before)
 
@@ -804,6 +866,22 @@ TABLE: tuple[Case, ...] = (
     Case("model{text_encoder}.multi_vector", DUAL, start, ("losses=[{kind: infonce}]",)),
     Case("model{text_encoder}.pooling", (*LATE, "losses=[{kind: colbert}]"), jaxpr),
     model("towers", "separate", start),
+    masked("kind", "text_encoder", refused),
+    masked("hidden_size", "32", start),
+    masked("num_hidden_layers", "2", start),
+    masked("num_attention_heads", "4", token_states),
+    masked("intermediate_size", "24", start),
+    masked("hidden_act", "gelu", start),
+    masked("norm", "layernorm", token_states),
+    masked("bias", "true", start),
+    masked("position_embedding", "learned", start),
+    masked("max_position_embeddings", "600", start, "model.position_embedding=learned"),
+    masked("rope_theta", "100", token_states),
+    masked("hidden_dropout_prob", "0.5", after_a_step),
+    masked("attention_probs_dropout_prob", "0.5", after_a_step),
+    masked("layer_norm_eps", "0.01", token_states),
+    masked("initializer_range", "0.5", start),
+    masked("tie_word_embeddings", "true", start),
     # texts and images
     Case("model{composed}.kind", (*IMAGES, "model.kind=text_encoder"), refused, IMAGES),
     Case("model{composed}.head_dim", (*IMAGES, "model.head_dim=4"), start, IMAGES),
@@ -1063,6 +1141,13 @@ TABLE: tuple[Case, ...] = (
     loss("cosent", "temperature", "0.5", jaxpr, *SCORED[:-1]),
     loss("cosent", "name", "main", control, *SCORED[:-1]),
     loss("cosent", "weight", "3", control, *SCORED[:-1]),
+    Case("losses[]{masked_diffusion}.kind", MASKED, jaxpr),
+    loss("masked_diffusion", "masking_rate", "[0.3, 0.4]", masking, *MASKED),
+    loss("masked_diffusion", "sampling", "bernoulli", jaxpr, *MASKED),
+    loss("masked_diffusion", "weighting", "inverse_rate", jaxpr, *MASKED),
+    loss("masked_diffusion", "label_smoothing", "0.1", jaxpr, *MASKED),
+    loss("masked_diffusion", "name", "main", control, *MASKED),
+    loss("masked_diffusion", "weight", "3", control, *MASKED),
     Case("losses[]{colbert}.kind", (*LATE, "losses=[{kind: colbert}]"), jaxpr),
     loss("colbert", "temperature", "0.5", jaxpr, *LATE),
     loss("colbert", "reduce", "sum", jaxpr, *LATE),
@@ -1179,6 +1264,25 @@ TABLE: tuple[Case, ...] = (
         mined,
         PARTLY,
     ),
+    Case(
+        "curriculum.stages[].masking_rate",
+        (*MASKED_STAGES, "curriculum.stages[0].masking_rate=[0.3, 0.4]"),
+        masking,
+        MASKED_STAGES,
+    ),
+    Case(
+        "curriculum.stages[].pseudo_data",
+        (*MAKING, "curriculum.stages[1].pseudo_data=null"),
+        made,
+        MAKING,
+    ),
+    making("ratio", "0.1"),
+    making("max_samples", "3"),
+    making("masking_rate", "[0.5, 0.9]"),
+    making("min_words", "11"),
+    making("max_words", "4"),
+    making("similarity", "[0.5, 0.6]"),
+    making("min_unique_words", "1"),
     Case("curriculum.stages[].advance", ADVANCING, files, (*ADVANCING, NEVER)),
     Case(
         "curriculum.stages[].advance.patience",
@@ -1205,6 +1309,7 @@ TABLE: tuple[Case, ...] = (
     train("max_steps", "3", batches),
     train("drop_last", "true", batches),
     train("max_grad_norm", "0.01", after_a_step),
+    train("dropout_schedule", "decay", after_a_step, "model.hidden_dropout_prob=0.5"),
     train("trainable", "['final_norm.*']", trained),
     train("micro_batch_size", "4", jaxpr),
     train("gradient_cache", "{chunk_size: 4}", jaxpr),
@@ -1303,6 +1408,7 @@ TABLE: tuple[Case, ...] = (
         ("evaluation.directions=[query_to_positive, positive_to_query]",),
         files,
     ),
+    Case("evaluation.masking_rates", (*TOLD, "evaluation.masking_rates=[0.5]"), files, TOLD),
     Case("evaluation.every_steps", ("evaluation.every_steps=3",), files),
     Case("evaluation.at_start", ("evaluation.at_start=true",), files),
     Case("evaluation.metrics", ("evaluation.metrics=[mrr@10, ndcg@5]",), files),
@@ -1354,14 +1460,14 @@ TABLE: tuple[Case, ...] = (
         Case(f"generation.{key}", (*WRITING, f"generation.{key}={value}"), artefact, WRITING)
         for key, value, artefact in (
             ("temperature", "0", written),
-            ("steps", "2", written),
+            ("steps", "3", written),
             ("max_length", "8", written),
             ("top_k", "1", written),
             ("top_p", "0.1", written),
             ("num_return_sequences", "2", written),
             ("confidence_schedule", "exponential", written),
             ("style", "file tree", written),
-            ("style_strength", "9", written_in_style),
+            ("style_strength", "9", written),
             ("interactive", "true", asked),
         )
     ),

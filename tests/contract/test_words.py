@@ -55,4 +55,5 @@ def test_auto_is_a_word_of_the_spec_only() -> None:
 
 
 def test_every_loss_of_the_plan_is_in_the_runtime_table() -> None:
-    assert set(losses._TERMS) == kinds(training.LossPlan)
+    """But the one that takes the model's head as well."""
+    assert {*losses._TERMS, "masked_diffusion"} == kinds(training.LossPlan)

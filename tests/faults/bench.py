@@ -38,6 +38,32 @@ evaluation: {{every_steps: 8, batch_size: 16}}
 checkpoint: {{every_steps: 5, keep: 2}}
 """
 
+TEXTS = """\
+version: 1
+name: tiny
+seed: 3
+output_dir: run
+model: {{kind: masked_lm, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16}}
+tokenizer: {{kind: train, vocab_size: 300}}
+data:
+  kind: text
+  path: {texts}
+  max_length: 32
+  validation: {{kind: fraction, fraction: 0.2}}
+losses: [{{kind: masked_diffusion}}]
+generation: {{steps: 4}}
+curriculum:
+  transition_epochs: 1
+  stages:
+    - {{name: first, epochs: 2, masking_rate: [0.7, 0.9], format: sentences}}
+    - {{name: second, epochs: 2, masking_rate: [0.4, 0.6], format: pairs}}
+    - {{name: third, epochs: 2, masking_rate: [0.1, 0.3], format: sentences, pseudo_data: {{max_samples: 9, min_words: 1, similarity: [0, 1]}}}}
+train: {{batch_size: 16, dropout_schedule: decay}}
+evaluation: {{every_steps: 8, batch_size: 16}}
+checkpoint: {{every_steps: 5, keep: 2}}
+"""
+"""Texts instead of pairs, in three stages, the last with texts that the model makes."""
+
 COMPARED = (
     "plan.json",
     "tokenizer.json",
@@ -53,12 +79,14 @@ COMPARED = (
 class Bench:
     """A plan in ``root``, and a server that runs it in folders below."""
 
-    def __init__(self, root: Path, overrides: tuple[str, ...] = ()):
+    def __init__(self, root: Path, overrides: tuple[str, ...] = (), spec: str = SPEC):
         self.root = root
         self.cache = root / "cache"
         rows = root / "rows.jsonl"
         rows.write_text(tiny_rows(), encoding="utf-8")
-        spec = SPEC.format(rows=rows)
+        texts = root / "texts.txt"
+        texts.write_text(tiny_texts(), encoding="utf-8")
+        spec = spec.format(rows=rows, texts=texts)
         self.plan = self._compiled(spec, overrides)
         write_plan(self.plan, root / "plan.json")
         self._server = self._start()
@@ -141,8 +169,10 @@ def outcome(folder: Path) -> dict[str, Any]:
     del result["times"], result["speed"]  # the two that tell of time
     left = [p.name for p in run.rglob("*") if "tmp" in p.name or p.name.endswith((".new", ".old"))]
     assert not left, f"left behind: {left}"
-    mined = sorted(str(p.relative_to(run)) for p in run.glob("negatives/*"))
-    return {"result": result} | {name: _digest(run / name) for name in (*COMPARED, *mined)}
+    made = sorted(
+        str(p.relative_to(run)) for part in ("negatives", "pseudo") for p in run.glob(f"{part}/*")
+    )
+    return {"result": result} | {name: _digest(run / name) for name in (*COMPARED, *made)}
 
 
 def saved_steps(folder: Path) -> list[int]:
@@ -170,3 +200,14 @@ def tiny_rows() -> str:
             }
         )
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def tiny_texts() -> str:
+    """60 paragraphs of three sentences each."""
+    draw = random.Random(2)
+    words = ["".join(draw.choices("abcdefgh", k=draw.randint(2, 6))) for _ in range(50)]
+
+    def sentence() -> str:
+        return " ".join(draw.sample(words, draw.randint(3, 6))).capitalize() + "."
+
+    return "\n\n".join(" ".join(sentence() for _ in range(3)) for _ in range(60)) + "\n"

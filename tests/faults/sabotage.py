@@ -173,6 +173,27 @@ def _after_snapshot() -> None:
     after(miner, "write_snapshot", nth(2))
 
 
+def _enter(index: int, *, done: bool) -> None:
+    """Around the start of a segment."""
+    from specrun.runtime.program import state
+
+    around = after if done else before
+    around(state, "enter", lambda plan, mesh, entered, old: entered == index)
+
+
+def _in_writing() -> None:
+    """Texts are made, some of their tokens are filled in."""
+    from specrun.runtime.generate import filler
+
+    before(filler, "canvas_of", nth(2))
+
+
+def _texts_written() -> None:
+    from specrun.runtime.loop import pseudo
+
+    after(pseudo, "write", lambda *args: True)
+
+
 def _after_second_event() -> None:
     from specrun.runtime.loop.events import EventLog
 
@@ -221,6 +242,10 @@ SABOTAGE: dict[str, Callable[[], None]] = {
     "best: links not made": _best_not_linked,
     "before the result": _before_result,
     "after the early stop's event": _after_event,
+    "before the third stage": lambda: _enter(2, done=False),
+    "in the third stage": lambda: _enter(2, done=True),
+    "writing texts": _in_writing,
+    "texts: written, no event": _texts_written,
     "mining": _in_mining,
     "mined: written, no event": _after_snapshot,
     "mined: event written": _after_second_event,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.bench import Bench, saved_steps
+from tests.faults.bench import TEXTS, Bench, saved_steps
 
 KILLS = 20
 
@@ -243,3 +244,47 @@ def test_kills_around_a_stages_early_end(tmp_path: Path):
             assert ending.finish(folder) == want, where
     finally:
         ending.close()
+
+
+IN_TEXTS = (
+    "before entering a stage",
+    "after entering a stage",
+    "evaluating",
+    "writing texts",
+    "texts: written, no event",
+    "after the early stop's event",  # the first event, which vouches for the texts
+    "before the third stage",
+    "in the third stage",
+    "save: renamed",
+)
+
+
+def test_kills_in_every_stage_of_a_language_model(tmp_path: Path):
+    """In each stage, at the transitions, and while the model makes texts for the last stage."""
+    writing = Bench(tmp_path, spec=TEXTS)
+    try:
+        want = writing.finish(tmp_path / "whole")
+        assert "pseudo/0002.json" in want
+        event = json.loads((tmp_path / "whole/run/events.jsonl").read_text())
+        assert (event["kind"], event["after"]) == (
+            "pseudo_data",
+            writing.plan.segments[2].first_step,
+        )
+        assert 0 < event["texts"] <= 9
+        for where in IN_TEXTS:
+            folder = tmp_path / where.replace(" ", "")
+            assert writing.attempt(folder, sabotage=where)[0] == -signal.SIGKILL, where
+            assert writing.finish(folder) == want, where
+        lost = tmp_path / "lost"
+        assert writing.attempt(lost, sabotage="before the result")[0] == -signal.SIGKILL
+        made = lost / "run/pseudo/0002.json"
+        content = made.read_bytes()
+        made.write_bytes(content.replace(b"texts", b"taxts"))
+        shutil.rmtree(lost / f"run/checkpoints/{saved_steps(lost)[-1]}")
+        code, said = writing.attempt(lost)
+        assert code == 1
+        assert "0002.json: the file was changed" in said
+        made.write_bytes(content)
+        assert writing.finish(lost) == want
+    finally:
+        writing.close()

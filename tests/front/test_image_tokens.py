@@ -37,6 +37,7 @@ from tests.front.test_text_image import (  # noqa: F401  the fixtures
     spec,
     write,
 )
+from tests.runtime.quick import quick
 
 LATE = "losses=[{kind: colbert, temperature: 0.1}]"
 BOTH = "losses=[{kind: colbert, temperature: 0.1}, {kind: infonce}]"
@@ -52,8 +53,6 @@ def composed(**more: Any) -> str:
     return COMPOSED.format(dim=more.get("dim", 8), more=more.get("more", ""))
 
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""Compiling is most of the time of these tests."""
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 11, 11, 3), dtype=np.uint8)
 IDS = np.array([[2, 5, 39, 1], [2, 39, 1, 1], [2, 6, 7, 39]], np.int32)
 MASK = IDS != 1
@@ -151,7 +150,7 @@ def test_the_outputs_of_every_kind(
     assert heads == ["text.multi_vector.kernel", "image.multi_vector.kernel"] * own
     if late.alone and model.startswith("{kind: composed"):
         assert plan.model.config.text.pooling == plan.model.config.image.pooling == "none"
-    embed = jax.jit(build_encoder(plan.model).embed, compiler_options=QUICK)
+    embed = quick(build_encoder(plan.model).embed)
     parameters = initial_arrays(plan.model, 0)
     image = embed(parameters, PIXELS, np.ones((3, 1), bool))
     text = embed(parameters, IDS, MASK)
@@ -173,7 +172,7 @@ def test_padding_among_the_patches_of_an_image_does_not_count() -> None:
         Image.new("RGB", size, (9, 99, 199)).save(f"pics/{name}.png")
     opened = Opened(["pics/long.png", "pics/square.png"], plan.model.image_processor)
     content = np.stack([opened[i] for i in range(2)])
-    embed = jax.jit(build_encoder(plan.model).embed, compiler_options=QUICK)
+    embed = quick(build_encoder(plan.model).embed)
     tokens = embed(initial_arrays(plan.model, 0), content, np.ones((2, 1), bool)).tokens
     assert tokens.vectors.shape == (2, late.image_vectors, late.width)
     counts = np.asarray(tokens.mask).sum(1)
@@ -200,7 +199,7 @@ def test_token_vectors_are_those_of_torch(name: str, model: str, settings: tuple
     plan = made(model, "t2i", *settings)
     golden = np.load(TOWERS / "expected_tokens.npz")
     pixels = as_bytes(plan, golden["pixels"])
-    embed = jax.jit(build_encoder(plan.model).embed, compiler_options=QUICK)
+    embed = quick(build_encoder(plan.model).embed)
     parameters = initial_arrays(plan.model, 0)
     image = embed(parameters, pixels, np.ones((3, 1), bool)).tokens.vectors
     right = golden[name if name == "vit" else f"{name}_image"]
@@ -266,7 +265,7 @@ def test_chunks_have_the_gradient_of_the_whole() -> None:
             table.terms(plan),
             chunks,
         )
-        compute = jax.jit(partial(loss_and_gradient, objective), compiler_options=QUICK)
+        compute = quick(partial(loss_and_gradient, objective))
         found.append(compute(trained, frozen, batch, {"colbert": np.float32(1)}, None))
     (whole, slopes), (value, again) = found
     assert float(whole.loss) > 0

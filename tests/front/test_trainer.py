@@ -273,7 +273,8 @@ def test_what_the_guide_has_and_this_model_has_not(clip: str, words: dict[str, A
         ("ndgc@10", ("does not have the right form", "did you mean `ndcg@10`?")),
         ("nDCG@5", ("did you mean `ndcg@5`?",)),
         ("ndcg", ("did you mean `ndcg@10`?", "`ndcg@10 at 256` for a Matryoshka dimension")),
-        ("loss", ("write a metric such as `ndcg@10`",)),
+        ("loss", ("loss is not in `evaluation.metrics`",)),
+        ("losses", ("write a metric such as `ndcg@10`",)),
         ("positive_to_query/ndcg@10", ("is of the direction positive_to_query",)),
     ],
 )

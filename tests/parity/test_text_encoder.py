@@ -91,6 +91,16 @@ def waves(length: int, width: int) -> Any:
 
 
 def in_torch(config: TextEncoderConfig, p: dict[str, Any], ids: Any, mask: Any) -> Any:
+    x = states_in_torch(config, p, ids, mask)
+    weight = mask[..., None].float()
+    x = x[:, 0] if config.pooling == "cls" else (x * weight).sum(1) / weight.sum(1)
+    rms, eps = config.norm == "rmsnorm", config.layer_norm_eps
+    x = norm(x, p, "final_norm", eps, rms) if config.final_layer_norm else x
+    return dense(x, p, "projection") if config.projection_dim else x
+
+
+def states_in_torch(config: TextEncoderConfig, p: dict[str, Any], ids: Any, mask: Any) -> Any:
+    """What the last block gives for every token: [B, S, D]."""
     functional, heads, eps = (
         torch.nn.functional,
         config.num_attention_heads,
@@ -120,10 +130,7 @@ def in_torch(config: TextEncoderConfig, p: dict[str, Any], ids: Any, mask: Any) 
         else:
             up = functional.relu(up) if config.hidden_act == "relu" else functional.gelu(up)
         x = x + dense(up, p, f"{layer}.mlp.down")
-    weight = mask[..., None].float()
-    x = x[:, 0] if config.pooling == "cls" else (x * weight).sum(1) / weight.sum(1)
-    x = norm(x, p, "final_norm", eps, rms) if config.final_layer_norm else x
-    return dense(x, p, "projection") if config.projection_dim else x
+    return x
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -173,6 +173,23 @@ def test_the_scale_falls_in_a_line_and_is_no_new_trace() -> None:
     assert sum(program.traces().values()) == len(plan.traces) == 1
 
 
+def test_a_resumed_run_goes_on_with_the_same_dropout() -> None:
+    plan = make_text_plan(model=make_language_model(hidden_dropout_prob=0.3), train=DECAY)
+
+    def steps(program: Program, state: Any, numbers: range) -> Any:
+        for step in numbers:
+            state, _ = program.step(state, make_batch(plan, step), control_at(plan, step))
+        return jax.tree.map(np.asarray, state["params"]), state
+
+    program = build_program(plan)
+    whole, _ = steps(program, program.enter(0, program.init(0)), range(4))
+    _, half = steps(program, program.enter(0, program.init(0)), range(2))
+    saved = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), half)
+    again, _ = steps(build_program(plan), saved, range(2, 4))
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_constant_plan_has_no_scale_at_all() -> None:
     plan = plan_of()
     assert control_at(plan, 0)["dropout_scale"] is None

@@ -38,10 +38,9 @@ from tests.runtime.plans import (
     make_siglip,
     make_triplet,
 )
+from tests.runtime.quick import QUICK
 
 CONFIG = make_config(num_hidden_layers=1, hidden_size=8, intermediate_size=8, multi_vector_dim=8)
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""Compiling is most of the time of these tests."""
 MRL = MatryoshkaPlan(dims=(8, 4), weights=(1.0, 0.5), reduce="sum")
 PARTS = (
     *("infonce", "triplet", "siglip", "cosent", "colbert", "dense_late_kl"),

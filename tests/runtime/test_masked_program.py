@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -10,10 +9,11 @@ import numpy as np
 import pytest
 
 from specrun.runtime.losses.masked import cross_entropy
-from specrun.runtime.program.control import control_at, masking_rate
+from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import build_program
 from specrun.runtime.trees import flatten
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.training import MaskingRange, masking_rate
 from tests.runtime.plans import make_batch, make_language_model, make_masked, make_text_plan
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -101,10 +101,9 @@ def test_held_out_rows_are_always_hidden_alike() -> None:
 
 
 def test_the_rate_falls_from_epoch_to_epoch() -> None:
-    [segment] = make_text_plan().segments
-    assert [masking_rate(segment, e) for e in range(2)] == pytest.approx([0.6, 0.4])
-    longer = dataclasses.replace(segment, epochs=4)
-    assert [masking_rate(longer, e) for e in range(4)] == pytest.approx([0.6, 0.5, 0.4, 0.3])
+    span = MaskingRange(minimum=0.2, maximum=0.6)
+    assert [masking_rate(span, e, 2) for e in range(2)] == pytest.approx([0.6, 0.4])
+    assert [masking_rate(span, e, 4) for e in range(4)] == pytest.approx([0.6, 0.5, 0.4, 0.3])
 
 
 def test_the_rate_is_no_new_trace() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +27,7 @@ from specrun.runtime.program.control import control_at
 from specrun.runtime.program.gradients import Objective, loss_only
 from specrun.runtime.program.program import build_program
 from specrun.spec.plan.training import InfoNCE, MatryoshkaPlan
+from tests.runtime.devices import split_into
 from tests.runtime.plans import make_batch, make_config, make_infonce, make_model, make_plan
 
 NEGATIVES = 3
@@ -254,7 +254,7 @@ def test_the_value_without_dropout_sees_them(scope):
 
 
 SHARE = """
-import sys
+import jax
 from specrun.runtime.losses import table
 from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import build_program
@@ -262,30 +262,31 @@ from tests.runtime.plans import make_batch
 from tests.runtime.test_negatives import DEEP, plan_of, term_of
 
 table._TERMS["infonce"] = term_of("in_batch")
-devices, micro = int(sys.argv[1]), int(sys.argv[2])
-plan = plan_of(micro=micro, config=DEEP, hardware={"devices": devices})
-program = build_program(plan)
-state = program.enter(0, program.init(plan.seed))
-batch, control = make_batch(plan), control_at(plan, 0)
-flops = build_program(plan).step.lower(state, batch, control).compile().cost_analysis()["flops"]
-print(flops, float(program.step(state, batch, control)[1]["loss"]))
+for devices in (1, 4):
+    plan = plan_of(micro=4, config=DEEP, hardware={"devices": devices})
+    program = build_program(plan)
+    state = program.enter(0, program.init(plan.seed))
+    batch, control = make_batch(plan), control_at(plan, 0)
+    step = build_program(plan).step
+    # Placed as a step places them, so that the compiled function that is counted is the one that is run.
+    placed = jax.device_put((batch, control), (step.rows, step.everywhere))
+    flops = step.lower(state, *placed).compile().cost_analysis()["flops"]
+    print(devices, flops, float(program.step(state, batch, control)[1]["loss"]))
 """
 
 
 def test_devices_share_the_negatives():
     """Four devices do little more than a quarter each, chunked or not, and find the same loss."""
-    found = {}
-    for devices, micro in ((1, 4), (4, 4)):
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        done = subprocess.run(
-            [sys.executable, "-c", SHARE, str(devices), str(micro)],
-            cwd=Path(__file__).parents[2],
-            env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        found[devices] = [float(x) for x in done.stdout.split()]
+    done = subprocess.run(
+        [sys.executable, "-c", SHARE],
+        cwd=Path(__file__).parents[2],
+        env=split_into(4),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line.split() for line in done.stdout.splitlines()]
+    found = {int(devices): (float(flops), float(loss)) for devices, flops, loss in lines}
     assert found[4][0] / found[1][0] < 1.4 / 4
     np.testing.assert_allclose(found[4][1], found[1][1], rtol=1e-6)

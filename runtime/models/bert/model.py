@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from specrun.runtime.models.attention import attention, join_heads, split_heads
@@ -21,6 +22,7 @@ from specrun.runtime.models.modules import (
     dropout,
     fork,
     gelu,
+    matmul,
     silu,
     tanh_gelu,
 )
@@ -128,6 +130,20 @@ class Layer(nnx.Module):
         keys = fork(key, 3)
         x = self.attention(x, mask, keys[0])
         return self.output(self.intermediate(x, keys[1]), x, keys[2])
+
+
+class VocabularyHead(nnx.Module):
+    """States [..., D] → scores [..., V] of every id: norm(act(dense(x))) times the token table [V, D], and a bias."""
+
+    def __init__(self, config: BertShape, activation: str):
+        self.dense = Dense(config.hidden_size, config.hidden_size)
+        self.LayerNorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.bias = nnx.Param(jnp.zeros((config.vocab_size,)))
+        self.activation = activation
+
+    def __call__(self, x: jax.Array, table: jax.Array) -> jax.Array:
+        x = self.LayerNorm(ACTIVATIONS[self.activation](self.dense(x)))
+        return matmul(x, table.T) + self.bias[...]
 
 
 class Ends(nnx.Module):

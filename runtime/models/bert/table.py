@@ -87,6 +87,29 @@ POOLER = (
 """The pooler's names. It belongs to the class and takes no part in an embedding."""
 
 
+VOCABULARY = (
+    ("vocabulary.dense.kernel", "cls.predictions.transform.dense"),
+    ("vocabulary.dense.bias", "cls.predictions.transform.dense"),
+    ("vocabulary.LayerNorm.scale", "cls.predictions.transform.LayerNorm"),
+    ("vocabulary.LayerNorm.bias", "cls.predictions.transform.LayerNorm"),
+)
+"""The head of ``BertForMaskedLM``, whose matrix is the token table."""
+
+VOCABULARY_BARE = (("vocabulary.bias", "cls.predictions.bias"),)
+
+MASKED_LM = {"bert": "BertForMaskedLM"}
+"""Values of ``model_type`` with transformers' class of the network with that head."""
+
+
+def vocabulary_rows(config: BertShape) -> tuple[TableRow, ...]:
+    """The parameters of the head that scores ids; new where the weights have none."""
+    return (
+        *dense("vocabulary.dense", config.hidden_size, config.hidden_size),
+        *norm("vocabulary.LayerNorm", config.hidden_size),
+        TableRow(path="vocabulary.bias", shape=(config.vocab_size,), role="bias"),
+    )
+
+
 def pooler_rows(config: PretrainedShape) -> tuple[TableRow, ...]:
     """The parameters of the pooler, which only writing asks for."""
     made = dense("pooler.dense", config.hidden_size, config.hidden_size)

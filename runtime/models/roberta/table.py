@@ -42,6 +42,24 @@ NAMES = bert.NAMES
 POOLER = bert.POOLER
 pooler_rows = bert.pooler_rows
 
+VOCABULARY = (
+    ("vocabulary.dense.kernel", "lm_head.dense"),
+    ("vocabulary.dense.bias", "lm_head.dense"),
+    ("vocabulary.LayerNorm.scale", "lm_head.layer_norm"),
+    ("vocabulary.LayerNorm.bias", "lm_head.layer_norm"),
+)
+"""The head of ``RobertaForMaskedLM``, whose matrix is the token table."""
+
+VOCABULARY_BARE = (("vocabulary.bias", "lm_head.bias"),)
+vocabulary_rows = bert.vocabulary_rows
+
+MASKED_LM = {
+    "roberta": "RobertaForMaskedLM",
+    "xlm-roberta": "XLMRobertaForMaskedLM",
+    "camembert": "CamembertForMaskedLM",
+}
+"""Values of ``model_type`` with transformers' class of the network with that head."""
+
 
 def rows(config: RobertaConfig) -> tuple[TableRow, ...]:
     """As BERT's: embeddings, post-LN blocks, a new head."""

@@ -14,6 +14,7 @@ from specrun.runtime.data import prose
 from specrun.runtime.data.peek import peek
 from specrun.runtime.data.prose import pieces
 from specrun.runtime.data.scan import rows_of, scan, verify_inputs
+from specrun.runtime.data.sources import list_inputs
 from specrun.spec.diagnostics import InputError, RunError
 from specrun.spec.plan.data import (
     DataPlan,
@@ -436,3 +437,61 @@ def test_texts_of_a_long_paragraph_are_read_in_linear_time(tmp_path: Path) -> No
     text = " ".join(f"Number {i} stood there at noon." for i in range(40_000))
     found = scan(source_of(written(tmp_path, text)), None, "skip")
     assert found.training_rows == 40_000
+
+
+@given(
+    st.text(st.sampled_from("ab Q.!?\n\r\t…。\u00a0\u2028\x1c"), max_size=120),
+    st.integers(1, 12),
+    st.integers(1, 3),
+)
+def test_no_word_is_lost_and_each_row_begins_on_its_line(
+    tmp_path_factory: pytest.TempPathFactory, text: str, most: int, sentences: int
+) -> None:
+    path = written(tmp_path_factory.mktemp("texts"), text)
+    source = source_of(
+        path,
+        formats=("sentences", "paragraphs"),
+        max_chars=most,
+        paragraph_max_sentences=sentences,
+        chunk_overlap=0,
+    )
+    [listing] = list_inputs(source, None)
+    rows = list(prose.read_prose(listing.files[0], source, prose.Prose()))
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for number in range(2):
+        own = [row for row in rows if row.numbers["format"] == [0.0, 2.0][number]]
+        assert "".join("".join(row.query.split()) for row in own) == "".join(text.split())
+        for row in own:
+            line = int(row.place.rpartition(":")[2])
+            assert row.query.split()[0][:1] in lines[line - 1]
+            assert len(row.query) <= most
+
+
+def test_a_name_of_any_bytes_is_read(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("A text is here.")
+    assert read(tmp_path) == [("A text is here.", "\ufffd.txt:1")]
+
+
+def test_a_folder_that_may_not_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, STORY)
+
+    def refused(folder: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(InputError, match="Permission denied") as raised:
+        scan(source_of(tmp_path), None, "skip")
+    assert [(d.code, d.path) for d in raised.value.diagnostics] == [("unreadable", "data.path")]
+
+
+def test_a_full_disk_leaves_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, STORY)
+
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("specrun.runtime.data.rows._write_texts", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        scan(source_of(path), None, "skip")

@@ -15,6 +15,7 @@ from tokenizers import models, pre_tokenizers
 from specrun.runtime import cache
 from specrun.runtime.aot import abstract_batch
 from specrun.runtime.data.batches import Batch, Batches, Layout, layout
+from specrun.runtime.data.bm25 import score_plan
 from specrun.runtime.data.difficulty import with_scores
 from specrun.runtime.data.order import select
 from specrun.runtime.data.rows import Rows
@@ -22,6 +23,7 @@ from specrun.runtime.data.scan import rows_of, scan
 from specrun.runtime.data.tokenizer import load, prepare
 from specrun.runtime.data.tokens import Tokens, ensure_tokens, tokens_of
 from specrun.runtime.difficulty.scores import score
+from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import (
     TEXT_FORMATS,
     HeldOutFraction,
@@ -55,6 +57,7 @@ class Request:
     epochs: int
     transition_epochs: int = 0
     mined: bool = False
+    pseudo: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -309,3 +312,8 @@ def test_a_trained_tokenizer_does_not_learn_the_mark_between_sentences(tmp_path:
     vocabulary = Inner.from_str(load(prepare(source, found.rows_digest)).json_text).get_vocab()
     assert "Number" in vocabulary
     assert not any("SE" in token and token != "[SEP]" for token in vocabulary)
+
+
+def test_bm25_has_nothing_to_find(made: Made) -> None:
+    with pytest.raises(InputError, match="texts alone"):
+        score_plan(made.plan)

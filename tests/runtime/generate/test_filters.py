@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from specrun.runtime.generate.filters import keep_best, keep_nucleus
+from specrun.runtime.generate.filters import keep_best, keep_nucleus, pick
 
 
 def chances(scores: np.ndarray) -> np.ndarray:
@@ -56,3 +56,32 @@ def test_what_is_left_out_stays_out() -> None:
     assert np.isfinite(keep_nucleus(scores, np.float32(0.9999))).tolist() == [
         [True, False, False, True]
     ]
+
+
+def test_an_id_is_picked_by_its_share_of_the_weights() -> None:
+    """The first whose sum exceeds the number, over many blocks of ids; weights of 0 are passed over."""
+    draw = np.random.default_rng(3)
+    weights = draw.integers(0, 4, (500, 300)).astype(np.float32)  # sums are exact
+    chances = (draw.integers(0, 1 << 24, 500) * 2.0**-24).astype(np.float32)
+    chances[:2] = 0, 1 - 2.0**-24
+    sums = np.cumsum(weights.astype(np.float64), axis=1)
+    target = (chances * sums[:, -1].astype(np.float32)).astype(np.float64)
+    expected = (sums > target[:, None]).argmax(axis=1)
+    found = np.asarray(pick(weights, chances))
+    np.testing.assert_array_equal(found, expected)
+    assert (np.take_along_axis(weights, found[:, None], 1) > 0).all()
+
+
+@pytest.mark.parametrize("ids", [1, 127, 128, 129])
+def test_the_only_weight_is_picked(ids: int) -> None:
+    weights = np.zeros((ids, ids), np.float32)
+    np.fill_diagonal(weights, 1e-30)
+    for chance in (0.0, 0.5, 1 - 2.0**-24):
+        found = pick(weights, np.full(ids, chance, np.float32))
+        np.testing.assert_array_equal(found, np.arange(ids))
+
+
+def test_scores_of_every_sign_keep_their_order() -> None:
+    row = np.array([[-0.0, 0.0, -1e-30, 1e-30, -np.inf, -3e38, 3e38, 7.0]], np.float32)
+    for count, kept in ((1, [6]), (2, [6, 7]), (3, [3, 6, 7]), (4, [0, 1, 3, 6, 7])):
+        assert np.flatnonzero(np.isfinite(keep_best(row, count))).tolist() == kept

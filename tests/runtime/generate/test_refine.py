@@ -111,9 +111,9 @@ def by_hand(
                 row = np.where(row >= np.sort(row)[-settings.top_k], row, -np.inf)
             if settings.nucleus:
                 row = np.where(_nucleus(row, float(told.top_p)), row, -np.inf)
-            bits = random_bits(jax.random.fold_in(own[b], step)[None], (ids.shape[1], VOCAB))
-            u = np.minimum((np.asarray(bits[0, s], np.float64) + 0.5) / 2**32, 1 - 2.0**-24)
-            token = int(np.argmax(row - np.log(-np.log1p(-u))))
+            bits = random_bits(jax.random.fold_in(own[b], step)[None], (ids.shape[1],))
+            sums = np.cumsum(np.exp(row - row.max()))
+            token = int(np.argmax(sums > (int(bits[0, s]) >> 8) * 2.0**-24 * sums[-1]))
             done = step / max(steps - 1, 1)
             least = 0.9 - 0.8 * done
             if settings.schedule == "exponential":

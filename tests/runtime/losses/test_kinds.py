@@ -23,6 +23,7 @@ from tests.runtime.plans import (
     make_siglip,
     make_triplet,
 )
+from tests.runtime.quick import quick
 
 KINDS = {
     "infonce": make_infonce(name="loss"),
@@ -54,7 +55,7 @@ def compute(kind: str, tile: int):
         given = SimpleNamespace(**rows)
         return loss.sum({}, found, given) / divisor(loss.weight(given))
 
-    return jax.jit(jax.value_and_grad(mean))
+    return quick(jax.value_and_grad(mean))
 
 
 def outputs(rows: int = ROWS, seed: int = 0) -> Outputs:
@@ -123,7 +124,7 @@ EDGES = {
     "zero vectors": (jax.tree.map(jnp.zeros_like, outputs()), given_rows()),
     "one label": (outputs(), given_rows(label=jnp.zeros(ROWS, jnp.int32))),
     "no negative": (outputs(), given_rows(negative_weight=jnp.zeros((ROWS, 2)))),
-    "no score": (outputs(), given_rows(score=jnp.full(ROWS, jnp.nan))),
+    "no score": (outputs(), given_rows(score=jnp.full(ROWS, jnp.nan, jnp.float32))),
     "equal scores": (outputs(), given_rows(score=jnp.ones(ROWS))),
     "huge": (jax.tree.map(lambda x: 1e15 * x, outputs()), given_rows()),
     "tiny": (jax.tree.map(lambda x: 1e-10 * x, outputs()), given_rows()),

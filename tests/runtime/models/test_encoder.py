@@ -28,6 +28,7 @@ from tests.runtime.models.tiny import (
     roberta_config,
     text_config,
 )
+from tests.runtime.quick import quick
 
 CLOSE = 2e-6
 
@@ -161,9 +162,9 @@ def test_a_token_of_qwen3_sees_nothing_behind_it():
         model_plan(qwen3_config(pooling=pooling), new=True) for pooling in ("last", "cls")
     )
     params = initial_parameters(last, 0)
-    encode = jax.jit(build_encoder(first).encode)
+    encode = quick(build_encoder(first).encode)
     np.testing.assert_allclose(encode(params, ids, whole), encode(params, other, whole), atol=CLOSE)
-    encode = jax.jit(build_encoder(last).encode)
+    encode = quick(build_encoder(last).encode)
     assert np.abs(encode(params, ids, whole) - encode(params, other, whole)).max() > 1e-2
 
 
@@ -190,7 +191,7 @@ def test_a_local_layer_of_modernbert_sees_its_window_alone():
     def moved(global_layers: tuple[int, ...], other: np.ndarray) -> float:
         config = modernbert_config(num_hidden_layers=1, pooling="cls", global_layers=global_layers)
         model = model_plan(config, new=True)
-        encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
+        encode, params = quick(build_encoder(model).encode), initial_parameters(model, 0)
         return float(np.abs(encode(params, ids, whole) - encode(params, other, whole)).max())
 
     assert moved((), far) < CLOSE
@@ -205,7 +206,7 @@ def test_embeddings_are_finite_even_for_a_row_without_tokens(name: str):
     params = initial_parameters(model, 0)
     ids, mask = batch()
     mask[2] = False
-    out = jax.jit(encoder.encode)(params, ids, mask)
+    out = quick(encoder.encode)(params, ids, mask)
     assert out.shape == (4, model.embedding_dim)
     assert out.dtype == jnp.float32
     assert np.isfinite(out).all()
@@ -219,12 +220,12 @@ def test_grouping_remat_and_unroll_do_not_change_the_result(name: str):
     ids, mask = batch()
     keys = jax.random.split(jax.random.key(3), 4)
     whole = model_plan(config, new=True)
-    base = jax.jit(build_encoder(whole).encode)(initial_parameters(whole, 0), ids, mask, keys)
+    base = quick(build_encoder(whole).encode)(initial_parameters(whole, 0), ids, mask, keys)
     for cuts in [(1,), (1, 2)]:
         model = model_plan(config, cuts=cuts, new=True)
-        out = jax.jit(build_encoder(model).encode)(initial_parameters(model, 0), ids, mask, keys)
+        out = quick(build_encoder(model).encode)(initial_parameters(model, 0), ids, mask, keys)
         np.testing.assert_allclose(out, base, atol=CLOSE)
-    varied = jax.jit(build_encoder(whole, remat=True, unroll=2).encode)
+    varied = quick(build_encoder(whole, remat=True, unroll=2).encode)
     out = varied(initial_parameters(whole, 0), ids, mask, keys)
     np.testing.assert_allclose(out, base, atol=CLOSE)
 
@@ -242,7 +243,7 @@ def test_remat_does_not_change_the_gradient(name: str):
     def gradient(**options: Any) -> dict[str, Any]:
         encoder = build_encoder(model, **options)
         loss = lambda p: jnp.sum(encoder.encode(p, ids, mask, keys)[:, 0] ** 2)  # noqa: E731
-        return flatten(jax.jit(jax.grad(loss))(params))
+        return flatten(quick(jax.grad(loss))(params))
 
     plain, remat = gradient(), gradient(remat=True, unroll=3)
     for path, leaf in plain.items():
@@ -254,7 +255,7 @@ def test_remat_does_not_change_the_gradient(name: str):
 )
 def test_padding_never_touches_an_embedding(name: str):
     model = model_plan(CONFIGS[name], new=True)
-    encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
+    encode, params = quick(build_encoder(model).encode), initial_parameters(model, 0)
     ids, mask = batch(length=5)
     other = np.where(mask, ids, 7).astype(np.int32)
     wide = np.pad(ids, ((0, 0), (0, 4)), constant_values=9)
@@ -275,7 +276,7 @@ def test_padding_never_touches_an_embedding(name: str):
 def test_dropout_belongs_to_the_row(name: str, rate: str):
     config = dataclasses.replace(CONFIGS[name], **{rate: 0.3})
     model = model_plan(config, new=True)
-    encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
+    encode, params = quick(build_encoder(model).encode), initial_parameters(model, 0)
     ids, mask = batch()
     keys = jax.random.split(jax.random.key(3), 4)
     whole = encode(params, ids, mask, keys)
@@ -288,7 +289,7 @@ def test_dropout_belongs_to_the_row(name: str, rate: str):
 
 def test_without_any_dropout_keys_change_nothing():
     model = model_plan(text_config())
-    encode, params = jax.jit(build_encoder(model).encode), initial_parameters(model, 0)
+    encode, params = quick(build_encoder(model).encode), initial_parameters(model, 0)
     ids, mask = batch()
     keys = jax.random.split(jax.random.key(3), 4)
     np.testing.assert_array_equal(
@@ -301,10 +302,10 @@ def test_rows_longer_than_the_positions_are_refused():
     model = model_plan(text_config())
     ids, mask = batch(length=13)
     with pytest.raises(InputError, match="13 tokens long, but the model has 12 positions"):
-        jax.jit(build_encoder(model).encode)(initial_parameters(model, 0), ids, mask)
+        quick(build_encoder(model).encode)(initial_parameters(model, 0), ids, mask)
     free = model_plan(text_config(position_embedding="rotary"))
     assert np.isfinite(
-        jax.jit(build_encoder(free).encode)(initial_parameters(free, 0), ids, mask)
+        quick(build_encoder(free).encode)(initial_parameters(free, 0), ids, mask)
     ).all()
 
 
@@ -312,7 +313,7 @@ def test_roberta_counts_positions_behind_the_padding_id():
     """12 of 14 rows are positions of tokens; the padding id among the tokens is not counted."""
     model = model_plan(roberta_config(num_hidden_layers=0), new=True)
     params = initial_parameters(model, 0)
-    encode = jax.jit(build_encoder(model).encode)
+    encode = quick(build_encoder(model).encode)
     ids = np.full((1, 12), 7, np.int32)
     assert np.isfinite(encode(params, ids, ids > 0)).all()
     with pytest.raises(InputError, match="13 tokens long, but the model has 12 positions"):
@@ -346,7 +347,7 @@ def test_an_id_outside_the_table_is_not_taken_for_another():
     model = model_plan(text_config())
     ids, mask = batch()
     ids[0, 0] = 50
-    out = jax.jit(build_encoder(model).encode)(initial_parameters(model, 0), ids, mask)
+    out = quick(build_encoder(model).encode)(initial_parameters(model, 0), ids, mask)
     assert np.isnan(out[0]).all()
     assert np.isfinite(out[1:]).all()
 

@@ -80,7 +80,9 @@ def roberta_config(**changes: Any) -> RobertaConfig:
 def mpnet_config(**changes: Any) -> MpnetConfig:
     """As ``roberta_config``, without token types."""
     shared = {
-        k: v for k, v in vars(roberta_config()).items() if k not in ("kind", "type_vocab_size")
+        k: v
+        for k, v in vars(roberta_config()).items()
+        if k not in ("kind", "type_vocab_size", "vocabulary_head")
     }
     base = MpnetConfig(**shared, relative_attention_num_buckets=32)
     return dataclasses.replace(base, **changes)

@@ -1,0 +1,283 @@
+"""What a masked diffusion language model needs besides its keys: kinds, stages, and what depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from specrun.compiler.foreign.foreign import NO_PSEUDO_ROWS
+from specrun.compiler.locate import locate_model
+from specrun.compiler.migrate.draft import Draft, Left, Old, Setting
+from specrun.compiler.migrate.read import Key, exists
+from specrun.compiler.migrate.rules import RULES
+from specrun.spec.diagnostics import Diagnostic, InputError
+
+THREE_STAGES: tuple[Mapping[str, Any], ...] = (
+    {
+        "name": "foundation",
+        "epochs": 50,
+        "masking_rate_range": [0.75, 0.9],
+        "data_selection": "easy",
+        "format_type": "sentences",
+    },
+    {
+        "name": "structural",
+        "epochs": 100,
+        "masking_rate_range": [0.4, 0.6],
+        "data_selection": "medium",
+        "format_type": "pairs",
+    },
+    {
+        "name": "refinement",
+        "epochs": 150,
+        "masking_rate_range": [0.1, 0.3],
+        "data_selection": "all",
+        "format_type": "paragraphs",
+    },
+)
+"""The guide's default curriculum, `CurriculumConfig.three_stage()`."""
+
+WARMUP_STEPS = 1000
+WARMUP_RATIO = 0.05
+
+PSEUDO_STAGE = 2
+"""The guide's third stage trains on rows that the model itself wrote, too."""
+
+PSEUDO_DATA: Mapping[str, tuple[str, Any]] = {
+    "pseudo_data_ratio": ("ratio", 0.25),
+    "pseudo_data_max_samples": ("max_samples", 100),
+}
+"""The guide's key → the key of a stage's `pseudo_data`, and the guide's default."""
+
+SCORES = "data.difficulty"
+CLIPPING = ("grad_clip_norm", "max_grad_norm")
+
+
+def refuse_contradictions(keys: Iterable[Key], file: str) -> None:
+    """InputError where two keys that mean one thing have two values; both lines are told."""
+    found = {key.name.replace("-", "_"): key for key in keys}
+    faults = [*_clipping(found, file), *_length(found, file)]
+    if faults:
+        raise InputError(faults)
+
+
+def _clipping(found: Mapping[str, Key], file: str) -> Iterable[Diagnostic]:
+    first, second = (found.get(name) for name in CLIPPING)
+    if first is None or second is None or first.value == second.value:
+        return
+    yield _contradiction(
+        f"`{first.name}` is {first.value} (line {first.line}) and `{second.name}` {second.value} "
+        f"(line {second.line}): both are the norm that gradients are clipped to",
+        (first, second),
+        file,
+        "keep one of them",
+    )
+
+
+def _length(found: Mapping[str, Key], file: str) -> Iterable[Diagnostic]:
+    epochs, stages = found.get("max_epochs"), found.get("stages")
+    written: Any = THREE_STAGES if stages is None else stages.value
+    total = _epochs_of(written)
+    steps = found.get("max_steps")
+    if epochs is None or total is None or epochs.value == total:
+        return
+    if type(epochs.value) is not int or (steps is not None and steps.value is not None):
+        return
+    where = f"stages (line {stages.line})" if stages else "three stages of the default curriculum"
+    yield _contradiction(
+        f"`{epochs.name}` is {epochs.value} (line {epochs.line}), and the {where} have {total} in all",
+        (epochs, stages) if stages else (epochs,),
+        file,
+        f"remove `{epochs.name}`, set it to {total}, or write `stages` of so many epochs",
+    )
+
+
+def _epochs_of(stages: Any) -> int | None:
+    """Epochs of all stages; None where they are not written as numbers, which checking the spec tells."""
+    if not isinstance(stages, list | tuple):
+        return None
+    items = cast("list[Any]", stages)
+    each: list[Any] = [item.get("epochs") if isinstance(item, Mapping) else None for item in items]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return sum(each) if each and all(type(n) is int for n in each) else None
+
+
+def _contradiction(message: str, keys: tuple[Key, ...], file: str, hint: str) -> Diagnostic:
+    last = max(keys, key=lambda key: key.line)
+    notes = tuple(f"{file}:{key.line}: `{key.name}: {key.value}`" for key in keys if key != last)
+    return Diagnostic(
+        code="keys-disagree",
+        message=message,
+        file=file,
+        line=last.line,
+        column=1,
+        path=last.name,
+        hint=hint,
+        notes=tuple(note[:200] for note in notes),
+    )
+
+
+def finish_diffusion(draft: Draft, folder: Path, local: Mapping[str, Path] | None) -> None:
+    """Complete the settings. ``local`` maps names to paths of this machine; None leaves the machine out of it."""
+    draft.assume("model.kind", "masked_lm", "from scratch")
+    draft.assume("tokenizer.kind", "train", "trained on the texts")
+    draft.assume("tokenizer.lowercase", False, "what is written has capitals")
+    draft.assume("tokenizer.split_identifiers", False, "words stay whole")
+    draft.assume("losses[0].kind", "masked_diffusion", f"the objective of {draft.dialect.title}")
+    draft.assume("data.kind", "text", "text files below `path`")
+    if draft.get("model.position_embedding") == "learned":
+        length = draft.settings["data.max_length"]
+        draft.assume("model.max_position_embeddings", length.value, length.comment)
+    _stages(draft)
+    _pseudo_data(draft)
+    _sharing(draft)
+    _difficulty(draft, folder, local)
+    _warmup(draft)
+    _evaluation(draft)
+
+
+def _stages(draft: Draft) -> None:
+    if draft.has("curriculum.stages"):
+        return
+    old = Old("stages", [dict(stage) for stage in THREE_STAGES], 0, draft.dialect.title)
+    RULES["curriculum.stages"](old, "curriculum.stages", "", draft)
+
+
+def _pseudo_data(draft: Draft) -> None:
+    """The guide's defaults, at the stage that it writes rows for."""
+    if _count(draft) <= PSEUDO_STAGE:
+        return
+    if not _has_pseudo_data():
+        said = ", ".join(f"{key} {value}" for key, value in PSEUDO_DATA.values())
+        why = f"{draft.dialect.title}'s default ({said}): {NO_PSEUDO_ROWS}"
+        draft.idle.append(Left(f"curriculum.stages[{PSEUDO_STAGE}].pseudo_data", 0, why))
+        return
+    for key, (word, value) in PSEUDO_DATA.items():
+        old = Old(key, value, 0, draft.dialect.title)
+        draft.set(f"curriculum.stages[{PSEUDO_STAGE}].pseudo_data.{word}", value, old)
+
+
+def pseudo_data(old: Old, draft: Draft) -> None:
+    """How many rows the model writes for itself."""
+    if not _has_pseudo_data():
+        draft.miss(old, f"not supported yet: {NO_PSEUDO_ROWS}")
+    else:
+        word, _ = PSEUDO_DATA[old.name]
+        draft.set(f"curriculum.stages[{PSEUDO_STAGE}].pseudo_data.{word}", old.value, old)
+
+
+def _has_pseudo_data() -> bool:
+    return exists("curriculum.stages[].pseudo_data")
+
+
+def _count(draft: Draft) -> int:
+    return sum(
+        path.startswith("curriculum.stages[") and path.endswith("].name") for path in draft.settings
+    )
+
+
+def _sharing(draft: Draft) -> None:
+    """What is said of entering a stage means nothing where there is one."""
+    if _count(draft) == 1:
+        for path in ("curriculum.transition_epochs", "curriculum.reset_optimizer"):
+            _forget(draft, path, "there is one stage")
+    transition = draft.settings.get("curriculum.transition_epochs")
+    if transition is not None and transition.weak:
+        later = [draft.get(f"curriculum.stages[{i}].epochs") for i in range(1, _count(draft))]
+        shortest = min((n for n in later if type(n) is int), default=0)
+        if 0 < shortest < transition.value:
+            del draft.settings["curriculum.transition_epochs"]
+            why = f"{transition.comment} is {transition.value}: at most a stage's own"
+            draft.assume("curriculum.transition_epochs", shortest, why)
+
+
+def _difficulty(draft: Draft, folder: Path, local: Mapping[str, Path] | None) -> None:
+    """Scores are for stages that select by them, and centrality for an encoder that is there."""
+    chosen = [draft.get(f"curriculum.stages[{i}].select") for i in range(_count(draft))]
+    if all(word in (None, "all") for word in chosen):
+        for path in [p for p in draft.settings if p.startswith(f"{SCORES}.")]:
+            _forget(draft, path, "no stage selects by difficulty")
+        return
+    encoder = draft.get(f"{SCORES}.embedding.name_or_path")
+    if draft.get(f"{SCORES}.weights.centrality") == 0:
+        _forget_encoder(draft)
+    elif local is not None and isinstance(encoder, str) and not _found(encoder, folder, local):
+        _without_centrality(draft, encoder)
+
+
+def _found(encoder: str, folder: Path, local: Mapping[str, Path]) -> bool:
+    try:
+        return locate_model(encoder, folder, local) is not None
+    except (OSError, RuntimeError, ValueError):  # a name that can be no path
+        return False
+
+
+def _forget_encoder(draft: Draft) -> None:
+    for key in ("embedding.kind", "embedding.name_or_path", "clusters"):
+        _forget(draft, f"{SCORES}.{key}", "centrality weighs nothing")
+
+
+def _without_centrality(draft: Draft, encoder: str) -> None:
+    """The encoder is not on this machine: the other two parts are scored, and what was asked for is told."""
+    paths = [f"{SCORES}.weights.{part}" for part in ("lexical", "syntactic", "centrality")]
+    shares = [draft.get(path) for path in paths]
+    if not all(type(share) in (int, float) for share in shares) or shares[0] + shares[1] <= 0:
+        return
+    if abs(sum(shares) - 1) > 1e-6:
+        return  # which checking the spec tells
+    why = f"{encoder} is not on this machine, and without it centrality is not scored"
+    mend = (
+        f"get it (`hf download {encoder}`, or map the name in specrun.local.yaml) and migrate again"
+    )
+    for path in (f"{SCORES}.embedding.name_or_path", paths[2]):
+        if not draft.settings[path].weak:
+            draft.lack(path, f"{why}: {mend} ({draft.settings[path].comment})")
+    _forget_encoder(draft)
+    for path, share in zip(paths, shares, strict=True):
+        now = 0.0 if path == paths[2] else round(share / (shares[0] + shares[1]), 12)
+        note = f"{why}: {mend}" if path == paths[2] else "without centrality"
+        comment = f"{share:g}, {draft.settings[path].comment}; {note}"
+        draft.settings[path] = Setting(now, comment, weak=True)
+
+
+def _warmup(draft: Draft) -> None:
+    """The guide's number of steps is more than a stage of a small corpus has, so a share stands for it."""
+    kind = draft.settings.get("schedule.kind")
+    steps = draft.settings.get("schedule.warmup_steps")
+    if steps is None and draft.get("schedule.warmup_ratio") is None and not _no_warmup(draft):
+        why = f"{draft.dialect.title}'s default is {WARMUP_STEPS} steps; a share fits stages of any length"
+        draft.assume("schedule.warmup_ratio", WARMUP_RATIO, why)
+    if kind is not None and kind.value == "constant":
+        _forget(draft, "schedule.min_learning_rate", "a constant rate has none")
+        if not _no_warmup(draft):
+            note = f"{kind.comment}: with a warm-up"
+            del draft.settings["schedule.kind"]
+            draft.assume("schedule.kind", "constant_with_warmup", note)
+    if draft.get("schedule.kind") in ("linear", "constant_with_warmup"):
+        _forget(draft, "schedule.min_learning_rate", "it ends at 0, or falls not at all")
+
+
+def _no_warmup(draft: Draft) -> bool:
+    """Whether the file writes a warm-up of 0 steps."""
+    return any(left.name == "warmup_steps" for left in draft.idle)
+
+
+def _evaluation(draft: Draft) -> None:
+    """Held-out texts are evaluated in the training's batches where nothing else is said."""
+    if not draft.has("data.validation"):
+        for path in [p for p in draft.settings if p.startswith("evaluation.")]:
+            _forget(draft, path, "no texts are held out")
+        return
+    if draft.get("evaluation.early_stopping.patience") is None:
+        _forget(draft, "evaluation.early_stopping.min_delta", "it never stops early")
+    rows = draft.settings.get("train.batch_size")
+    if rows is not None:
+        why = "as large as the training's, where `val_batch_size` is not given"
+        draft.assume("evaluation.batch_size", rows.value, why)
+
+
+def _forget(draft: Draft, path: str, why: str) -> None:
+    """Take a key out that has no meaning beside the others, and tell it where the file wrote it."""
+    dropped = draft.settings.pop(path, None)
+    if dropped is not None and not dropped.weak:
+        draft.idle.append(Left(path, 0, f"{why} ({dropped.comment})"))
