@@ -715,6 +715,12 @@ def test_whatever_a_file_holds_each_key_is_in_the_spec_or_told(
         assert not load(found.text, environ={}, local={}).reporter.has_errors
 
 
+def test_smoothing_under_a_loss_that_does_not_smooth_is_told(place: Path):
+    told = unmet(place, BASE + "label_smoothing: 0.1\n")
+    assert "a `infonce` loss has none" in told["label_smoothing"]
+    assert unmet(place, BASE + "label_smoothing: 0.0\n") == {}
+
+
 RULE_OF_THUMB = """\
 max_vram_gb: 8.0
 memory_safety_margin: 0.2
