@@ -18,9 +18,14 @@ def locate(name: str, folder: Path, local: Mapping[str, Path]) -> Path:
 
 def locate_root(name: str, folder: Path, local: Mapping[str, Path]) -> Path:
     """A root of Python source; ``stdlib`` is the running interpreter's library."""
-    if name == "stdlib" and name not in local:
+    if is_library(name, local):
         return Path(sysconfig.get_path("stdlib"))
     return locate(name, folder, local)
+
+
+def is_library(name: str, local: Mapping[str, Path]) -> bool:
+    """Whether a name is that of the running interpreter's library, and not of the user's own folder."""
+    return name == "stdlib" and name not in local
 
 
 def locate_model(name: str, folder: Path, local: Mapping[str, Path]) -> Path | None:

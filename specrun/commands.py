@@ -376,11 +376,14 @@ def baseline(options: Namespace) -> int:
     )
     names = list(dict.fromkeys(name for found in scores.values() for name in found))
     columns = scores | ({"run": run} if run else {})
-    width = max(12, *map(len, names))
-    print(" " * width + "".join(f" {title:>9}" for title in columns))
+    first = max(12, *map(len, names))
+    print(" " * first + "".join(f" {title:>8}" for title in columns))
     for name in names:
-        told = (f"{of[name]:9.4f}" if name in of else "" for of in columns.values())
-        print(f"{name:{width}}" + "".join(f" {x:>9}" for x in told))
+        told = [
+            f"{of[name]:.4f}".rjust(max(8, len(title))) if name in of else ""
+            for title, of in columns.items()
+        ]
+        print(f"{name:{first}} " + " ".join(told).rstrip())
     return 0
 
 

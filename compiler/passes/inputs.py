@@ -8,7 +8,7 @@ from typing import assert_never
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Pretrained
-from specrun.compiler.locate import locate, locate_model, locate_root
+from specrun.compiler.locate import is_library, locate, locate_model, locate_root
 from specrun.compiler.passes.lengths import bad_rows
 from specrun.compiler.passes.masking import hides
 from specrun.compiler.passes.repeated import warn_of_repeated
@@ -243,7 +243,7 @@ def _source(draft: Draft, context: Context) -> Source | None:
 def _texts(data: TextData, spec: Experiment, context: Context) -> TextSource:
     """The text files, and the rows that the stages take of them."""
     path = locate_root(data.path, context.folder, context.local)
-    library = path != locate(data.path, context.folder, context.local)
+    usual = "**/*.py" if is_library(data.path, context.local) else "**/*.txt"
     _require(path.exists(), "data.path", data.path, path, "text file or folder", context)
     if path.is_file() and data.pattern is not None:
         context.report.error(
@@ -254,7 +254,7 @@ def _texts(data: TextData, spec: Experiment, context: Context) -> TextSource:
         )
     return TextSource(
         path=str(path),
-        pattern=data.pattern or ("**/*.py" if library else "**/*.txt"),
+        pattern=usual if data.pattern is None else data.pattern,
         formats=stage_formats(spec),
         min_chars=data.min_chars,
         max_chars=data.max_chars,

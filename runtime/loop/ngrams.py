@@ -61,18 +61,20 @@ class Bigram:
 
 
 class Asked(NamedTuple):
-    """The tokens hidden at one rate, all held-out rows behind one another. Each int [n]"""
+    """Hidden tokens [n] of some held-out rows: their rows, their true left neighbours (-1 where a row begins) and
+    themselves, all int, and whether the neighbour is not hidden too."""
 
     rows: np.ndarray
     left: np.ndarray
     ids: np.ndarray
+    seen: np.ndarray
 
 
 def score_plan(plan: Plan) -> dict[str, dict[str, float]]:
     """``loss`` and ``perplexity``, at each rate and in all, by the name of the baseline.
 
-    Counts are of the training rows of every format. The bigram is told the true token to the left, though
-    the model may not see it. InputError where the plan holds no row out or evaluates nothing.
+    Counts are of the training rows of every format. ``bigram`` is told the true token to the left, though the model
+    may not see it; ``seen bigram`` only where the model sees it, and is the unigram elsewhere. InputError where the plan holds no row out or evaluates nothing.
     """
     if plan.data.scan.validation_rows == 0:
         message, hint = "the plan holds no row out", "add data.validation and compile"
@@ -88,17 +90,18 @@ def score_tokens(plan: Plan, tokens: Tokens) -> dict[str, dict[str, float]]:
     assert plan.evaluation is not None
     left, ids = _trained(plan, tokens)
     unigram = Unigram(ids, plan.tokenizer.vocab_size)
-    models = {"unigram": unigram, "bigram": Bigram(left, ids, unigram)}
+    bigram = Bigram(left, ids, unigram)
     rates = plan.evaluation.masking_rates
-    sums = {name: np.zeros((len(rates), 2)) for name in models}  # cross-entropy, count
+    sums = {name: np.zeros(len(rates)) for name in ("unigram", "bigram", "seen bigram")}
+    count = np.zeros(len(rates))
     for index, rate in enumerate(rates):
         for asked in hidden_tokens(plan, tokens, rate):
-            for name, model in models.items():
-                sums[name][index] += -model.log(asked.left, asked.ids).sum(), len(asked.ids)
-    return {
-        name: metrics_at(rates, {"loss": of[:, 0] / np.maximum(of[:, 1], 1)})
-        for name, of in sums.items()
-    }
+            one, two = (model.log(asked.left, asked.ids) for model in (unigram, bigram))
+            count[index] += len(one)
+            for name, logs in zip(sums, (one, two, np.where(asked.seen, two, one)), strict=True):
+                sums[name][index] -= logs.sum()
+    hidden = np.maximum(count, 1)
+    return {name: metrics_at(rates, {"loss": of / hidden}) for name, of in sums.items()}
 
 
 def hidden_tokens(plan: Plan, tokens: Tokens, rate: float) -> Iterator[Asked]:
@@ -110,7 +113,8 @@ def hidden_tokens(plan: Plan, tokens: Tokens, rate: float) -> Iterator[Asked]:
         hidden = np.asarray(hide(ids, mask, numbers, table).hidden)[: len(rows)]
         at, place = np.nonzero(hidden)
         left = np.where(place > 0, ids[at, place - 1], -1)
-        yield Asked(rows[at], left, ids[at, place])
+        seen = (place == 0) | ~hidden[at, place - 1]
+        yield Asked(rows[at], left, ids[at, place], seen)
 
 
 def _trained(plan: Plan, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:

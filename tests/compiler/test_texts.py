@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,6 +152,22 @@ def test_a_pattern_chooses_nothing_of_a_file(tmp_path: Path) -> None:
     _, report = placed(tmp_path, texts("a.txt", pattern="*.md"))
     assert [(path, code) for _, path, code in report.found] == [("data.pattern", "no-effect")]
     assert placed(tmp_path, texts("a.txt"))[1].found == []
+
+
+def test_the_library_is_known_by_its_name(tmp_path: Path) -> None:
+    """Its own files, unless a pattern says which; a folder of this name in specrun.local.yaml comes first."""
+    library = sysconfig.get_path("stdlib")
+    for words, pattern in ((texts("stdlib"), "**/*.py"), (texts("stdlib", pattern="json/**"), "json/**")):  # fmt: skip
+        draft, report = placed(tmp_path, words)
+        assert report.found == []
+        assert isinstance(draft.source, TextSource)
+        assert (draft.source.path, draft.source.pattern) == (library, pattern)
+    report = ListReport()
+    local = {"stdlib": tmp_path}
+    context = Context(facts=FakeFacts(), report=report, folder=tmp_path, local=local)
+    draft = place_data(Draft(spec=texts("stdlib")), context)
+    assert isinstance(draft.source, TextSource)
+    assert (draft.source.path, draft.source.pattern) == (str(tmp_path), "**/*.txt")
 
 
 def test_rows_are_made_of_the_formats_that_stages_take() -> None:

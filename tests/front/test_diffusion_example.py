@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import specrun
 from specrun.cli import main
+from specrun.spec.plan.file import read_plan
 from specrun.spec.plan.plan import Plan
 
 EXAMPLE = "diffusion-stdlib.yaml"
@@ -54,18 +54,12 @@ def plan(folder: Path) -> Plan:
         arguments = [x for word in (*SMALLER, *short) for x in ("--set", word)]
         target = str(folder / "plan.json")
         assert main(["compile", str(spec), "-o", target, "--quiet", *arguments]) == 0
-    return specrun.read_plan(target) if hasattr(specrun, "read_plan") else _read(target)
-
-
-def _read(path: str) -> Plan:
-    from specrun.spec.plan.file import read_plan
-
-    return read_plan(path)
+    return read_plan(target)
 
 
 def test_three_stages_of_falling_rates_over_three_formats(plan: Plan) -> None:
     spans = [s.masking for s in plan.segments]
-    assert all(a.minimum > b.maximum for a, b in itertools.pairwise(spans) if a and b)
+    assert all(a.minimum > b.maximum for a, b in pairwise(spans) if a and b)
     assert [s.selection.format for s in plan.segments if s.selection] == ["sentences", "pairs", "paragraphs"]  # fmt: skip
     assert {f.format for f in plan.data.scan.formats} == {"sentences", "pairs", "paragraphs"}
     assert all(f.training_rows > 0 and f.validation_rows > 0 for f in plan.data.scan.formats)
@@ -85,12 +79,18 @@ def test_it_learns_is_compared_and_writes(plan: Plan, capsys: pytest.CaptureFixt
     assert np.log(plan.tokenizer.vocab_size) > ends[0] > ends[-1]
     capsys.readouterr()
     assert main(["baseline", "plan.json"]) == 0
-    table = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
-    assert table[0] == ["unigram", "bigram", "run"]
-    scores = {row[0]: [float(x) for x in row[1:]] for row in table[1:]}
+    title, *table = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert title == ["unigram", "bigram", "seen", "bigram", "run"]
+    scores = {row[0]: [float(x) for x in row[1:]] for row in table}
     result = json.loads(Path("run/result.json").read_text())["metrics"]
-    assert scores["loss"][2] == pytest.approx(result["loss"], abs=1e-4)
-    assert set(scores) >= {f"perplexity@{rate:g}" for rate in plan.evaluation.masking_rates}  # type: ignore[union-attr]
-    assert scores["perplexity"][1] < scores["perplexity"][0] < plan.tokenizer.vocab_size
+    assert scores["loss"][3] == pytest.approx(result["loss"], abs=1e-4)
+    assert plan.evaluation is not None
+    assert set(scores) == {f"{m}{at}" for m in ("loss", "perplexity") for at in ("", *(f"@{r:g}" for r in plan.evaluation.masking_rates))}  # fmt: skip
+    assert (
+        scores["perplexity"][1]
+        < scores["perplexity"][2]
+        < scores["perplexity"][0]
+        < plan.tokenizer.vocab_size
+    )
     assert main(["generate", "run", "Return the [MASK] of"]) == 0
     assert capsys.readouterr().out.strip()

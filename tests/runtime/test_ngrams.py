@@ -62,9 +62,9 @@ def by_hand(plan: Plan, rate: float) -> dict[str, float]:
             follow.setdefault(left, set()).add(token)
     size = plan.tokenizer.vocab_size
     total = sum(single.values())
-    losses: dict[str, list[float]] = {"unigram": [], "bigram": []}
+    losses: dict[str, list[float]] = {"unigram": [], "bigram": [], "seen bigram": []}
     for asked in hidden_tokens(plan, TOKENS, rate):
-        for left, token in zip(asked.left.tolist(), asked.ids.tolist(), strict=True):
+        for _, left, token, seen in zip(*(x.tolist() for x in asked), strict=True):
             one = (single[token] + 1) / (total + size)
             kinds = len(follow.get(left, ()))
             two = one
@@ -73,13 +73,15 @@ def by_hand(plan: Plan, rate: float) -> dict[str, float]:
                 two = share * pairs[left, token] / before[left] + (1 - share) * one
             losses["unigram"].append(-math.log(one))
             losses["bigram"].append(-math.log(two))
+            losses["seen bigram"].append(-math.log(two if seen else one))
     return {name: float(np.mean(found)) for name, found in losses.items()}
 
 
 def test_against_counts_by_hand() -> None:
     plan = planned()
     found = score_tokens(plan, TOKENS)
-    for name in ("unigram", "bigram"):
+    assert set(found) == {"unigram", "bigram", "seen bigram"}
+    for name in found:
         losses = [by_hand(plan, rate)[name] for rate in RATES]
         expected = {"loss@0.25": losses[0], "loss@0.8": losses[1], "loss": float(np.mean(losses))}
         expected |= {k.replace("loss", "perplexity"): math.exp(v) for k, v in expected.items()}
@@ -116,13 +118,21 @@ def test_the_evaluation_hides_the_same_tokens(batch_size: int) -> None:
 
 def test_hidden_tokens_are_those_of_the_texts_with_their_true_neighbours() -> None:
     for batch_size in (2, 5):
-        seen = 0
+        count = 0
         for asked in hidden_tokens(planned(batch_size), TOKENS, 0.8):
-            for row, left, token in zip(*(x.tolist() for x in asked), strict=True):
+            for row, left, token, _ in zip(*(x.tolist() for x in asked), strict=True):
                 text = rows_of(TOKENS.validation)[row]
                 assert (left, token) in zip([-1, *text], text, strict=False)
-                seen += 1
-        assert seen == sum(max(1, math.floor(n * 0.8)) for n in (9, 3, 12, 1, 6))
+                count += 1
+        assert count == sum(max(1, math.floor(n * 0.8)) for n in (9, 3, 12, 1, 6))
+
+
+def test_a_neighbour_is_seen_unless_it_is_hidden_itself() -> None:
+    """All of a row hidden: only the begin of it is seen. One token of each hidden: every neighbour is."""
+    for rate, expected in ((1.0, 5), (0.01, 5)):
+        found = list(hidden_tokens(planned(), TOKENS, rate))
+        assert sum(int(asked.seen.sum()) for asked in found) == expected
+        assert sum(len(asked.ids) for asked in found) == (31 if rate == 1.0 else 5)
 
 
 def test_probabilities_sum_to_one() -> None:
