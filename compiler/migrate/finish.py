@@ -89,7 +89,10 @@ def _cache(draft: Draft) -> None:
     """A chunk must be a part of the batch."""
     if not draft.get("train.gradient_cache"):
         return
-    rows = draft.get("train.batch_size") or CHUNK
+    rows = draft.get("train.batch_size")
+    rows = int(rows) if isinstance(rows, float) and rows.is_integer() else rows
+    if type(rows) is not int or rows < 1:
+        rows = CHUNK  # what is written is told when the spec is checked
     most = min(CHUNK, max(1, rows // 2))
     chunk = next(n for n in range(most, 0, -1) if rows % n == 0)
     draft.assume("train.gradient_cache.chunk_size", chunk, "nothing says how many rows at a time")
