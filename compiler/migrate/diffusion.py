@@ -200,9 +200,12 @@ def _without_centrality(draft: Draft, encoder: str) -> None:
     mend = (
         f"get it (`hf download {encoder}`, or map the name in specrun.local.yaml) and migrate again"
     )
-    for path in (f"{SCORES}.embedding.name_or_path", paths[2]):
-        if not draft.settings[path].weak:
-            draft.lack(path, f"{why}: {mend} ({draft.settings[path].comment})")
+    asked = [f"{SCORES}.embedding.name_or_path", paths[2]]
+    written = [path for path in asked if not draft.settings[path].weak]
+    for path in written:
+        draft.lack(path, f"{why}: {mend} ({draft.settings[path].comment})")
+    if not written:
+        draft.notes.append(f"{why}: {mend}")
     _forget_encoder(draft)
     for path, share in zip(paths, shares, strict=True):
         now = 0.0 if path == paths[2] else round(share / (shares[0] + shares[1]), 12)
@@ -218,6 +221,7 @@ def _warmup(draft: Draft) -> None:
     if steps is None and draft.get("schedule.warmup_ratio") is None and not _no_warmup(draft):
         why = f"{draft.dialect.title}'s default is {WARMUP_STEPS} steps; a share fits stages of any length"
         draft.assume("schedule.warmup_ratio", WARMUP_RATIO, why)
+        draft.notes.append(f"`schedule.warmup_ratio` is {WARMUP_RATIO}: {why}")
     if kind is not None and kind.value == "constant":
         _forget(draft, "schedule.min_learning_rate", "a constant rate has none")
         if not _no_warmup(draft):

@@ -55,12 +55,14 @@ CHANGES = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Migrated:
-    """The text of the spec; ``unmet`` is what it cannot say, ``idle`` what has no meaning here."""
+    """The text of the spec; ``unmet`` is what it cannot say, ``idle`` what has no meaning here, ``notes`` which of
+    the tool's defaults it departs from."""
 
     text: str
     dialect: Dialect
     unmet: tuple[Left, ...]
     idle: tuple[Left, ...]
+    notes: tuple[str, ...] = ()
 
 
 def migrate(file: Path, tool: str | None = None, family_of: FamilyOf | None = None) -> Migrated:
@@ -102,6 +104,7 @@ def migrate(file: Path, tool: str | None = None, family_of: FamilyOf | None = No
         dialect=dialect,
         unmet=tuple(draft.unmet),
         idle=tuple(draft.idle),
+        notes=tuple(draft.notes),
     )
 
 
