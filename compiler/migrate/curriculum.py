@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 from specrun.compiler.check import homes_of
@@ -45,6 +46,17 @@ def finish_pseudo_data(draft: Draft) -> None:
             draft.settings.setdefault(new, setting)
         elif not setting.weak:
             draft.idle.append(Left(path, 0, f"{why} ({setting.comment})"))
+
+
+def finish_formats(draft: Draft) -> None:
+    """Formats are of rows of texts; a stage's own is left out elsewhere, by the name it had."""
+    if draft.get("data.kind") == "text":
+        return
+    formats = re.compile(r"curriculum\.stages\[\d+\]\.format")
+    for path in [path for path in draft.settings if formats.fullmatch(path)]:
+        old = draft.settings.pop(path).comment
+        name = old.partition("`")[2].partition("`")[0] or path
+        draft.unmet.append(Left(name, 0, f"only rows of `data.kind: text` have formats ({old})"))
 
 
 def stages(old: Old, path: str, note: str, draft: Draft) -> None:

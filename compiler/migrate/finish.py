@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from specrun.compiler.metrics import OF_PAIRS, OF_TEXTS
-from specrun.compiler.migrate.curriculum import finish_pseudo_data
+from specrun.compiler.migrate.curriculum import finish_formats, finish_pseudo_data
 from specrun.compiler.migrate.dialects import KEYWORDS, VEMBED
 from specrun.compiler.migrate.draft import Draft, Left, Setting
 from specrun.compiler.migrate.losses import finish_teacher
@@ -62,6 +62,7 @@ def _close(draft: Draft, section: str) -> None:
 def _curriculum(draft: Draft) -> None:
     """What is said of all stages means nothing where none are told of."""
     finish_pseudo_data(draft)
+    finish_formats(draft)
     if not draft.has("curriculum.stages") and draft.get("curriculum.stages") is None:
         for path in ("curriculum.transition_epochs", "curriculum.reset_optimizer"):
             _forget(draft, path, "there are no stages (`curriculum.stages`)")
