@@ -252,6 +252,8 @@ def migrate(options: Namespace) -> int:
     else:
         _write_new(Path(options.output), done.text)
         print(f"wrote {options.output}, from a configuration of {done.dialect.title}")
+    for note in done.notes:
+        print(f"note: {note}", file=sys.stderr)
     for left in done.unmet:
         at = f", line {left.line}" if left.line else ""
         print(f"not in the spec: {left.name}{at}: {left.reason}", file=sys.stderr)

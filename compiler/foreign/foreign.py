@@ -45,7 +45,6 @@ REPLICATED = "one process drives all devices of the plan, and each holds the who
 NOT_UPLOADED = "nothing is uploaded; `final/` holds the parameters"
 RESUMES = "`specrun run` goes on by itself from the newest good checkpoint"
 SHOWN = "`specrun run --quiet` prints nothing; every value is in metrics.jsonl"
-NO_PSEUDO_ROWS = "a model makes no rows for itself"
 NO_CAPTIONS = "nothing is generated but texts, from texts: see the section `generation`"
 PLAIN_LORA = "LoRA is plain, or rank-stabilised with `lora.rslora`"
 COSINE = "the similarity is the cosine"

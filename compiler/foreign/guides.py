@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from specrun.compiler.foreign.foreign import (
     HOST,
     NO_CAPTIONS,
-    NO_PSEUDO_ROWS,
     SECTION_IS_ON,
     WEIGHTS_FLOAT32,
     Foreign,
@@ -65,8 +64,8 @@ _MICRO_DIFFUSION: Mapping[str, Foreign] = {
     ),
     "readability_metrics": to("data.difficulty.readability"),
     "complexity_weights": to("data.difficulty.weights"),
-    "pseudo_data_max_samples": none(NO_PSEUDO_ROWS, "curriculum"),
-    "pseudo_data_ratio": none(NO_PSEUDO_ROWS, "curriculum"),
+    "pseudo_data_max_samples": to("curriculum.stages[].pseudo_data.max_samples"),
+    "pseudo_data_ratio": to("curriculum.stages[].pseudo_data.ratio"),
     "num_steps": to("generation.steps"),
     "interactive_mode": to("generation.interactive"),
     "min_sentence_length": to("data.min_chars", f"{_OF_TEXTS}; a shorter one is left out"),

@@ -73,7 +73,7 @@ def masked_alone(spec: Experiment, report: Reporter) -> None:
         return
     if len(spec.losses) > 1:
         message = "`masked_diffusion` takes texts and other losses pairs, so it stands alone"
-        hint = "train in two runs, the second with `init_from` the first"
+        hint = "train in two runs: the second, of an encoder, with `init_from` the first"
         report.error("losses", "masked-alone", message, hint=hint, related=("losses",))
     if spec.matryoshka is not None:
         message = "`matryoshka` cuts embeddings, and `masked_diffusion` has none"

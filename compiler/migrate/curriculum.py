@@ -6,11 +6,12 @@ from typing import Any, cast
 
 from specrun.compiler.check import homes_of
 from specrun.compiler.foreign.table import FOREIGN
-from specrun.compiler.migrate.draft import Draft, Old
-from specrun.compiler.migrate.values import is_off
+from specrun.compiler.migrate.draft import Draft, Left, Old
+from specrun.compiler.migrate.values import is_off, plain
 from specrun.spec.experiment import Experiment
 
 STAGE = "curriculum.stages[]"
+PSEUDO = "curriculum.pseudo_data"
 
 
 def embedding(old: Old, path: str, note: str, draft: Draft) -> None:
@@ -20,6 +21,30 @@ def embedding(old: Old, path: str, note: str, draft: Draft) -> None:
         return
     draft.set(f"{path}.kind", "pretrained", old, "a directory or a name in the cache")
     draft.set(f"{path}.name_or_path", old.value, old)
+
+
+PSEUDO_STAGE = 2
+"""micro-diffusion's third stage trains on texts that the model itself made, too."""
+
+
+def pseudo_data(old: Old, path: str, note: str, draft: Draft) -> None:
+    """How many texts a model makes for itself, until it is known whether there is a stage for them."""
+    plain(old, path.replace("stages[].", ""), note, draft)
+
+
+def finish_pseudo_data(draft: Draft) -> None:
+    """Texts that a model makes are words of a stage: the third one."""
+    found = {path: s for path, s in draft.settings.items() if path.startswith(f"{PSEUDO}.")}
+    there = draft.has(f"curriculum.stages[{PSEUDO_STAGE}]")
+    wanted = all(setting.value != 0 and setting.value is not False for setting in found.values())
+    why = "it asks for nothing" if there else "there is no third stage"
+    for path, setting in found.items():
+        del draft.settings[path]
+        if there and wanted:
+            new = path.replace("curriculum.", f"curriculum.stages[{PSEUDO_STAGE}].")
+            draft.settings.setdefault(new, setting)
+        elif not setting.weak:
+            draft.idle.append(Left(path, 0, f"{why} ({setting.comment})"))
 
 
 def stages(old: Old, path: str, note: str, draft: Draft) -> None:

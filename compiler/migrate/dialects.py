@@ -178,6 +178,8 @@ DIFFUSION = Dialect(
         "embedding_model": "sentence-transformers/all-MiniLM-L6-v2",
         "transition_epochs": 5,
         "reset_optimizer": True,
+        "pseudo_data_ratio": 0.25,
+        "pseudo_data_max_samples": 100,
         "min_sentence_length": 10,
         "max_sentence_length": 512,
         "sentence_overlap": 50,
@@ -205,7 +207,7 @@ DIFFUSION = Dialect(
         },
     },
 )
-"""Its guide's values. Stages, warm-up and pseudo data, which depend on one another, are completed in ``diffusion``.
+"""Its guide's values. Stages and warm-up, which depend on one another, are completed in ``diffusion``.
 
 Generation needs none: the spec's defaults are the guide's. Neither `device` nor the memory limit is assumed: a
 spec without them runs on any machine.

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from specrun.compiler.foreign.foreign import NO_PSEUDO_ROWS
 from specrun.compiler.locate import locate_model
 from specrun.compiler.migrate.draft import Draft, Left, Old, Setting
-from specrun.compiler.migrate.read import Key, exists
+from specrun.compiler.migrate.read import Key
 from specrun.compiler.migrate.rules import RULES
 from specrun.spec.diagnostics import Diagnostic, InputError
 
@@ -40,15 +39,6 @@ THREE_STAGES: tuple[Mapping[str, Any], ...] = (
 
 WARMUP_STEPS = 1000
 WARMUP_RATIO = 0.05
-
-PSEUDO_STAGE = 2
-"""The guide's third stage trains on rows that the model itself wrote, too."""
-
-PSEUDO_DATA: Mapping[str, tuple[str, Any]] = {
-    "pseudo_data_ratio": ("ratio", 0.25),
-    "pseudo_data_max_samples": ("max_samples", 100),
-}
-"""The guide's key → the key of a stage's `pseudo_data`, and the guide's default."""
 
 SCORES = "data.difficulty"
 CLIPPING = ("grad_clip_norm", "max_grad_norm")
@@ -125,15 +115,23 @@ def finish_diffusion(draft: Draft, folder: Path, local: Mapping[str, Path] | Non
     draft.assume("tokenizer.split_identifiers", False, "words stay whole")
     draft.assume("losses[0].kind", "masked_diffusion", f"the objective of {draft.dialect.title}")
     draft.assume("data.kind", "text", "text files below `path`")
-    if draft.get("model.position_embedding") == "learned":
-        length = draft.settings["data.max_length"]
-        draft.assume("model.max_position_embeddings", length.value, length.comment)
+    _lengths(draft)
     _stages(draft)
-    _pseudo_data(draft)
     _sharing(draft)
     _difficulty(draft, folder, local)
     _warmup(draft)
     _evaluation(draft)
+
+
+def _lengths(draft: Draft) -> None:
+    """A row is one text, so there is one length; learned positions are as many."""
+    for path in [p for p in draft.settings if p.startswith("data.max_length.")]:
+        dropped = draft.settings.pop(path)
+        if not dropped.weak:
+            draft.lack(path, f"a row is one text: write `max_seq_len` ({dropped.comment})")
+    length = draft.settings.get("data.max_length")
+    if draft.get("model.position_embedding") == "learned" and length is not None:
+        draft.assume("model.max_position_embeddings", length.value, length.comment)
 
 
 def _stages(draft: Draft) -> None:
@@ -141,33 +139,6 @@ def _stages(draft: Draft) -> None:
         return
     old = Old("stages", [dict(stage) for stage in THREE_STAGES], 0, draft.dialect.title)
     RULES["curriculum.stages"](old, "curriculum.stages", "", draft)
-
-
-def _pseudo_data(draft: Draft) -> None:
-    """The guide's defaults, at the stage that it writes rows for."""
-    if _count(draft) <= PSEUDO_STAGE:
-        return
-    if not _has_pseudo_data():
-        said = ", ".join(f"{key} {value}" for key, value in PSEUDO_DATA.values())
-        why = f"{draft.dialect.title}'s default ({said}): {NO_PSEUDO_ROWS}"
-        draft.idle.append(Left(f"curriculum.stages[{PSEUDO_STAGE}].pseudo_data", 0, why))
-        return
-    for key, (word, value) in PSEUDO_DATA.items():
-        old = Old(key, value, 0, draft.dialect.title)
-        draft.set(f"curriculum.stages[{PSEUDO_STAGE}].pseudo_data.{word}", value, old)
-
-
-def pseudo_data(old: Old, draft: Draft) -> None:
-    """How many rows the model writes for itself."""
-    if not _has_pseudo_data():
-        draft.miss(old, f"not supported yet: {NO_PSEUDO_ROWS}")
-    else:
-        word, _ = PSEUDO_DATA[old.name]
-        draft.set(f"curriculum.stages[{PSEUDO_STAGE}].pseudo_data.{word}", old.value, old)
-
-
-def _has_pseudo_data() -> bool:
-    return exists("curriculum.stages[].pseudo_data")
 
 
 def _count(draft: Draft) -> int:
@@ -229,9 +200,12 @@ def _without_centrality(draft: Draft, encoder: str) -> None:
     mend = (
         f"get it (`hf download {encoder}`, or map the name in specrun.local.yaml) and migrate again"
     )
-    for path in (f"{SCORES}.embedding.name_or_path", paths[2]):
-        if not draft.settings[path].weak:
-            draft.lack(path, f"{why}: {mend} ({draft.settings[path].comment})")
+    asked = [f"{SCORES}.embedding.name_or_path", paths[2]]
+    written = [path for path in asked if not draft.settings[path].weak]
+    for path in written:
+        draft.lack(path, f"{why}: {mend} ({draft.settings[path].comment})")
+    if not written:
+        draft.notes.append(f"{why}: {mend}")
     _forget_encoder(draft)
     for path, share in zip(paths, shares, strict=True):
         now = 0.0 if path == paths[2] else round(share / (shares[0] + shares[1]), 12)
@@ -247,6 +221,7 @@ def _warmup(draft: Draft) -> None:
     if steps is None and draft.get("schedule.warmup_ratio") is None and not _no_warmup(draft):
         why = f"{draft.dialect.title}'s default is {WARMUP_STEPS} steps; a share fits stages of any length"
         draft.assume("schedule.warmup_ratio", WARMUP_RATIO, why)
+        draft.notes.append(f"`schedule.warmup_ratio` is {WARMUP_RATIO}: {why}")
     if kind is not None and kind.value == "constant":
         _forget(draft, "schedule.min_learning_rate", "a constant rate has none")
         if not _no_warmup(draft):

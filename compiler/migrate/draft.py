@@ -44,13 +44,15 @@ class Left:
 @dataclass
 class Draft:
     """The spec in the making. ``devices`` is None where the file does not say how many; ``teacher``
-    is set where it distils, ``encoder`` is a key that asks for a composed model. ``idle`` has no meaning here; ``unmet`` would change what is trained."""
+    is set where it distils, ``encoder`` is a key that asks for a composed model. ``idle`` has no meaning here; ``unmet`` would change what is trained;
+    ``notes`` tell where the spec departs from a default of the tool."""
 
     dialect: Dialect
     devices: int | None = None
     settings: dict[str, Setting] = field(default_factory=dict[str, Setting])
     idle: list[Left] = field(default_factory=list[Left])
     unmet: list[Left] = field(default_factory=list[Left])
+    notes: list[str] = field(default_factory=list[str])
     teacher: bool = False
     encoder: Old | None = None
 

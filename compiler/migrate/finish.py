@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from specrun.compiler.metrics import OF_PAIRS, OF_TEXTS
+from specrun.compiler.migrate.curriculum import finish_pseudo_data
 from specrun.compiler.migrate.dialects import KEYWORDS, VEMBED
 from specrun.compiler.migrate.draft import Draft, Left, Setting
 from specrun.compiler.migrate.losses import finish_teacher
 from specrun.compiler.migrate.models import finish_composed
 from specrun.compiler.migrate.rules import format_of
-from specrun.compiler.migrate.values import is_off
 
 DIMS = (768, 512, 256)
 CHUNK = 32
@@ -61,6 +61,7 @@ def _close(draft: Draft, section: str) -> None:
 
 def _curriculum(draft: Draft) -> None:
     """What is said of all stages means nothing where none are told of."""
+    finish_pseudo_data(draft)
     if not draft.has("curriculum.stages") and draft.get("curriculum.stages") is None:
         for path in ("curriculum.transition_epochs", "curriculum.reset_optimizer"):
             _forget(draft, path, "there are no stages (`curriculum.stages`)")
@@ -88,7 +89,10 @@ def _cache(draft: Draft) -> None:
     """A chunk must be a part of the batch."""
     if not draft.get("train.gradient_cache"):
         return
-    rows = draft.get("train.batch_size") or CHUNK
+    rows = draft.get("train.batch_size")
+    rows = int(rows) if isinstance(rows, float) and rows.is_integer() else rows
+    if type(rows) is not int or rows < 1:
+        rows = CHUNK  # what is written is told when the spec is checked
     most = min(CHUNK, max(1, rows // 2))
     chunk = next(n for n in range(most, 0, -1) if rows % n == 0)
     draft.assume("train.gradient_cache.chunk_size", chunk, "nothing says how many rows at a time")
@@ -143,7 +147,7 @@ def _losses(draft: Draft) -> None:
         if setting is not None and kind not in kinds:
             del draft.settings[f"losses[0].{key}"]
             if not setting.weak:
-                told = draft.unmet if key in HARD and not is_off(setting.value) else draft.idle
+                told = draft.unmet if key in HARD and setting.value else draft.idle
                 told.append(Left(key, 0, f"a `{kind}` loss has none ({setting.comment})"))
     if kind == "cosent" and draft.get("data.columns.score") is None:
         draft.lack("data.columns.score", "`cosent` needs the column of the rows' scores")

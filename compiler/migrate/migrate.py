@@ -12,12 +12,7 @@ from specrun.compiler.foreign.foreign import Foreign
 from specrun.compiler.foreign.table import FOREIGN
 from specrun.compiler.front import load
 from specrun.compiler.migrate.dialects import DIFFUSION, Dialect, named, told
-from specrun.compiler.migrate.diffusion import (
-    PSEUDO_DATA,
-    finish_diffusion,
-    pseudo_data,
-    refuse_contradictions,
-)
+from specrun.compiler.migrate.diffusion import finish_diffusion, refuse_contradictions
 from specrun.compiler.migrate.draft import Draft, Left, Old
 from specrun.compiler.migrate.finish import finish
 from specrun.compiler.migrate.losses import TEACHERS, teacher
@@ -60,12 +55,14 @@ CHANGES = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Migrated:
-    """The text of the spec; ``unmet`` is what it cannot say, ``idle`` what has no meaning here."""
+    """The text of the spec; ``unmet`` is what it cannot say, ``idle`` what has no meaning here, ``notes`` which of
+    the tool's defaults it departs from."""
 
     text: str
     dialect: Dialect
     unmet: tuple[Left, ...]
     idle: tuple[Left, ...]
+    notes: tuple[str, ...] = ()
 
 
 def migrate(file: Path, tool: str | None = None, family_of: FamilyOf | None = None) -> Migrated:
@@ -107,6 +104,7 @@ def migrate(file: Path, tool: str | None = None, family_of: FamilyOf | None = No
         dialect=dialect,
         unmet=tuple(draft.unmet),
         idle=tuple(draft.idle),
+        notes=tuple(draft.notes),
     )
 
 
@@ -139,8 +137,6 @@ def take(key: Key, draft: Draft) -> None:
         encoder(old, draft)
     elif name in TEACHERS:
         teacher(old, draft)
-    elif name in PSEUDO_DATA:
-        pseudo_data(old, draft)
     elif name in IDLE_SECTIONS:
         draft.drop(old, FOREIGN[name].note if name in FOREIGN else "it has no meaning here")
     elif key.known is None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from specrun.compiler.migrate.curriculum import embedding, stages
+from specrun.compiler.migrate.curriculum import embedding, pseudo_data, stages
 from specrun.compiler.migrate.dialects import DIFFUSION
 from specrun.compiler.migrate.draft import Draft, Old
 from specrun.compiler.migrate.losses import loss, loss_name, of_loss, temperature
@@ -207,6 +207,8 @@ def _metrics(old: Old, path: str, note: str, draft: Draft) -> None:
     found = [m for m in map(_metric_of, names) if m is not None]
     if found:
         draft.set(path, list(dict.fromkeys(found)), old)
+    if not names:
+        draft.drop(old, "it names none")
     if len(found) < len(names):
         draft.miss(old, f"{_METRICS}; found {', '.join(map(str, names))}")
 
@@ -380,6 +382,8 @@ RULES: Mapping[str, Rule] = {
     "data.negatives": _switch,
     "data.difficulty.embedding": embedding,
     "curriculum.stages": stages,
+    "curriculum.stages[].pseudo_data.ratio": pseudo_data,
+    "curriculum.stages[].pseudo_data.max_samples": pseudo_data,
     "losses": loss,
     "losses[].kind": loss,
     "losses[].name": loss_name,

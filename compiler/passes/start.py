@@ -13,10 +13,13 @@ from specrun.compiler.facts import Start
 from specrun.compiler.passes.widths import towers_of
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import TextEncoderConfig
+from specrun.spec.plan.model import VOCABULARY, TextEncoderConfig, is_language_model
 
 FREE = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
 """Settings that may differ: they do not say what the parameters compute."""
+
+OF_A_LANGUAGE_MODEL = ("vocabulary_head", "pooling")
+"""Settings that may differ where a language model becomes an encoder: its head stays behind, and tokens are pooled."""
 
 NAMED = 5
 """Differences that a message names."""
@@ -80,8 +83,9 @@ def _settings(draft: Draft, start: Start) -> Iterator[str]:
     if there["kind"] != here["kind"]:
         yield f"kind is {there['kind']} there, {here['kind']} here"
         return
+    left = OF_A_LANGUAGE_MODEL if _loses_head(draft, start) else ()
     for key in sorted(there.keys() | here.keys()):
-        if key not in (*FREE, *unknown) and there.get(key) != here.get(key):
+        if key not in (*FREE, *unknown, *left) and there.get(key) != here.get(key):
             yield f"{key} is {_said(there.get(key))} there, {_said(here.get(key))} here"
 
 
@@ -91,9 +95,16 @@ def _shapes(draft: Draft, start: Start) -> Iterator[str]:
     for path in sorted(here.keys() | start.shapes.keys()):
         if _vocabulary_unknown(draft) and path.endswith("embeddings.token.embedding"):
             continue
+        if _loses_head(draft, start) and path.partition(".")[0] == VOCABULARY:
+            continue
         there, own = start.shapes.get(path), here.get(path)
         if there != own:
             yield f"{path} is {_shape(there)} there, {_shape(own)} here"
+
+
+def _loses_head(draft: Draft, start: Start) -> bool:
+    """Whether a language model becomes an encoder."""
+    return is_language_model(start.config) and not is_language_model(draft.config)
 
 
 def _vocabulary_unknown(draft: Draft) -> bool:

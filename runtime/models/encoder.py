@@ -38,7 +38,7 @@ from specrun.runtime.models.roberta import model as roberta
 from specrun.runtime.models.siglip import model as siglip
 from specrun.runtime.models.siglip2 import model as siglip2
 from specrun.runtime.models.stacking import parameter_leaves
-from specrun.runtime.models.tables import HEAD, TOKEN_HEAD, VOCABULARY
+from specrun.runtime.models.tables import HEAD, TOKEN_HEAD
 from specrun.runtime.models.text_encoder import model as text_encoder
 from specrun.runtime.models.towers import network_config, tower
 from specrun.runtime.models.vit import model as vit
@@ -46,6 +46,7 @@ from specrun.runtime.models.vocabulary import head_of
 from specrun.runtime.trees import Tree, flatten
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import (
+    VOCABULARY,
     BertConfig,
     Group,
     LoraPlan,

@@ -16,6 +16,7 @@ from specrun.runtime.models.siglip2 import table as siglip2
 from specrun.runtime.models.text_encoder import table as text_encoder
 from specrun.runtime.models.vit import table as vit
 from specrun.spec.plan.model import (
+    VOCABULARY,
     BertConfig,
     BertShape,
     ModernbertConfig,
@@ -43,9 +44,6 @@ HEAD = "projector"
 
 TOKEN_HEAD = "multi_vector"
 """The head that gives token vectors beside the pooled one; of every family the same."""
-
-VOCABULARY = "vocabulary"
-"""The head that scores every id of the vocabulary, where it has a matrix of its own."""
 
 
 def rows(config: NetworkConfig) -> tuple[TableRow, ...]:

@@ -9,8 +9,13 @@ import jax
 
 from specrun.runtime.models.bert.model import VocabularyHead
 from specrun.runtime.models.modules import Dense, Shell, bind, matmul, shell
-from specrun.runtime.models.tables import VOCABULARY
-from specrun.spec.plan.model import BertConfig, NetworkConfig, RobertaConfig, TextEncoderConfig
+from specrun.spec.plan.model import (
+    VOCABULARY,
+    BertConfig,
+    NetworkConfig,
+    RobertaConfig,
+    TextEncoderConfig,
+)
 
 Logits = Callable[[Mapping[str, Any], jax.Array], jax.Array]
 """``logits(parameters, states [..., D])``: f32 [..., V]."""

@@ -381,7 +381,7 @@ class Predictor:
             raise InputError(
                 f"the model of {self.folder.name} is a language model: it writes texts, and embeds none",
                 code="language-model",
-                hint="`specrun generate` writes; to embed by its network, train one with `init_from` this run",
+                hint="`specrun generate` writes; to embed, train an encoder of the same shape with `init_from` this run",
             )
 
     def check_pooled(self) -> None:

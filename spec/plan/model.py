@@ -244,6 +244,10 @@ class TextImageConfig:
 EncoderConfig = TextConfig | TextImageConfig
 
 
+VOCABULARY = "vocabulary"
+"""What the paths of the parameters begin with that belong to the head of a language model alone."""
+
+
 def is_language_model(config: object) -> bool:
     """Whether it scores the ids of its vocabulary."""
     return isinstance(config, TextEncoderConfig | BertShape) and config.vocabulary_head is not None

@@ -14,9 +14,9 @@ otherwise), seconds of a step (median), the ratio ours / theirs as the median of
 1 ours is faster), that of the processors' time, peak memory, ours' FLOP per second by the plan's own count, and on a device of known peak the
 MFU: that rate over the dense bfloat16 peak, whatever the precision. ``--peak`` states the peak of another device.
 
-Last figures, float32, cores shared with other work, ratio by the clock and by the processors' time. One core, 4 pairs,
-two rounds: CLIP 0.99 and 1.17, BERT 0.77 and 1.02. Two cores, 16 pairs, five rounds: CLIP 0.55 (0.47 to 0.98) and
-0.56, where waiting threads of torch spin and count as working. Not yet run at full size: bfloat16, torch.compile, GPU.
+Last figures, two quiet cores, float32, 16 pairs, three rounds, ratio by the clock and by the processors' time: CLIP 1.07
+and 1.05, BERT 1.06 and 1.04. With other work on the cores, where waiting threads of torch spin and count as working:
+bfloat16, 4 pairs, CLIP 0.27 and 0.26, BERT 0.51 and 0.45. Not yet run at full size: BERT under torch.compile, GPU.
 """
 
 from __future__ import annotations

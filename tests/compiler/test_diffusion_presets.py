@@ -104,6 +104,19 @@ def test_several_at_once_in_any_order(tmp_path: Path, presets: tuple[str, str]):
     assert [s.reset_optimizer for s in plan.segments] == [False, True, True]
 
 
+@pytest.mark.parametrize(("model", "hidden"), [("tiny_125m", 768), ("mini", 256)])
+def test_with_a_model_nothing_is_missing_but_the_corpus(tmp_path: Path, model: str, hidden: int):
+    corpus(tmp_path / "data")
+    extends = f"extends: [{model}, memory_efficient, three_stage]"
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(f"version: 1\n{extends}\ndata: {{kind: text, path: data}}\n")
+    plan = specrun.compile(spec, environ={})
+    assert getattr(plan.model.config, "hidden_size", None) == hidden
+    assert [s.stage for s in plan.segments] == ["foundation", "structural", "refinement"]
+    assert [s.pseudo.count if s.pseudo else 0 for s in plan.segments][:2] == [0, 0]
+    assert plan.segments[2].pseudo is not None
+
+
 def test_a_curriculum_behind_fast_debug_says_how_long():
     stages = tree("fast_debug", "fast_debug_stages")
     assert stages["train"]["epochs"] is None

@@ -138,7 +138,10 @@ def test_a_stage_knows_its_keys(editor: Open) -> None:
         "transition_epochs",
         "schedule",
         "advance",
+        "masking_rate",
         "mining",
+        "format",
+        "pseudo_data",
     }
     document = editor(BODY + stage + "loss_weights: {infonce: -1}\n      epoch: 3\n")
     messages = document.messages()
@@ -203,6 +206,20 @@ def test_foreign_names_are_answered_with_the_right_ones(editor: Open) -> None:
             "`num_train_epochs` is now `train.epochs` (a whole number; `train.max_steps` ends within an epoch)",
         ),
         (9, "`r` is now `lora.rank`"),
+    ]
+
+
+def test_micro_diffusions_names_are_answered_in_a_language_model(editor: Open) -> None:
+    text = (
+        "version: 1\nmodel: {kind: masked_lm, d_model: 16}\ntokenizer: {kind: train}\n"
+        "data: {kind: text, path: a, max_sentence_length: 9}\nlosses: [{kind: masked_diffusion}]\n"
+        "curriculum:\n  stages:\n    - {name: a, epochs: 2, data_selection: all, format_type: pairs}\n"
+    )
+    assert editor(text).messages() == [
+        (3, "`d_model` is now `model.hidden_size`"),
+        (5, "`max_sentence_length` is now `data.max_chars` (of `kind: text`; a longer one is cut)"),
+        (9, "`data_selection` is now `curriculum.stages[].select`"),
+        (9, "`format_type` is now `curriculum.stages[].format`"),
     ]
 
 

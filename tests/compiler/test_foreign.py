@@ -128,6 +128,54 @@ def test_a_section_of_another_tool_that_only_holds_known_keys_is_opened() -> Non
     assert "unknown key" in told["my_settings"]
 
 
+HINTS = {
+    "model.d_model": "`d_model` is now `model.hidden_size`",
+    "model.activation": "`activation` is now `model.hidden_act`",
+    "model.pos_encoding": "`rope` is `rotary`",
+    "data.min_sentence_length": "`min_sentence_length` is now `data.min_chars`",
+    "data.sentence_overlap": "`sentence_overlap` is now `data.chunk_overlap`",
+    "curriculum.stages[0].masking_rate_range": "`curriculum.stages[].masking_rate`",
+    "curriculum.stages[0].data_selection": "`curriculum.stages[].select`",
+    "curriculum.stages[0].format_type": "`curriculum.stages[].format`",
+    "curriculum.pseudo_data_ratio": "`curriculum.stages[].pseudo_data.ratio`",
+    "generation.num_steps": "`num_steps` is now `generation.steps`",
+}
+OF_MICRO_DIFFUSION = """\
+version: 1
+model: {kind: masked_lm, d_model: 16, activation: gelu, pos_encoding: rope}
+tokenizer: {kind: train}
+data: {kind: text, path: a, min_sentence_length: 3, sentence_overlap: 4}
+losses: [{kind: masked_diffusion}]
+curriculum:
+  pseudo_data_ratio: 0.1
+  stages: [{name: a, epochs: 2, masking_rate_range: [0.1, 0.2], data_selection: all, format_type: pairs}]
+generation: {num_steps: 3}
+"""
+
+
+def test_who_writes_micro_diffusions_names_in_a_spec_is_told_ours() -> None:
+    found = {d.path: d for d in load(OF_MICRO_DIFFUSION, environ={}, local={}).diagnostics}
+    assert set(found) == set(HINTS)
+    for path, part in HINTS.items():
+        assert found[path].code == "renamed-key"
+        assert part in found[path].message, path
+
+
+@pytest.mark.parametrize(
+    ("kinds", "part"),
+    [
+        ("model: {kind: masked_diffusion}", "write `masked_lm`"),
+        ("losses: [{kind: mlm}]", "write `masked_diffusion`"),
+        ("data: {kind: txt, path: a}", "write `text`"),
+    ],
+)
+def test_kinds_of_language_models_under_other_names(kinds: str, part: str) -> None:
+    section = kinds.partition(":")[0]
+    rest = [line for line in BODY.splitlines() if not line.startswith(section)]
+    found = load("\n".join([*rest, kinds, ""]), environ={}, local={}).diagnostics
+    assert part in found[0].hint
+
+
 GUIDE_KEYS = {
     "conceptcaps": """
         model latent_dim hidden_dim beta loss bce_weight kld_weight inference num_samples temperature threshold name

@@ -658,6 +658,13 @@ def test_the_tool_may_be_named(place: Path):
     assert migrated(place, "seed: 1\n", "retnet-hrm").dialect.name == "retnet-hrm"
 
 
+@pytest.mark.parametrize("rows", ["[null]", "4.5", "-8", "many"])
+def test_rows_that_are_no_number_are_told_beside_a_cache(place: Path, rows: str):
+    told = unmet(place, over(BASE, f"batch_size: {rows}\nuse_gradient_cache: true\n"))
+    assert any(name.startswith("train.batch_size") for name in told)
+    assert unmet(place, over(BASE, "batch_size: 4.0\nuse_gradient_cache: true\n")) == {}
+
+
 def test_two_keys_that_disagree_are_told(place: Path):
     told = unmet(place, BASE + "num_train_epochs: 4\n")
     assert "otherwise than `train.epochs`" in told["num_train_epochs"]
@@ -686,25 +693,26 @@ def test_every_rule_is_of_a_path_and_every_word_has_one():
 
 
 VALUES = st.none() | st.booleans() | st.integers(-5, 99) | st.floats(-2, 99) | st.text(max_size=8)
-NAMES = st.sampled_from(sorted({*FOREIGN, *PLAIN, "metrics", "unknown_key"}))
+NAMES = st.sampled_from(sorted({*FOREIGN, *PLAIN, "metrics", "unknown_key", "stages", "scheduler"}))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=90, deadline=None)
 @given(
     st.dictionaries(
         NAMES,
         VALUES | st.lists(VALUES, max_size=3) | st.dictionaries(NAMES, VALUES, max_size=3),
         min_size=1,
         max_size=8,
-    )
+    ),
+    st.sampled_from(["vembed", "retnet-hrm", "micro-diffusion"]),
 )
 def test_whatever_a_file_holds_each_key_is_in_the_spec_or_told(
-    tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]
+    tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], tool: str
 ):
     file = tmp_path_factory.getbasetemp() / "any.json"
     file.write_text(json.dumps(content))
     try:
-        found = migrate(file, "vembed")
+        found = migrate(file, tool, model_type_of)
     except InputError:
         return
     told = {left.name for left in (*found.unmet, *found.idle)}
@@ -712,6 +720,12 @@ def test_whatever_a_file_holds_each_key_is_in_the_spec_or_told(
         assert f"`{name}`" in found.text or name in told or isinstance(value, dict), name
     if not found.unmet:
         assert not load(found.text, environ={}, local={}).reporter.has_errors
+
+
+def test_smoothing_under_a_loss_that_does_not_smooth_is_told(place: Path):
+    told = unmet(place, BASE + "label_smoothing: 0.1\n")
+    assert "a `infonce` loss has none" in told["label_smoothing"]
+    assert unmet(place, BASE + "label_smoothing: 0.0\n") == {}
 
 
 RULE_OF_THUMB = """\

@@ -18,7 +18,7 @@ from specrun.runtime.models.stacking import unstack
 from specrun.runtime.predict.trained import open_folder
 from specrun.runtime.trees import flatten
 from specrun.spec.plan.plan import Plan
-from tests.faults.bench import tiny_rows
+from tests.faults.bench import tiny_rows, tiny_texts
 
 SPEC = """\
 version: 1
@@ -118,6 +118,31 @@ def test_the_parameters_are_the_runs_and_everything_else_is_new(work: Path):
     assert f"init_from  first, best parameters after step {first['step']}" in summary(plan)
     assert first["parameters_sha256"] in (work / "runs/second/report.html").read_text()
     assert specrun.run(plan).parameters_sha256 == result.parameters_sha256
+
+
+def test_a_language_model_becomes_an_encoder_and_leaves_its_head(work: Path):
+    """Its tokens are pooled now; the other way a head would be missing, and is refused."""
+    (work / "texts.txt").write_text(tiny_texts(), encoding="utf-8")
+    shape = "num_attention_heads: 2, intermediate_size: 16, hidden_act: swiglu, norm: rmsnorm, bias: false"
+    more = "position_embedding: rotary, layer_norm_eps: 1.0e-6"
+    texts = (
+        f"model={{kind: masked_lm, hidden_size: 8, num_hidden_layers: 2, {shape}, {more}}}",
+        "data={kind: text, path: texts.txt, max_length: 16, validation: {kind: fraction, fraction: 0.2}}",
+        "losses=[{kind: masked_diffusion}]",
+        "evaluation.metrics=null",
+    )
+    _pretend(made("name=language", *texts))
+    encoder = f"model={{kind: text_encoder, hidden_size: 8, num_hidden_layers: 2, {shape}, {more}}}"
+    plan = made("init_from=runs/language", "tokenizer=null", "name=embedding", encoder)
+    found = leaves(initial_arrays(plan.model, 0), plan)
+    whole = leaves(read_parameters(work / "runs/language/best"), made("name=language", *texts))
+    assert whole.keys() - found.keys() == {"vocabulary.kernel"}
+    assert all(np.array_equal(found[path], whole[path]) for path in found)
+    assert specrun.run(plan).steps == 2
+    with pytest.raises(specrun.InputError) as error:
+        made("init_from=runs/first", *texts)
+    said = {d.code: d.message for d in error.value.diagnostics}
+    assert "other-model" in said
 
 
 def test_best_and_final_can_be_named(work: Path):
