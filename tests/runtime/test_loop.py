@@ -68,15 +68,17 @@ def test_the_first_step_that_is_not_finite_is_named_though_it_is_not_logged(
     assert [step for step, _ in rows] == [5]
 
 
-def test_patience_counts_evaluations_that_do_not_beat_the_reference_by_min_delta():
+@pytest.mark.parametrize(("metric", "sign"), [("mrr@10", 1), ("loss", -1)])
+def test_patience_counts_evaluations_that_do_not_beat_the_reference_by_min_delta(metric, sign):
+    """A loss is better when it falls."""
     rule = EarlyStoppingPlan(patience=2, min_delta=0.1)
     patience = Patience()
     counts = []
     for value in (0.5, 0.55, 0.6, 0.61, 0.62, 0.75):
-        patience = patience.after(value, rule)
+        patience = patience.after(metric, sign * value, rule)
         counts.append(patience.without_improvement)
     assert counts == [0, 1, 2, 0, 1, 0]
-    assert patience.reference == 0.75
+    assert patience.reference == sign * 0.75
 
 
 def test_a_standing_comes_back_from_json():
