@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import specrun
-from tests.front.test_language_models import write
+from tests.front.test_masked_heads import write
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])

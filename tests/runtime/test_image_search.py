@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from specrun.cli import main
-from specrun.runtime.predict.predictor import Predictor, encode_file
+from specrun.runtime.predict.encode_file import encode_file
+from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.predict.search import search
 from specrun.spec.diagnostics import InputError
 from tests.runtime.pictured import make_models, make_run

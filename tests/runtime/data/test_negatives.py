@@ -135,7 +135,9 @@ def test_a_steps_positive_length_covers_its_negatives(
     rows = Rows("", compiled.training, compiled.validation)
     monkeypatch.setattr("specrun.runtime.data.batches.rows_of", lambda _: rows)
     stage = type(
-        "Stage", (), {"selection": None, "epochs": 3, "transition_epochs": 0, "mined": False}
+        "Stage",
+        (),
+        {"selection": None, "epochs": 3, "transition_epochs": 0, "mined": False, "pseudo": None},
     )()
     (found,) = layout(
         scan=plan.data.scan,
