@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from typing import Any
 
 import jax
@@ -116,6 +117,9 @@ def test_forked_keys_keep_their_share() -> None:
     assert fork(None, 2) == (None, None)
 
 
+ROUNDING = 1e-6 if "backend_optimization_level=0" in os.environ.get("XLA_FLAGS", "") else 0.0
+"""None, but where XLA is told not to optimise: then it may round one operation of a softmax in two ways."""
+
 FAMILIES = {
     "text_encoder": text_config(hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.2),
     "bert": bert_config(hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.2),
@@ -127,7 +131,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_rate_of_a_network_is_scaled(family: str) -> None:
-    """Operation by operation; what is left is the rounding of one that a compiler fuses."""
+    """Operation by operation, so that the bits are those of the arithmetic and not of a compiler's fusions."""
     config = dataclasses.replace(FAMILIES[family], num_hidden_layers=2)
     model = model_plan(config, new=True)
     encoder = build_encoder(model)
@@ -142,8 +146,8 @@ def test_every_rate_of_a_network_is_scaled(family: str) -> None:
         whole = outcome(scaled(keys(2), jnp.float32(1.0)))
         nothing = outcome(scaled(keys(2), jnp.float32(0.0)))
         half = outcome(scaled(keys(2), jnp.float32(0.5)))
-    np.testing.assert_allclose(whole, constant, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(nothing, none, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(whole, constant, rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(nothing, none, rtol=0, atol=ROUNDING)
     assert all(np.abs(half - other).max() > 1e-3 for other in (constant, none))
 
 

@@ -156,9 +156,11 @@ def test_values_and_gradients_are_finite_at_the_edges(kind, edge):
     ],
 )
 def test_what_cannot_be_told_apart_costs_nothing(kind, edge):
-    """To rounding: a processor that multiplies and adds at once leaves an ulp of a difference."""
+    """Exactly, but for a divergence: a processor that multiplies and adds at once leaves an ulp of log p − log r."""
     value, slopes = compute(kind, WHOLE)(*EDGES[edge])
-    assert abs(float(value)) < 1e-6
+    assert abs(float(value)) <= (
+        2e-7 if kind == "dense_late_kl" and edge == "one row alone" else 0.0
+    )
     assert all(np.allclose(x, 0.0, atol=1e-6) for x in jax.tree.leaves(slopes))
 
 
