@@ -13,6 +13,7 @@ from specrun.spec.record import record
 from specrun.spec.words.optimizer import Schedule as ScheduleWords
 
 if TYPE_CHECKING:
+    from specrun.spec.plan.cost import CostPlan
     from specrun.spec.plan.data import (
         HeldOut,
         MiningPlan,
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
         TokenizerSource,
     )
     from specrun.spec.plan.difficulty import DifficultyPlan
+    from specrun.spec.plan.evaluation import EvaluationPlan
     from specrun.spec.plan.generation import GenerationPlan
     from specrun.spec.plan.images import ImageProcessor
+    from specrun.spec.plan.losses import TeacherPlan
     from specrun.spec.plan.model import (
         AdapterMatch,
         AdapterStart,
@@ -33,17 +36,8 @@ if TYPE_CHECKING:
         TableRow,
     )
     from specrun.spec.plan.schedule import Schedule
-    from specrun.spec.plan.training import (
-        AdvancePlan,
-        CheckpointPlan,
-        CostPlan,
-        EvaluationPlan,
-        MaskingRange,
-        Segment,
-        Selection,
-        TeacherPlan,
-        Trace,
-    )
+    from specrun.spec.plan.segments import AdvancePlan, MaskingRange, Segment, Selection, Trace
+    from specrun.spec.plan.training import CheckpointPlan
     from specrun.spec.words.curriculum import PseudoData
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from specrun.spec.plan.difficulty import DifficultySettings, Scored
     from specrun.spec.plan.images import ImageProcessor
+    from specrun.spec.plan.losses import TeacherPlan
     from specrun.spec.plan.model import (
         AdapterStart,
         EncoderConfig,
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
         Towers,
         WeightsPlan,
     )
+    from specrun.spec.plan.segments import Selection
     from specrun.spec.plan.towers import ImageTower
-    from specrun.spec.plan.training import Selection, TeacherPlan
 
 
 @record

@@ -13,8 +13,8 @@ from specrun.compiler.chunks import CACHE
 from specrun.compiler.cost.cost import cost_of
 from specrun.compiler.cost.work import Batching, Work, work_of
 from specrun.spec.diagnostics import Diagnostic
+from specrun.spec.plan.cost import CostPlan
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import CostPlan
 from specrun.spec.record import record
 
 GB = 1 << 30

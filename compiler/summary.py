@@ -16,7 +16,7 @@ from specrun.spec.plan.model import (
     token_vectors,
 )
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import Segment
+from specrun.spec.plan.segments import Segment
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 LISTED = 8

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from specrun.compiler.summary import counted
+from specrun.spec.plan.evaluation import lower_is_better
+from specrun.spec.plan.losses import hiding
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.schedule import learning_rate
-from specrun.spec.plan.training import Segment, hiding, lower_is_better, masking_rate
+from specrun.spec.plan.segments import Segment, masking_rate
 
 POINTS = 48
 BARS = " ▁▂▃▄▅▆▇█"

@@ -33,9 +33,10 @@ from specrun.runtime.program.settings import executable_settings
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import modality, texts_only
 from specrun.spec.plan.file import plan_digest
+from specrun.spec.plan.losses import by_text, teacher_of
 from specrun.spec.plan.model import SIDES, Side
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import Trace, by_text, teacher_of
+from specrun.spec.plan.segments import Trace
 
 FORMAT = 1
 

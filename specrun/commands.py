@@ -364,7 +364,7 @@ def baseline(options: Namespace) -> int:
     import json
 
     from specrun.spec.plan.file import read_plan
-    from specrun.spec.plan.training import hiding
+    from specrun.spec.plan.losses import hiding
 
     plan = read_plan(options.plan)
     scores = _word_scores(plan) if hiding(plan.losses) is None else _token_scores(plan)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
         TokenizerSource,
     )
     from specrun.spec.plan.difficulty import DifficultySettings, Scored
+    from specrun.spec.plan.losses import TeacherPlan
     from specrun.spec.plan.model import AdapterStart, ModelPlan, NetworkConfig, TableRow
-    from specrun.spec.plan.training import TeacherPlan
 
 
 class RuntimeFacts:

@@ -10,10 +10,7 @@ from __future__ import annotations
 from specrun.compiler.cost.flops import flops
 from specrun.compiler.cost.memory import evaluation_bytes, mining_bytes, peak_parts, teacher_bytes
 from specrun.compiler.cost.work import Batching, Work
-from specrun.spec.plan.training import (
-    CostPlan,
-    TraceCost,
-)
+from specrun.spec.plan.cost import CostPlan, TraceCost
 
 NO_COST = CostPlan(
     weight_bytes=0,

@@ -6,6 +6,16 @@ from collections.abc import Iterator, Mapping
 
 from specrun.compiler.chunks import MICRO
 from specrun.spec.plan.data import modality
+from specrun.spec.plan.losses import (
+    ColBERT,
+    DenseLateKL,
+    Distillation,
+    InfoNCE,
+    LossPlan,
+    SigLIP,
+    TeacherPlan,
+    teacher_of,
+)
 from specrun.spec.plan.model import (
     BertShape,
     EncoderConfig,
@@ -22,18 +32,8 @@ from specrun.spec.plan.model import (
     tower_of,
 )
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.segments import Trace
 from specrun.spec.plan.towers import SiglipTextConfig
-from specrun.spec.plan.training import (
-    ColBERT,
-    DenseLateKL,
-    Distillation,
-    InfoNCE,
-    LossPlan,
-    SigLIP,
-    TeacherPlan,
-    Trace,
-    teacher_of,
-)
 from specrun.spec.record import record
 
 FLOAT = 4

@@ -6,7 +6,7 @@ from specrun.compiler.meaning.model import embedding_width
 from specrun.compiler.metrics import OF_TEXTS, best_of, metrics_of, rates_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.plan.training import REVERSE_PREFIX, SPEARMAN, TOKENS_PREFIX
+from specrun.spec.plan.evaluation import REVERSE_PREFIX, SPEARMAN, TOKENS_PREFIX
 from specrun.spec.words.data import TableData
 from specrun.spec.words.evaluation import Evaluation
 

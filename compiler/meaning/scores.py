@@ -9,7 +9,7 @@ from specrun.compiler.negatives import (
 )
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.plan.training import SPEARMAN
+from specrun.spec.plan.evaluation import SPEARMAN
 from specrun.spec.words.data import TableData
 from specrun.spec.words.losses import (
     CoSENTLoss,

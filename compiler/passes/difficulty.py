@@ -16,7 +16,7 @@ from specrun.spec.words.difficulty import Difficulty, Embedding, PretrainedEmbed
 if TYPE_CHECKING:
     from specrun.spec.plan.data import Scan
     from specrun.spec.plan.difficulty import DifficultySettings
-    from specrun.spec.plan.training import TeacherPlan
+    from specrun.spec.plan.losses import TeacherPlan
 
 AT = "data.difficulty"
 
@@ -112,7 +112,7 @@ def rows_to_select(stage: StageDraft, scan: Scan) -> int:
 def _resolved(stage: StageDraft, scan: Scan) -> StageDraft:
     """Percentiles as ranks: exact numbers of rows, whatever scores are equal."""
     from specrun.spec.plan.difficulty import RANK, cut
-    from specrun.spec.plan.training import Selection
+    from specrun.spec.plan.segments import Selection
 
     if stage.percentiles is None:
         return stage

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import assert_never
 
 from specrun.compiler.negatives import negatives_of
-from specrun.spec.plan.model import Role, TableRow
-from specrun.spec.plan.training import (
+from specrun.spec.plan.losses import (
     ColBERT,
     CoSENT,
     DenseLateKL,
@@ -21,6 +20,7 @@ from specrun.spec.plan.training import (
     Triplet,
     trained_scalars,
 )
+from specrun.spec.plan.model import Role, TableRow
 from specrun.spec.words.data import Data
 from specrun.spec.words.losses import (
     ColBERTLoss,

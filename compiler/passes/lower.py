@@ -19,19 +19,11 @@ from specrun.compiler.passes.token_vectors import multi_vector, vectors_of
 from specrun.compiler.passes.widths import embedding_dim, towers_of
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
+from specrun.spec.plan.losses import LossPlan, MatryoshkaPlan
 from specrun.spec.plan.model import SIDES, ModelPlan, ModuleCount, MultiVectorPlan, Side
 from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
-from specrun.spec.plan.training import (
-    AdamWPlan,
-    HardwarePlan,
-    LossPlan,
-    MatryoshkaPlan,
-    PrecisionPlan,
-    TensorBoardPlan,
-    TrackerPlan,
-    TrainPlan,
-    WandbPlan,
-)
+from specrun.spec.plan.tracking import TensorBoardPlan, TrackerPlan, WandbPlan
+from specrun.spec.plan.training import AdamWPlan, HardwarePlan, PrecisionPlan, TrainPlan
 from specrun.spec.words.model import AutoModel
 from specrun.spec.words.tracking import TensorBoardTracking, Tracking, WandbTracking
 from specrun.spec.words.train import Hardware

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from specrun.compiler.draft import StageDraft
     from specrun.compiler.facts import StageLayout
     from specrun.spec.plan.generation import GenerationPlan
-    from specrun.spec.plan.training import MaskingRange, PseudoPlan
+    from specrun.spec.plan.segments import MaskingRange, PseudoPlan
 
 
 def hides(losses: tuple[Loss, ...]) -> bool:
@@ -28,7 +28,7 @@ def masking_of(losses: tuple[Loss, ...], own: tuple[float, ...] | None) -> Maski
     loss = masked_loss(losses)
     if loss is None:
         return None
-    from specrun.spec.plan.training import MaskingRange  # 10 ms that most specs need not pay
+    from specrun.spec.plan.segments import MaskingRange  # 10 ms that most specs need not pay
 
     rates = loss.masking_rate if own is None else own
     if len(rates) != 2:  # which the checks of meaning tell
@@ -43,7 +43,7 @@ def pseudo_of(
     words = stage.pseudo
     if words is None or generation is None or not layout.pseudo:
         return None
-    from specrun.spec.plan.training import PseudoPlan  # as for a range
+    from specrun.spec.plan.segments import PseudoPlan  # as for a range
 
     return PseudoPlan(
         count=layout.pseudo,

@@ -7,6 +7,7 @@ from specrun.compiler.metrics import best_of
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.widths import embedding_dim
 from specrun.spec.plan.data import modality
+from specrun.spec.plan.evaluation import TOKENS_PREFIX
 from specrun.spec.plan.model import (
     SIDES,
     EncoderConfig,
@@ -18,7 +19,6 @@ from specrun.spec.plan.model import (
     is_language_model,
 )
 from specrun.spec.plan.towers import TextTower
-from specrun.spec.plan.training import TOKENS_PREFIX
 from specrun.spec.words.data import TextData
 
 

@@ -16,7 +16,7 @@ from specrun.spec.words.curriculum import Curriculum, Select, SelectClass, Stage
 from specrun.spec.words.data import EmojiData, TextData, TextFormat
 
 if TYPE_CHECKING:
-    from specrun.spec.plan.training import AdvancePlan, Selection
+    from specrun.spec.plan.segments import AdvancePlan, Selection
 
 
 def draft_stages(draft: Draft, context: Context) -> Draft:
@@ -139,7 +139,7 @@ def _advance(stage: Stage, draft: Draft) -> AdvancePlan | None:
     rule, evaluation = stage.advance, draft.spec.evaluation
     if rule is None or evaluation is None:
         return None
-    from specrun.spec.plan.training import AdvancePlan  # as for a selection
+    from specrun.spec.plan.segments import AdvancePlan  # as for a selection
 
     metric = rule.metric or best_of(draft.spec, evaluation)
     return AdvancePlan(metric=metric, patience=rule.patience, min_delta=rule.min_delta)
@@ -150,7 +150,7 @@ def _selection(stage: Stage, kind: TextFormat | None) -> Selection | None:
     select = stage.select if isinstance(stage.select, Select) else Select()
     if select.field is None and kind is None:
         return None
-    from specrun.spec.plan.training import Selection  # 10 ms that most specs need not pay
+    from specrun.spec.plan.segments import Selection  # 10 ms that most specs need not pay
 
     if select.field is None:
         return Selection(format=kind)

@@ -11,6 +11,7 @@ from specrun.compiler.passes.difficulty import rows_to_select
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.masking import pseudo_of
 from specrun.spec.plan.data import TableSource
+from specrun.spec.plan.losses import Late, LossPlan
 from specrun.spec.plan.schedule import (
     Constant,
     ConstantWithWarmup,
@@ -19,7 +20,7 @@ from specrun.spec.plan.schedule import (
     Linear,
     Schedule,
 )
-from specrun.spec.plan.training import Late, LossPlan, Segment, Trace
+from specrun.spec.plan.segments import Segment, Trace
 from specrun.spec.words.optimizer import (
     ConstantSchedule,
     ConstantWithWarmupSchedule,

@@ -8,6 +8,7 @@ from specrun.compiler.draft import Context
 from specrun.compiler.passes.widths import embedding_dim
 from specrun.spec.plan.data import Source as DataSource
 from specrun.spec.plan.data import modality
+from specrun.spec.plan.losses import Late, LossPlan
 from specrun.spec.plan.model import (
     EncoderConfig,
     MultiVectorPlan,
@@ -19,7 +20,6 @@ from specrun.spec.plan.model import (
     token_dim,
 )
 from specrun.spec.plan.towers import ClipVisionConfig, VitConfig
-from specrun.spec.plan.training import Late, LossPlan
 from specrun.spec.words.model import ClipModel, ComposedModel, Model, SiglipModel
 
 TOKEN_HEAD = "multi_vector"

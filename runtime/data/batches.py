@@ -23,8 +23,9 @@ from specrun.runtime.data.tokens import Ragged, Tokens, TokenSplit, tokens_of
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.data import RetrievalMode, Scan, TableSource, TokenizerPlan
+from specrun.spec.plan.losses import by_text
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import Selection, by_text, pseudo_count
+from specrun.spec.plan.segments import Selection, pseudo_count
 
 AHEAD = 2
 _POLL_SECONDS = 0.1

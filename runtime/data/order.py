@@ -10,7 +10,7 @@ import numpy as np
 
 from specrun.runtime.data.rows import Split
 from specrun.spec.plan.data import FORMAT, TEXT_FORMATS, TextFormat
-from specrun.spec.plan.training import Selection
+from specrun.spec.plan.segments import Selection
 
 
 def select(split: Split, selection: Selection | None) -> np.ndarray:

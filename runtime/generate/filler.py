@@ -19,9 +19,9 @@ from specrun.runtime.models.vocabulary import Logits, logits_of
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.generation import GenerationPlan
+from specrun.spec.plan.losses import hiding
 from specrun.spec.plan.model import ModelPlan, TextImageConfig
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import hiding
 
 BATCH_SIZE = 16
 PORTION = 8

@@ -20,9 +20,9 @@ from specrun.runtime.program.program import Program
 from specrun.runtime.telling import Counted, Tell, silent
 from specrun.runtime.vectors import Compare, Vectors, by_maxsim, cut, products, turned
 from specrun.spec.plan.data import TableSource
+from specrun.spec.plan.evaluation import REVERSE_PREFIX, SPEARMAN, TOKENS_PREFIX, EvaluationPlan
 from specrun.spec.plan.model import MultiVectorPlan
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import REVERSE_PREFIX, SPEARMAN, TOKENS_PREFIX, EvaluationPlan
 
 
 class Measured(NamedTuple):

@@ -17,8 +17,8 @@ from specrun.runtime.losses.algebra import given
 from specrun.runtime.program.masking import counts
 from specrun.runtime.program.program import Program
 from specrun.runtime.telling import Counted, Tell, silent
+from specrun.spec.plan.evaluation import EvaluationPlan
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import EvaluationPlan
 
 SHOWN = 10
 """Texts kept in worst.json."""

@@ -10,8 +10,8 @@ from specrun.runtime.loop.evaluate import Evaluator, Measured, make_evaluator
 from specrun.runtime.loop.evaluate_texts import TextEvaluator, Told, make_text_evaluator
 from specrun.runtime.loop.worst import worst_of
 from specrun.runtime.program.program import Program
+from specrun.spec.plan.losses import hiding
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import hiding
 
 Evaluating = Evaluator | TextEvaluator
 Found = Measured | Told

@@ -34,8 +34,8 @@ from specrun.runtime.program.program import Program
 from specrun.runtime.program.state import parameters_of
 from specrun.runtime.report.card import model_card
 from specrun.spec.diagnostics import RunError
+from specrun.spec.plan.evaluation import improves
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import improves
 
 
 @dataclass

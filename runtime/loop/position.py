@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from specrun.runtime.loop.lines import START, Position
-from specrun.spec.plan.training import AdvancePlan, EarlyStoppingPlan, improves
+from specrun.spec.plan.evaluation import EarlyStoppingPlan, improves
+from specrun.spec.plan.segments import AdvancePlan
 
 
 @dataclass(frozen=True, kw_only=True)

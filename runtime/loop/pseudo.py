@@ -25,7 +25,7 @@ from specrun.runtime.program.state import parameters_of
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import PseudoPlan
+from specrun.spec.plan.segments import PseudoPlan
 
 PSEUDO = "pseudo_data"
 """Kind of the event."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from specrun.runtime.embedded import Tokens
 from specrun.runtime.losses.algebra import Outputs, Rows, given
 from specrun.runtime.losses.contrast import Masks, normalise
-from specrun.spec.plan.training import FalseNegativesPlan
+from specrun.spec.plan.losses import FalseNegativesPlan
 
 
 def candidates_of(

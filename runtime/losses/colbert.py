@@ -13,7 +13,7 @@ from specrun.runtime.losses.candidates import masks_of, token_candidates
 from specrun.runtime.losses.contrast import own_score_entropy, score_entropy
 from specrun.runtime.losses.maxsim import maxsim, maxsim_of_pairs
 from specrun.runtime.losses.tiles import fold
-from specrun.spec.plan.training import ColBERT
+from specrun.spec.plan.losses import ColBERT
 
 
 def colbert(plan: ColBERT, tile_rows: int) -> Term:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from specrun.runtime.losses.algebra import Outputs, Rows, Term, given
 from specrun.runtime.losses.contrast import normalise
 from specrun.runtime.losses.tiles import fold
-from specrun.spec.plan.training import CoSENT
+from specrun.spec.plan.losses import CoSENT
 
 
 def cosent(plan: CoSENT, tile_rows: int) -> Term:

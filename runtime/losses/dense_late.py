@@ -12,7 +12,7 @@ from specrun.runtime.losses.algebra import Outputs, Rows, Term, given
 from specrun.runtime.losses.candidates import candidates_of, token_candidates
 from specrun.runtime.losses.contrast import kept_pairs, normalise
 from specrun.runtime.losses.maxsim import maxsim
-from specrun.spec.plan.training import DenseLateKL
+from specrun.spec.plan.losses import DenseLateKL
 
 
 def dense_late_kl(plan: DenseLateKL, tile_rows: int) -> Term:

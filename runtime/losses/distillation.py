@@ -12,7 +12,7 @@ from specrun.runtime.losses.algebra import Outputs, Rows, Term, given
 from specrun.runtime.losses.candidates import candidates_of
 from specrun.runtime.losses.contrast import normalise
 from specrun.runtime.losses.tiles import fold
-from specrun.spec.plan.training import Distillation
+from specrun.spec.plan.losses import Distillation
 
 Measure = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 """(model's similarities [B, C], teacher's [B, C], which are positives, which count) to losses [B]."""

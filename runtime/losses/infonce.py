@@ -14,7 +14,7 @@ from specrun.runtime import trees
 from specrun.runtime.losses.algebra import Outputs, Rows, Term, given
 from specrun.runtime.losses.candidates import candidates_of, limit_of
 from specrun.runtime.losses.contrast import cross_entropy, own_cross_entropy
-from specrun.spec.plan.training import InfoNCE
+from specrun.spec.plan.losses import InfoNCE
 
 MAX_LOG_SCALE = np.float32(math.log(100.0))
 """A trained temperature stays at 0.01 or above, as in CLIP (Radford et al. 2021, section 2.5)."""

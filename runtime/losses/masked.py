@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from specrun.runtime.losses.algebra import Term
 from specrun.runtime.losses.tiles import fold
 from specrun.runtime.models.vocabulary import Logits
-from specrun.spec.plan.training import MaskedDiffusion
+from specrun.spec.plan.losses import MaskedDiffusion
 
 
 def masked_diffusion(plan: MaskedDiffusion, logits: Logits, tile_rows: int) -> Term:

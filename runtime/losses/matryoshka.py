@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from specrun.runtime.losses.algebra import Outputs, Rows, Term
-from specrun.spec.plan.training import MatryoshkaPlan
+from specrun.spec.plan.losses import MatryoshkaPlan
 
 
 def matryoshka(term: Term, plan: MatryoshkaPlan) -> Term:

@@ -15,7 +15,7 @@ from specrun.runtime.losses.algebra import Outputs, Rows, Term
 from specrun.runtime.losses.candidates import candidates_of
 from specrun.runtime.losses.contrast import normalise
 from specrun.runtime.losses.tiles import fold
-from specrun.spec.plan.training import SigLIP
+from specrun.spec.plan.losses import SigLIP
 
 
 def siglip(plan: SigLIP, tile_rows: int) -> Term:

@@ -25,8 +25,8 @@ from specrun.runtime.losses.masked import masked_diffusion
 from specrun.runtime.losses.matryoshka import matryoshka
 from specrun.runtime.models.vocabulary import Logits
 from specrun.runtime.trees import Tree
+from specrun.spec.plan.losses import InfoNCE, Late, LossPlan, MaskedDiffusion, SigLIP
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import InfoNCE, Late, LossPlan, MaskedDiffusion, SigLIP
 
 _TERMS: Mapping[str, Callable[[Any, int], Term]] = {
     "infonce": infonce.infonce,

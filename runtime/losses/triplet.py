@@ -13,7 +13,7 @@ from specrun.runtime.losses.algebra import Outputs, Rows, Term, given
 from specrun.runtime.losses.candidates import limit_of, masks_of
 from specrun.runtime.losses.contrast import normalise
 from specrun.runtime.losses.tiles import fold
-from specrun.spec.plan.training import Triplet
+from specrun.spec.plan.losses import Triplet
 
 _BELOW = -2.0
 """Below every cosine: what a candidate that is no negative counts as."""

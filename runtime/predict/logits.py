@@ -15,10 +15,10 @@ from specrun.runtime.predict.order import Order
 from specrun.runtime.predict.trained import parameters_folder
 from specrun.runtime.trees import flatten
 from specrun.runtime.weights.load import load_beside
+from specrun.spec.plan.losses import InfoNCE, SigLIP
 from specrun.spec.plan.model import WeightsPlan
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.towers import ClipTextConfig, SiglipTextConfig, TextTower
-from specrun.spec.plan.training import InfoNCE, SigLIP
 
 
 @dataclass(frozen=True)

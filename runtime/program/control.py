@@ -8,9 +8,10 @@ import numpy as np
 
 from specrun.runtime.program.masking import counts
 from specrun.spec.diagnostics import RunError
+from specrun.spec.plan.losses import hiding
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.schedule import learning_rate
-from specrun.spec.plan.training import Segment, hiding, masking_rate
+from specrun.spec.plan.segments import Segment, masking_rate
 
 
 class Control(TypedDict):

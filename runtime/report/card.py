@@ -11,10 +11,10 @@ from typing import Any
 
 from specrun.runtime.report.facts import inputs, plan_facts
 from specrun.spec.plan.data import has_images
+from specrun.spec.plan.evaluation import REVERSE_PREFIX
 from specrun.spec.plan.file import identity, plan_digest
 from specrun.spec.plan.model import ModelPlan, TextImageConfig
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import REVERSE_PREFIX
 
 TAGS = ("specrun", "sentence-similarity", "feature-extraction")
 

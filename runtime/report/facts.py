@@ -17,7 +17,7 @@ from specrun.spec.plan.data import (
 from specrun.spec.plan.difficulty import DifficultyPlan
 from specrun.spec.plan.model import StartPlan, networks, token_vectors
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import Selection
+from specrun.spec.plan.segments import Selection
 
 Facts = list[tuple[str, str]]
 

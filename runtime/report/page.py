@@ -15,7 +15,7 @@ from specrun.runtime.report.style import STYLE
 from specrun.runtime.report.worst import worst_section
 from specrun.runtime.telling import duration, size
 from specrun.spec.plan.file import identity, plan_digest
-from specrun.spec.plan.training import hiding
+from specrun.spec.plan.losses import hiding
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 

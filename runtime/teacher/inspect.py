@@ -15,9 +15,9 @@ from specrun.runtime.weights.files import digest
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.file import read_plan
+from specrun.spec.plan.losses import TeacherPlan, teacher_of
 from specrun.spec.plan.model import Side, TextConfig, TextImageConfig
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import TeacherPlan, teacher_of
 
 ROLE = "teacher"
 FLOAT = 4

@@ -10,7 +10,7 @@ from tensorboardX import SummaryWriter
 
 from specrun.runtime.track.tracker import Tracker
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import TensorBoardPlan
+from specrun.spec.plan.tracking import TensorBoardPlan
 
 FLUSH_SECONDS = 10
 

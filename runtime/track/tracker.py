@@ -12,7 +12,7 @@ from specrun.runtime.loop.progress import Reporter
 from specrun.runtime.loop.speed import Speed
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import TrackerPlan
+from specrun.spec.plan.tracking import TrackerPlan
 
 
 class Tracker(Protocol):

@@ -11,7 +11,7 @@ from specrun.runtime.track.tracker import Tracker
 from specrun.spec.codec import to_plain
 from specrun.spec.plan.file import identity
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import WandbPlan
+from specrun.spec.plan.tracking import WandbPlan
 
 WAIT_SECONDS = 60
 """How long a login or a connection may take before the tracker has failed."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.plan.data import FieldRange
-from specrun.spec.plan.training import TeacherPlan
+from specrun.spec.plan.losses import TeacherPlan
 from specrun.spec.record import record
 
 ReadabilityIndex = Literal["flesch", "coleman_liau", "automated_readability"]

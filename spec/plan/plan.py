@@ -5,22 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from specrun.spec.annotations import Fact, FieldClass
+from specrun.spec.plan.cost import CostPlan
 from specrun.spec.plan.data import DataPlan, TokenizerPlan
 from specrun.spec.plan.difficulty import DifficultyPlan
+from specrun.spec.plan.evaluation import EvaluationPlan
 from specrun.spec.plan.generation import GenerationPlan
+from specrun.spec.plan.losses import LossPlan, MatryoshkaPlan
 from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.segments import Segment, Trace
+from specrun.spec.plan.tracking import TrackerPlan
 from specrun.spec.plan.training import (
     AdamWPlan,
     CheckpointPlan,
-    CostPlan,
-    EvaluationPlan,
     HardwarePlan,
-    LossPlan,
-    MatryoshkaPlan,
     PrecisionPlan,
-    Segment,
-    Trace,
-    TrackerPlan,
     TrainPlan,
 )
 from specrun.spec.record import record

@@ -19,6 +19,7 @@ from specrun.spec.plan.data import (
     TokenizerPlan,
     TokenizerSource,
 )
+from specrun.spec.plan.losses import TeacherPlan
 from specrun.spec.plan.model import (
     AdapterStart,
     BertConfig,
@@ -27,7 +28,6 @@ from specrun.spec.plan.model import (
     StartPlan,
     TableRow,
 )
-from specrun.spec.plan.training import TeacherPlan
 
 TINY_BERT = BertConfig(
     vocab_size=100,

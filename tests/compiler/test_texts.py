@@ -20,7 +20,7 @@ from specrun.runtime.report.facts import plan_facts
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.data import HeldOutFile, HeldOutFraction, TextSource
-from specrun.spec.plan.training import Selection
+from specrun.spec.plan.segments import Selection
 from specrun.spec.words.curriculum import Curriculum, Select, Stage
 from specrun.spec.words.data import FileValidation, FractionValidation, TextData
 from specrun.spec.words.losses import MaskedDiffusionLoss

@@ -241,7 +241,7 @@ def told(plan: Plan) -> object:
     """What the teacher makes of the training texts."""
     from specrun.runtime.data.scan import ensure_rows
     from specrun.runtime.teacher.embeddings import ensure_told
-    from specrun.spec.plan.training import teacher_of
+    from specrun.spec.plan.losses import teacher_of
 
     teacher = teacher_of(plan.losses)
     if teacher is None:

@@ -8,7 +8,8 @@ import pytest
 
 from specrun.runtime.losses import table as losses
 from specrun.spec.annotations import fields_of
-from specrun.spec.plan import data, model, schedule, towers, training
+from specrun.spec.plan import data, model, schedule, towers, tracking, training
+from specrun.spec.plan import losses as plan_losses
 from specrun.spec.words import data as words_data
 from specrun.spec.words import losses as words_losses
 from specrun.spec.words import model as words_model
@@ -30,10 +31,10 @@ def kinds(union: Any) -> set[str]:
         (words_tokenizer.Tokenizer, data.TokenizerSource),
         (words_data.Data, data.Source),
         (words_data.DatasetValidation, data.HeldOut),
-        (words_losses.Loss, training.LossPlan),
+        (words_losses.Loss, plan_losses.LossPlan),
         (words_optimizer.Optimizer, training.AdamWPlan),
         (words_optimizer.Schedule, schedule.Schedule),
-        (words_tracking.Tracking, training.TrackerPlan),
+        (words_tracking.Tracking, tracking.TrackerPlan),
     ],
     ids=["model", "tokenizer", "data", "validation", "losses", "optimizer", "schedule", "tracking"],
 )
@@ -56,4 +57,4 @@ def test_auto_is_a_word_of_the_spec_only() -> None:
 
 def test_every_loss_of_the_plan_is_in_the_runtime_table() -> None:
     """But the one that takes the model's head as well."""
-    assert {*losses._TERMS, "masked_diffusion"} == kinds(training.LossPlan)
+    assert {*losses._TERMS, "masked_diffusion"} == kinds(plan_losses.LossPlan)

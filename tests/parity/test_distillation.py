@@ -8,7 +8,7 @@ import pytest
 from specrun.runtime.losses.algebra import Outputs
 from specrun.runtime.losses.distillation import distillation
 from specrun.runtime.losses.matryoshka import matryoshka
-from specrun.spec.plan.training import MatryoshkaPlan
+from specrun.spec.plan.losses import MatryoshkaPlan
 from tests.parity.test_losses import (
     TILE,
     WHOLE,

@@ -12,7 +12,7 @@ import pytest
 from specrun.runtime.losses.algebra import Outputs
 from specrun.runtime.losses.infonce import infonce
 from specrun.runtime.losses.matryoshka import matryoshka
-from specrun.spec.plan.training import MatryoshkaPlan
+from specrun.spec.plan.losses import MatryoshkaPlan
 from tests.runtime.plans import make_infonce
 
 torch = pytest.importorskip("torch")

@@ -17,9 +17,9 @@ from specrun.runtime.loop.parameters import write_parameters
 from specrun.runtime.trees import Tree, unflatten
 from specrun.spec.plan.data import HeldOutFraction, JsonlSource, TokenizerPlan, TrainedTokenizer
 from specrun.spec.plan.file import write_plan
+from specrun.spec.plan.losses import Late, LossPlan, MatryoshkaPlan
 from specrun.spec.plan.model import TextEncoderConfig
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import Late, LossPlan, MatryoshkaPlan
 from tests.runtime.plans import make_infonce, make_model, make_plan, separate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models" / "torch_safetensors"

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from specrun.runtime.data.batches import Batch
+from specrun.spec.plan.cost import CostPlan
 from specrun.spec.plan.data import (
     DataPlan,
     HeldOutFraction,
@@ -22,6 +23,24 @@ from specrun.spec.plan.data import (
     TextSource,
     TokenizerPlan,
     TrainedTokenizer,
+)
+from specrun.spec.plan.evaluation import EvaluationPlan
+from specrun.spec.plan.losses import (
+    ColBERT,
+    CoSENT,
+    DenseLateKL,
+    Distillation,
+    FalseNegativesPlan,
+    InfoNCE,
+    Late,
+    LossPlan,
+    MaskedDiffusion,
+    SigLIP,
+    TeacherPlan,
+    Triplet,
+    by_text,
+    teacher_of,
+    trained_scalars,
 )
 from specrun.spec.plan.model import (
     SIDES,
@@ -37,32 +56,13 @@ from specrun.spec.plan.model import (
 )
 from specrun.spec.plan.plan import FORMAT_VERSION, Plan
 from specrun.spec.plan.schedule import Constant, Schedule
+from specrun.spec.plan.segments import MaskingRange, Segment, Trace
 from specrun.spec.plan.training import (
     AdamWPlan,
     CheckpointPlan,
-    ColBERT,
-    CoSENT,
-    CostPlan,
-    DenseLateKL,
-    Distillation,
-    EvaluationPlan,
-    FalseNegativesPlan,
     HardwarePlan,
-    InfoNCE,
-    Late,
-    LossPlan,
-    MaskedDiffusion,
-    MaskingRange,
     PrecisionPlan,
-    Segment,
-    SigLIP,
-    TeacherPlan,
-    Trace,
     TrainPlan,
-    Triplet,
-    by_text,
-    teacher_of,
-    trained_scalars,
 )
 
 

@@ -18,9 +18,9 @@ from specrun.runtime.program.control import control_at
 from specrun.runtime.program.mesh import data_mesh
 from specrun.runtime.program.program import build_program
 from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.cost import TraceCost
 from specrun.spec.plan.file import plan_digest
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import TraceCost
 from tests.compiler.costs import CASES, plan_of
 from tests.runtime.plans import make_config, make_model, make_plan
 

@@ -13,8 +13,8 @@ from specrun.runtime.data.tokens import Ragged, Tokens, TokenSplit
 from specrun.runtime.loop.evaluate_texts import TextEvaluator
 from specrun.runtime.loop.evaluators import worst_json
 from specrun.runtime.program.program import build_program
+from specrun.spec.plan.evaluation import EvaluationPlan, improves
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import EvaluationPlan, improves
 from tests.runtime.plans import make_text_plan
 
 RATES = (0.25, 1.0)

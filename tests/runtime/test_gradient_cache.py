@@ -22,7 +22,7 @@ from specrun.runtime.losses.matryoshka import matryoshka
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.models.initial import initial_arrays
 from specrun.runtime.program.gradients import Objective, loss_and_gradient, step_key
-from specrun.spec.plan.training import MatryoshkaPlan
+from specrun.spec.plan.losses import MatryoshkaPlan
 from tests.runtime.plans import (
     make_batch,
     make_colbert,

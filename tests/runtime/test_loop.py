@@ -12,7 +12,7 @@ import pytest
 from specrun.runtime.loop.interrupt import Interrupted, Interrupts
 from specrun.runtime.loop.position import Best, Patience, Standing
 from specrun.runtime.loop.watch import LAG, NotFinite, Watch
-from specrun.spec.plan.training import EarlyStoppingPlan
+from specrun.spec.plan.evaluation import EarlyStoppingPlan
 
 
 def metrics(loss: float = 1.0, norm: float = 2.0) -> dict[str, object]:

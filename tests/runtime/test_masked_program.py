@@ -13,7 +13,7 @@ from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import build_program
 from specrun.runtime.trees import flatten
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import MaskingRange, masking_rate
+from specrun.spec.plan.segments import MaskingRange, masking_rate
 from tests.runtime.plans import make_batch, make_language_model, make_masked, make_text_plan
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

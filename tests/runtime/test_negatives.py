@@ -26,7 +26,7 @@ from specrun.runtime.program import mesh as meshes
 from specrun.runtime.program.control import control_at
 from specrun.runtime.program.gradients import Objective, loss_only
 from specrun.runtime.program.program import build_program
-from specrun.spec.plan.training import InfoNCE, MatryoshkaPlan
+from specrun.spec.plan.losses import InfoNCE, MatryoshkaPlan
 from tests.runtime.devices import split_into
 from tests.runtime.plans import make_batch, make_config, make_infonce, make_model, make_plan
 

@@ -16,8 +16,8 @@ from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.models.initial import initial_arrays
 from specrun.runtime.program.program import assemble
 from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.evaluation import EvaluationPlan
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import EvaluationPlan
 from tests.runtime.plans import make_text_plan
 
 RATES = (0.25, 0.8)

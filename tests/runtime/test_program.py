@@ -18,7 +18,7 @@ from specrun.runtime.program import state as states
 from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import build_program
 from specrun.spec.diagnostics import InputError, RunError
-from specrun.spec.plan.training import MatryoshkaPlan
+from specrun.spec.plan.losses import MatryoshkaPlan
 from tests.runtime.plans import (
     make_batch,
     make_config,

@@ -19,7 +19,7 @@ from specrun.runtime.track import tracker
 from specrun.runtime.track.tracker import KINDS, Tracked
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import TrackerPlan
+from specrun.spec.plan.tracking import TrackerPlan
 from tests.contract.test_words import kinds
 from tests.faults.bench import SPEC, tiny_rows
 

@@ -23,7 +23,7 @@ from specrun.runtime.data.tokens import Ragged, Tokens, TokenSplit, ensure_token
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.file import read_plan, write_plan
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import Selection
+from specrun.spec.plan.segments import Selection
 from tests.runtime.plans import make_model, make_plan, make_segment
 
 SPEC = """\

@@ -33,7 +33,7 @@ from specrun.spec.plan.data import (
 )
 from specrun.spec.plan.difficulty import RANK, SCORE, DifficultySettings, SyntacticPart, cut
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import MaskingRange, Selection
+from specrun.spec.plan.segments import MaskingRange, Selection
 from tests.runtime.plans import (
     make_language_model,
     make_masked,

@@ -21,7 +21,7 @@ from specrun.runtime.generate.pseudo import (
     pseudo_texts,
     unfit,
 )
-from specrun.spec.plan.training import pseudo_count
+from specrun.spec.plan.segments import pseudo_count
 from tests.runtime.generate.folders import (
     MASK,
     SPECIAL,

@@ -13,7 +13,7 @@ import pytest
 from specrun.runtime.embedded import Tokens
 from specrun.runtime.losses import table
 from specrun.runtime.losses.algebra import Outputs, divisor
-from specrun.spec.plan.training import MatryoshkaPlan
+from specrun.spec.plan.losses import MatryoshkaPlan
 from tests.runtime.plans import (
     make_colbert,
     make_cosent,

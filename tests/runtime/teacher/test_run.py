@@ -25,8 +25,8 @@ from specrun.runtime.teacher import embeddings
 from specrun.runtime.teacher import texts as teaching_texts
 from specrun.runtime.teacher.embeddings import ensure_told, make_teaching
 from specrun.spec.diagnostics import InputError, RunError
+from specrun.spec.plan.losses import teacher_of
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.training import teacher_of
 from tests.faults.bench import SPEC, tiny_rows
 from tests.runtime.folders import make_directory, make_run
 from tests.runtime.mining.test_run import _stop_after
