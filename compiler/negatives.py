@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, assert_never, overload
 
-from specrun.spec.words.data import Data, MinedNegatives, TableData, TextData
+from specrun.spec.words.data import Data
 from specrun.spec.words.losses import (
     ColBERTLoss,
     CoSENTLoss,
@@ -16,6 +16,9 @@ from specrun.spec.words.losses import (
     SigLIPLoss,
     TripletLoss,
 )
+from specrun.spec.words.mining import MinedNegatives
+from specrun.spec.words.tables import TableData
+from specrun.spec.words.texts import TextData
 
 if TYPE_CHECKING:
     from specrun.spec.plan.data import Scan

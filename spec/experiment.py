@@ -13,7 +13,9 @@ from specrun.spec.words.curriculum import Curriculum
 from specrun.spec.words.data import Data
 from specrun.spec.words.evaluation import Evaluation
 from specrun.spec.words.generation import Generation
-from specrun.spec.words.losses import Lora, Loss, Matryoshka
+from specrun.spec.words.lora import Lora
+from specrun.spec.words.losses import Loss
+from specrun.spec.words.matryoshka import Matryoshka
 from specrun.spec.words.model import Model
 from specrun.spec.words.optimizer import AdamW, ConstantSchedule, Optimizer, Schedule
 from specrun.spec.words.tokenizer import Tokenizer

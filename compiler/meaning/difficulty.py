@@ -8,8 +8,10 @@ from specrun.compiler.meaning.effects import no_effect
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.curriculum import Select, Stage
-from specrun.spec.words.data import EmojiData, TableData, TextData
+from specrun.spec.words.data import EmojiData
 from specrun.spec.words.difficulty import Difficulty
+from specrun.spec.words.tables import TableData
+from specrun.spec.words.texts import TextData
 
 AT = "data.difficulty"
 FIELD = "difficulty"

@@ -7,8 +7,8 @@ from specrun.compiler.metrics import OF_TEXTS, best_of, metrics_of, rates_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.evaluation import REVERSE_PREFIX, SPEARMAN, TOKENS_PREFIX
-from specrun.spec.words.data import TableData
 from specrun.spec.words.evaluation import Evaluation
+from specrun.spec.words.tables import TableData
 
 
 def columns_differ(spec: Experiment, report: Reporter) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from specrun.compiler.metrics import hides_tokens
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.words.model import PretrainedModel
+from specrun.spec.words.text_models import PretrainedModel
 
 OF_EMBEDDINGS = (
     ("pooling", None),

@@ -8,9 +8,9 @@ from specrun.compiler.meaning.effects import no_effect
 from specrun.compiler.metrics import OF_PAIRS, OF_TEXTS, hides_tokens, metrics_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.words.data import TextData
+from specrun.spec.words.language import MaskedLmModel
 from specrun.spec.words.losses import MaskedDiffusionLoss
-from specrun.spec.words.model import MaskedLmModel
+from specrun.spec.words.texts import TextData
 
 
 def shares_are_ranges(spec: Experiment, report: Reporter) -> None:

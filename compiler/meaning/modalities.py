@@ -5,8 +5,10 @@ from __future__ import annotations
 from specrun.compiler.meaning.effects import no_effect
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.words.data import EmojiData, TableData
-from specrun.spec.words.model import ComposedModel, ImageEncoderModel
+from specrun.spec.words.data import EmojiData
+from specrun.spec.words.image_models import ImageEncoderModel
+from specrun.spec.words.tables import TableData
+from specrun.spec.words.text_image_models import ComposedModel
 
 
 def image_columns(spec: Experiment, report: Reporter) -> None:

@@ -11,20 +11,18 @@ from specrun.compiler.meaning.modalities import (
 from specrun.compiler.meaning.numbers import divisors, nearest
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.words.model import (
+from specrun.spec.words.language import MaskedLmModel
+from specrun.spec.words.model import TextFromScratch
+from specrun.spec.words.text_image_models import ClipModel, ComposedModel, SiglipModel
+from specrun.spec.words.text_models import (
     AutoModel,
     BertModel,
-    ClipModel,
-    ComposedModel,
-    MaskedLmModel,
     ModernbertModel,
     MpnetModel,
     Qwen3Model,
     RobertaModel,
-    SiglipModel,
     Text,
     TextEncoderModel,
-    TextFromScratch,
 )
 
 

@@ -16,7 +16,6 @@ from specrun.compiler.negatives import (
 )
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.words.data import TableData
 from specrun.spec.words.losses import (
     ColBERTLoss,
     DenseLateKLLoss,
@@ -25,6 +24,7 @@ from specrun.spec.words.losses import (
     SigLIPLoss,
     TripletLoss,
 )
+from specrun.spec.words.tables import TableData
 
 FEW_NEGATIVES = 8
 

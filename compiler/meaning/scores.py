@@ -10,12 +10,12 @@ from specrun.compiler.negatives import (
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.evaluation import SPEARMAN
-from specrun.spec.words.data import TableData
 from specrun.spec.words.losses import (
     CoSENTLoss,
     DistillationLoss,
     Loss,
 )
+from specrun.spec.words.tables import TableData
 
 
 def scores_exist(spec: Experiment, report: Reporter) -> None:

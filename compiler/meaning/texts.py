@@ -7,7 +7,7 @@ from collections.abc import Callable
 from specrun.compiler.meaning.effects import level_of, no_effect
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
-from specrun.spec.words.data import TextData
+from specrun.spec.words.texts import TextData
 
 
 def pieces_are_kept(spec: Experiment, report: Reporter) -> None:

@@ -8,13 +8,13 @@ from specrun.compiler.negatives import mined_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.losses import ColBERTLoss, DenseLateKLLoss, Loss, MaskedDiffusionLoss
-from specrun.spec.words.model import (
+from specrun.spec.words.text_image_models import (
     ClipModel,
     ComposedModel,
-    MultiVector,
     SiglipModel,
     TextImageMultiVector,
 )
+from specrun.spec.words.text_models import MultiVector
 
 TOKENS = (ColBERTLoss, DenseLateKLLoss)
 """Losses that take token vectors."""

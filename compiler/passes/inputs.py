@@ -39,32 +39,23 @@ from specrun.spec.plan.data import (
     modality,
 )
 from specrun.spec.plan.model import TextImageConfig
-from specrun.spec.words.data import (
+from specrun.spec.words.data import EmojiData, PythonSourceData
+from specrun.spec.words.image_models import Image, VitModel
+from specrun.spec.words.losses import CoSENTLoss
+from specrun.spec.words.model import Model
+from specrun.spec.words.tables import (
     IMAGE_MODES,
     CsvData,
-    EmojiData,
-    FileValidation,
-    FractionValidation,
     HuggingFaceData,
     JsonlData,
     ParquetData,
-    PythonSourceData,
-    SplitValidation,
-    TextData,
     TsvData,
 )
-from specrun.spec.words.losses import CoSENTLoss
-from specrun.spec.words.model import (
-    AutoModel,
-    ClipModel,
-    ComposedModel,
-    Image,
-    Model,
-    PretrainedModel,
-    SiglipModel,
-    VitModel,
-)
+from specrun.spec.words.text_image_models import ClipModel, ComposedModel, SiglipModel
+from specrun.spec.words.text_models import AutoModel, PretrainedModel
+from specrun.spec.words.texts import TextData
 from specrun.spec.words.tokenizer import FileTokenizer, TrainTokenizer
+from specrun.spec.words.validation import FileValidation, FractionValidation, SplitValidation
 
 TableData = JsonlData | CsvData | TsvData | ParquetData | HuggingFaceData
 

@@ -16,7 +16,8 @@ from specrun.spec.plan.model import (
     TableRow,
     TextEncoderConfig,
 )
-from specrun.spec.words.model import AutoModel, MaskedLmModel
+from specrun.spec.words.language import MaskedLmModel
+from specrun.spec.words.text_models import AutoModel
 
 _SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(m|b)(?![a-z0-9])")
 """`125m` in `tiny_125m`, `1.5b` in `big-1.5B`."""

@@ -24,7 +24,7 @@ from specrun.spec.plan.model import SIDES, ModelPlan, ModuleCount, MultiVectorPl
 from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
 from specrun.spec.plan.tracking import TensorBoardPlan, TrackerPlan, WandbPlan
 from specrun.spec.plan.training import AdamWPlan, HardwarePlan, PrecisionPlan, TrainPlan
-from specrun.spec.words.model import AutoModel
+from specrun.spec.words.text_models import AutoModel
 from specrun.spec.words.tracking import TensorBoardTracking, Tracking, WandbTracking
 from specrun.spec.words.train import Hardware
 

@@ -39,24 +39,20 @@ from specrun.spec.plan.model import (
     Towers,
 )
 from specrun.spec.plan.towers import VitConfig
-from specrun.spec.words.model import (
+from specrun.spec.words.image_models import Image, ImageEncoderModel, VitModel
+from specrun.spec.words.language import MaskedLmModel
+from specrun.spec.words.model import TextFromScratch
+from specrun.spec.words.text_image_models import ClipModel, ComposedModel, SiglipModel
+from specrun.spec.words.text_models import (
     AutoModel,
     BertModel,
-    ClipModel,
-    ComposedModel,
-    Image,
-    ImageEncoderModel,
-    MaskedLmModel,
     ModernbertModel,
     MpnetModel,
     PretrainedModel,
     Qwen3Model,
     RobertaModel,
-    SiglipModel,
     Text,
     TextEncoderModel,
-    TextFromScratch,
-    VitModel,
 )
 
 SET_BESIDE = (

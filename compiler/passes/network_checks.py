@@ -19,7 +19,7 @@ from specrun.spec.plan.model import (
     is_language_model,
 )
 from specrun.spec.plan.towers import TextTower
-from specrun.spec.words.data import TextData
+from specrun.spec.words.texts import TextData
 
 
 def check_modalities(draft: Draft, config: EncoderConfig, context: Context) -> None:

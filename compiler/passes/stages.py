@@ -13,7 +13,8 @@ from specrun.compiler.passes.difficulty import expected_fields
 from specrun.compiler.passes.masking import masking_of
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.curriculum import Curriculum, Select, SelectClass, Stage
-from specrun.spec.words.data import EmojiData, TextData, TextFormat
+from specrun.spec.words.data import EmojiData
+from specrun.spec.words.texts import TextData, TextFormat
 
 if TYPE_CHECKING:
     from specrun.spec.plan.segments import AdvancePlan, Selection

@@ -9,7 +9,8 @@ from pathlib import Path
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.locate import locate_model
 from specrun.spec.diagnostics import InputError
-from specrun.spec.words.losses import DistillationLoss, PretrainedTeacher, Teacher
+from specrun.spec.words.losses import DistillationLoss
+from specrun.spec.words.teachers import PretrainedTeacher, Teacher
 
 
 def place_teacher(draft: Draft, context: Context) -> Draft:

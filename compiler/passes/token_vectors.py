@@ -20,7 +20,8 @@ from specrun.spec.plan.model import (
     token_dim,
 )
 from specrun.spec.plan.towers import ClipVisionConfig, VitConfig
-from specrun.spec.words.model import ClipModel, ComposedModel, Model, SiglipModel
+from specrun.spec.words.model import Model
+from specrun.spec.words.text_image_models import ClipModel, ComposedModel, SiglipModel
 
 TOKEN_HEAD = "multi_vector"
 """How the paths of a head of their own begin."""

@@ -9,13 +9,9 @@ from specrun.spec.plan.model import (
     TextImageConfig,
     Towers,
 )
-from specrun.spec.words.model import (
-    ClipModel,
-    ComposedModel,
-    MaskedLmModel,
-    Model,
-    SiglipModel,
-)
+from specrun.spec.words.language import MaskedLmModel
+from specrun.spec.words.model import Model
+from specrun.spec.words.text_image_models import ClipModel, ComposedModel, SiglipModel
 
 
 def towers_of(model: Model, config: EncoderConfig) -> Towers:

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
-from specrun.spec.words.data import TextFormat
 from specrun.spec.words.evaluation import METRIC
 from specrun.spec.words.optimizer import Schedule
+from specrun.spec.words.texts import TextFormat
 
 
 @record

@@ -1,9 +1,10 @@
-"""Loss terms, and the combinators around them: adapters and prefixes of the embedding."""
+"""Loss terms."""
 
 from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
+from specrun.spec.words.teachers import Teacher
 
 
 @record
@@ -231,58 +232,6 @@ class DenseLateKLLoss:
 
 
 @record
-class PretrainedTeacher:
-    """A model in a Hugging Face or sentence-transformers directory."""
-
-    kind: Annotated[
-        Literal["pretrained"],
-        Fact(doc="A model in a Hugging Face or sentence-transformers directory."),
-    ] = "pretrained"
-    name_or_path: Annotated[
-        str,
-        Fact(
-            doc="Directory, name in specrun.local.yaml, or name in the Hugging Face cache.",
-            examples=("models/all-MiniLM-L6-v2",),
-        ),
-    ]
-    max_length: Annotated[
-        int | None,
-        Fact(
-            doc="Tokens of the teacher's own tokenizer kept of a text; null is what the directory says.",
-            ge=2,
-            le=1048576,
-            unit="tokens",
-        ),
-    ] = None
-
-
-@record
-class RunTeacher:
-    """A model that specrun trained."""
-
-    kind: Annotated[Literal["run"], Fact(doc="A model that specrun trained.")] = "run"
-    run: Annotated[
-        str,
-        Fact(
-            doc="The run's folder (best/, or final/ of a run without evaluations), or its best/ or final/; relative to the working directory, or a name in specrun.local.yaml.",
-            examples=("runs/big",),
-        ),
-    ]
-    max_length: Annotated[
-        int | None,
-        Fact(
-            doc="Tokens of the teacher's own tokenizer kept of a text; null is what the run kept of queries and of positives.",
-            ge=2,
-            le=1048576,
-            unit="tokens",
-        ),
-    ] = None
-
-
-Teacher = PretrainedTeacher | RunTeacher
-
-
-@record
 class DistillationLoss:
     """A frozen teacher says how similar a query is to its candidates; the model is to agree."""
 
@@ -378,60 +327,3 @@ Loss = (
     | DistillationLoss
     | MaskedDiffusionLoss
 )
-
-
-@record
-class Lora:
-    """Low-rank adapters on linear layers; the base model is frozen."""
-
-    rank: Annotated[int, Fact(doc="Rank of the update.", ge=1, le=65536)] = 8
-    alpha: Annotated[float, Fact(doc="Scale: the update is multiplied by alpha / rank.", gt=0)] = (
-        16.0
-    )
-    dropout: Annotated[float, Fact(doc="Dropout on the adapter's input.", ge=0, lt=1)] = 0.05
-    target_modules: Annotated[
-        tuple[str, ...],
-        Fact(
-            doc="Linear layers by last name, dotted suffix or glob.",
-            min_items=1,
-            unique=True,
-            examples=(("query", "value"),),
-        ),
-    ]
-    rslora: Annotated[bool, Fact(doc="Rank-stabilised scale, alpha / √rank.")] = False
-    init_from: Annotated[
-        str | None,
-        Fact(
-            doc="Folder of a PEFT adapter that these start from, relative to the spec, or a name in specrun.local.yaml. Its rank, alpha, rslora and modules must be those given here. With separate towers it holds `query` and `positive`. Null starts as the model is.",
-            examples=("adapters/first",),
-        ),
-    ] = None
-
-
-@record
-class Matryoshka:
-    """The losses, summed over prefixes of the embedding."""
-
-    dims: Annotated[
-        tuple[int, ...],
-        Fact(
-            doc="Prefix widths; unique, at most the embedding's width.",
-            ge=1,
-            min_items=1,
-            unique=True,
-            examples=((256, 128, 64),),
-        ),
-    ]
-    weights: Annotated[
-        tuple[float, ...] | None,
-        Fact(
-            doc="One weight per entry of `dims`; null is 1 each.",
-            ge=0,
-            min_items=1,
-            examples=((1, 0.5, 0.25),),
-        ),
-    ] = None
-    reduce: Annotated[
-        Literal["sum", "mean"],
-        Fact(doc="Weighted sum over dims, or that sum over the number of dims."),
-    ] = "sum"

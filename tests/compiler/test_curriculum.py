@@ -8,9 +8,10 @@ from specrun.compiler.summary import summary
 from specrun.compiler.timeline import timeline
 from specrun.spec.plan.schedule import Constant, Cosine
 from specrun.spec.words.curriculum import Advance, Curriculum, Select, Stage
-from specrun.spec.words.data import MinedNegatives, PythonSourceData
+from specrun.spec.words.data import PythonSourceData
 from specrun.spec.words.evaluation import EarlyStopping, Evaluation
 from specrun.spec.words.losses import CoSENTLoss, InfoNCELoss
+from specrun.spec.words.mining import MinedNegatives
 from specrun.spec.words.optimizer import ConstantSchedule, CosineSchedule
 from specrun.spec.words.train import Hardware, Train
 from tests.compiler.test_passes import draft_of, errors_of, plan_of, spec

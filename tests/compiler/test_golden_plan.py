@@ -20,13 +20,16 @@ from specrun.compiler.values import values
 from specrun.spec.codec import canonical, to_plain
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.curriculum import Curriculum, Select, Stage
-from specrun.spec.words.data import FractionValidation, JsonlData
 from specrun.spec.words.evaluation import Evaluation
-from specrun.spec.words.losses import InfoNCELoss, Lora, Matryoshka
-from specrun.spec.words.model import TextEncoderModel
+from specrun.spec.words.lora import Lora
+from specrun.spec.words.losses import InfoNCELoss
+from specrun.spec.words.matryoshka import Matryoshka
 from specrun.spec.words.optimizer import CosineSchedule
+from specrun.spec.words.tables import JsonlData
+from specrun.spec.words.text_models import TextEncoderModel
 from specrun.spec.words.tokenizer import TrainTokenizer
 from specrun.spec.words.train import Train
+from specrun.spec.words.validation import FractionValidation
 from tests.compiler.fakes import FakeFacts, ListReport
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "plans"

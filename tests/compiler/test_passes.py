@@ -25,13 +25,18 @@ from specrun.spec.plan.file import identity, parse_plan, plan_digest, plan_text
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.schedule import learning_rate
 from specrun.spec.words.curriculum import Curriculum, Select, Stage
-from specrun.spec.words.data import FractionValidation, JsonlData, MaxLength, PythonSourceData
+from specrun.spec.words.data import PythonSourceData
 from specrun.spec.words.evaluation import Evaluation
-from specrun.spec.words.losses import InfoNCELoss, Lora, Matryoshka
-from specrun.spec.words.model import BertModel, TextEncoderModel
+from specrun.spec.words.lengths import MaxLength
+from specrun.spec.words.lora import Lora
+from specrun.spec.words.losses import InfoNCELoss
+from specrun.spec.words.matryoshka import Matryoshka
 from specrun.spec.words.optimizer import AdamW, CosineSchedule, LinearSchedule
+from specrun.spec.words.tables import JsonlData
+from specrun.spec.words.text_models import BertModel, TextEncoderModel
 from specrun.spec.words.tokenizer import TrainTokenizer
 from specrun.spec.words.train import Checkpoint, Hardware, Precision, Train
+from specrun.spec.words.validation import FractionValidation
 from tests.compiler.fakes import FakeFacts, ListReport
 
 

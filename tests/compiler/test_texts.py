@@ -22,9 +22,10 @@ from specrun.spec.experiment import Experiment
 from specrun.spec.plan.data import HeldOutFile, HeldOutFraction, TextSource
 from specrun.spec.plan.segments import Selection
 from specrun.spec.words.curriculum import Curriculum, Select, Stage
-from specrun.spec.words.data import FileValidation, FractionValidation, TextData
+from specrun.spec.words.language import MaskedLmModel
 from specrun.spec.words.losses import MaskedDiffusionLoss
-from specrun.spec.words.model import MaskedLmModel
+from specrun.spec.words.texts import TextData
+from specrun.spec.words.validation import FileValidation, FractionValidation
 from tests.compiler.fakes import FakeFacts, ListReport
 from tests.compiler.test_passes import spec
 from tests.runtime.plans import make_text_plan, make_text_source

@@ -11,11 +11,15 @@ from specrun.spec.annotations import fields_of
 from specrun.spec.plan import data, model, schedule, towers, tracking, training
 from specrun.spec.plan import losses as plan_losses
 from specrun.spec.words import data as words_data
+from specrun.spec.words import image_models as words_image_models
 from specrun.spec.words import losses as words_losses
 from specrun.spec.words import model as words_model
 from specrun.spec.words import optimizer as words_optimizer
+from specrun.spec.words import text_image_models as words_text_image_models
+from specrun.spec.words import text_models as words_text_models
 from specrun.spec.words import tokenizer as words_tokenizer
 from specrun.spec.words import tracking as words_tracking
+from specrun.spec.words import validation as words_validation
 
 
 def kinds(union: Any) -> set[str]:
@@ -27,10 +31,10 @@ def kinds(union: Any) -> set[str]:
 @pytest.mark.parametrize(
     ("of_the_spec", "of_the_plan"),
     [
-        (words_model.Text, model.TextConfig),
+        (words_text_models.Text, model.TextConfig),
         (words_tokenizer.Tokenizer, data.TokenizerSource),
         (words_data.Data, data.Source),
-        (words_data.DatasetValidation, data.HeldOut),
+        (words_validation.DatasetValidation, data.HeldOut),
         (words_losses.Loss, plan_losses.LossPlan),
         (words_optimizer.Optimizer, training.AdamWPlan),
         (words_optimizer.Schedule, schedule.Schedule),
@@ -44,9 +48,9 @@ def test_spec_and_plan_have_the_same_kinds(of_the_spec: Any, of_the_plan: Any) -
 
 def test_two_networks_are_one_kind_of_the_plan() -> None:
     """Its networks are told apart within: those that words are read as, and those that only files have."""
-    assert kinds(words_model.TextImage) == {"clip", "siglip", "composed"}
+    assert kinds(words_text_image_models.TextImage) == {"clip", "siglip", "composed"}
     assert kinds(model.EncoderConfig) - kinds(model.TextConfig) == {"text_image"}
-    assert kinds(words_model.Image) - {"image_encoder"} <= kinds(towers.ImageTower)
+    assert kinds(words_image_models.Image) - {"image_encoder"} <= kinds(towers.ImageTower)
 
 
 def test_auto_is_a_word_of_the_spec_only() -> None:
