@@ -7,7 +7,7 @@ from typing import Any
 
 from specrun.compiler.foreign.table import KIND_NAMES
 from specrun.compiler.migrate.draft import Draft, Old
-from specrun.compiler.migrate.values import is_off, plain
+from specrun.compiler.migrate.values import as_list, is_off, plain
 
 
 def temperature(old: Old, path: str, note: str, draft: Draft) -> None:
@@ -125,3 +125,11 @@ def known_losses() -> tuple[str, ...]:
     from specrun.spec.words.losses import Loss
 
     return tuple(cls.__dataclass_fields__["kind"].default for cls in get_args(Loss))
+
+
+def prefixes(old: Old, path: str, note: str, draft: Draft) -> None:
+    """Widths of the prefixes that are trained."""
+    if old.name == "truncate_dim":
+        draft.drop(old, note)
+    else:
+        as_list(old, path, note, draft)

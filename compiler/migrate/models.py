@@ -9,7 +9,7 @@ from typing import Any
 from specrun.compiler.locate import locate_model
 from specrun.compiler.migrate.dialects import KEYWORDS
 from specrun.compiler.migrate.draft import Draft, Left, Old, Setting
-from specrun.compiler.migrate.values import items
+from specrun.compiler.migrate.values import as_list, is_off, items
 from specrun.compiler.modules import OUT, meant, translated
 from specrun.compiler.presets import FamilyOf, pick
 
@@ -135,3 +135,39 @@ def family_by(folder: Path, local: dict[str, Path], family_of: FamilyOf | None) 
         return found or (picked.kind if picked else None)
 
     return find
+
+
+def targets(old: Old, path: str, note: str, draft: Draft) -> None:
+    """The layers that get adapters."""
+    if old.name in ("target_modules", "lora_target_modules") and old.value != "all-linear":
+        as_list(old, path, note, draft)
+    elif is_off(old.value):
+        draft.drop(old, "it asks for nothing")
+    else:
+        draft.miss(old, f"name the layers in `{path}`: {note or 'all-linear is not known here'}")
+
+
+def positions(old: Old, path: str, note: str, draft: Draft) -> None:
+    """How positions enter a network from scratch."""
+    known = {"rope": "rotary", "absolute": "learned"}
+    same = ("rotary", "learned", "sinusoidal", "none")
+    found = known.get(old.value, old.value) if isinstance(old.value, str) else None
+    if found in same:
+        draft.set(path, found, old)
+    else:
+        draft.miss(old, f"positions are one of {', '.join(same)}, found {old.value!r}")
+
+
+def towers(old: Old, path: str, note: str, draft: Draft) -> None:
+    """Whether queries and positives have one network."""
+    shared = bool(old.value) != old.name.startswith("separate")
+    draft.set(path, "shared" if shared else "separate", old)
+
+
+def pretrained(old: Old, path: str, note: str, draft: Draft) -> None:
+    """A model by name: ``kind: auto`` reads its family from config.json."""
+    if old.value is None:
+        draft.miss(old, "a model is needed")
+    else:
+        draft.set("model.kind", "auto", old, "config.json decides")
+        draft.set("model.name_or_path", old.value, old)

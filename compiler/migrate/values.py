@@ -50,3 +50,19 @@ def noted(old: Old, path: str, note: str, draft: Draft) -> None:
 def is_count(value: Any) -> bool:
     """Whether it is a whole number above 0."""
     return type(value) is int and value > 0
+
+
+def switch(old: Old, path: str, note: str, draft: Draft) -> None:
+    """A section that is on or off."""
+    if is_off(old.value) and path not in draft.settings:
+        draft.drop(old, f"without the section `{path}` it is off")
+    draft.set(path, None if is_off(old.value) else True, old)
+
+
+def as_list(old: Old, path: str, note: str, draft: Draft) -> None:
+    """A list as it is, anything else as a list of one; null is left to the default."""
+    value = old.value
+    if value is None:
+        draft.drop(old, NULL_IS_DEFAULT)
+    else:
+        draft.set(path, items(value), old)

@@ -21,7 +21,8 @@ from specrun.compiler.migrate.dialects import DIALECTS
 from specrun.compiler.migrate.losses import LOSSES, known_losses
 from specrun.compiler.migrate.migrate import CHANGES, Migrated, migrate
 from specrun.compiler.migrate.read import PLAIN, destination, exists
-from specrun.compiler.migrate.rules import RULES, SCHEDULES, SWITCHES
+from specrun.compiler.migrate.rules import RULES, SWITCHES
+from specrun.compiler.migrate.training import SCHEDULES
 from specrun.runtime.models.directory import model_type_of
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import JsonlSource
