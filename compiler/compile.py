@@ -12,9 +12,9 @@ from specrun.compiler.front import Loaded
 from specrun.compiler.look import LOOK, NETWORK, Pass, check_loaded, context_of
 from specrun.compiler.passes.difficulty import score_rows
 from specrun.compiler.passes.groups import stack_layers
-from specrun.compiler.passes.inputs import make_tokenizer, scan_data
 from specrun.compiler.passes.lower import lower
 from specrun.compiler.passes.mining import plan_mining
+from specrun.compiler.passes.rows import scan_data
 from specrun.compiler.passes.stages import check_fields
 from specrun.compiler.passes.steps import (
     build_segments,
@@ -22,6 +22,7 @@ from specrun.compiler.passes.steps import (
     lay_out_steps,
     resolve_schedules,
 )
+from specrun.compiler.passes.tokenizers import make_tokenizer
 from specrun.compiler.passes.watch import estimate_cost, plan_checkpoints, plan_evaluation
 from specrun.compiler.values import values
 from specrun.spec.codec import canonical, to_plain

@@ -9,12 +9,15 @@ from specrun.compiler.facts import Facts
 from specrun.compiler.front import Loaded
 from specrun.compiler.passes.adapters import start_adapters
 from specrun.compiler.passes.difficulty import place_encoder
-from specrun.compiler.passes.inputs import peek_data, place_data, place_model, place_tokenizer
 from specrun.compiler.passes.network import configure_model
+from specrun.compiler.passes.places import place_data
+from specrun.compiler.passes.pretrained import place_model
+from specrun.compiler.passes.rows import peek_data
 from specrun.compiler.passes.stages import check_fields, check_transitions, draft_stages
 from specrun.compiler.passes.start import match_start, place_start
 from specrun.compiler.passes.targets import match_adapters
 from specrun.compiler.passes.teacher import place_teacher
+from specrun.compiler.passes.tokenizers import place_tokenizer
 from specrun.compiler.passes.trained import choose_trained
 from specrun.spec.diagnostics import Diagnostic
 

@@ -12,8 +12,8 @@ import specrun
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.front import load
 from specrun.compiler.passes.difficulty import rows_to_select
-from specrun.compiler.passes.inputs import place_data
 from specrun.compiler.passes.lengths import most_tokens
+from specrun.compiler.passes.places import place_data
 from specrun.compiler.passes.stages import draft_stages, stage_formats
 from specrun.compiler.summary import summary
 from specrun.runtime.report.facts import plan_facts

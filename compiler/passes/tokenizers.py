@@ -1,0 +1,67 @@
+"""How the tokenizer comes to be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from specrun.compiler.draft import Context, Draft
+from specrun.compiler.locate import locate
+from specrun.compiler.passes.faults import report_all, require
+from specrun.compiler.passes.masking import hides
+from specrun.spec.diagnostics import InputError
+from specrun.spec.plan.data import TokenizerFile, TokenizerSource, TrainedTokenizer
+from specrun.spec.words.tokenizer import FileTokenizer, TrainTokenizer
+
+
+def place_tokenizer(draft: Draft, context: Context) -> Draft:
+    """How the tokenizer comes to be: trained, a file, or the pretrained model's own."""
+    return replace(draft, tokenizer_source=_tokenizer_source(draft, context))
+
+
+def make_tokenizer(draft: Draft, context: Context) -> Draft:
+    """Train or read the tokenizer."""
+    try:
+        tokenizer = context.facts.tokenizer(draft.need("tokenizer_source"), draft.need("scan"))
+    except InputError as error:
+        report_all(error, "tokenizer", context)
+        return draft
+    return replace(draft, tokenizer=tokenizer)
+
+
+def _tokenizer_source(draft: Draft, context: Context) -> TokenizerSource | None:
+    tokenizer = draft.spec.tokenizer
+    match tokenizer:
+        case TrainTokenizer():
+            return TrainedTokenizer(
+                vocab_size=tokenizer.vocab_size,
+                min_frequency=tokenizer.min_frequency,
+                lowercase=tokenizer.lowercase,
+                split_identifiers=tokenizer.split_identifiers,
+                masks=hides(draft.spec.losses),
+            )
+        case FileTokenizer():
+            path = locate(tokenizer.path, context.folder, context.local)
+            path = path / "tokenizer.json" if path.is_dir() else path
+            require(
+                path.is_file(), "tokenizer.path", tokenizer.path, path, "tokenizer.json", context
+            )
+            return TokenizerFile(path=str(path))
+        case None:
+            return _own_tokenizer(draft, context)
+
+
+def _own_tokenizer(draft: Draft, context: Context) -> TokenizerSource | None:
+    if draft.start is not None:
+        return TokenizerFile(path=str(draft.start.tokenizer))
+    if draft.pretrained is None:
+        return None
+    if draft.pretrained.tokenizer is None:
+        context.report.error(
+            "model.name_or_path",
+            "no-tokenizer",
+            f"{draft.model_directory} holds no tokenizer.json",
+            hint="add the section tokenizer with kind file and its path",
+        )
+        return None
+    found = draft.pretrained
+    return TokenizerFile(path=str(found.tokenizer), lowercase=found.lowercase)
