@@ -152,7 +152,7 @@ class RuntimeFacts:
         scores: str | None,
         stages: tuple[StageRequest, ...],
     ) -> tuple[StageLayout, ...]:
-        from specrun.runtime.data.batches import layout
+        from specrun.runtime.data.layout import layout
 
         found = layout(
             scan=scan,

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from specrun.runtime.data.content import Images
-from specrun.runtime.data.difficulty import with_scores
+from specrun.runtime.data.layout import positive_lengths
 from specrun.runtime.data.mixing import mixed
-from specrun.runtime.data.order import epoch_order, longest, select, steps_per_epoch
-from specrun.runtime.data.pseudo_rows import Widened, lengths_with_pseudo, with_pseudo
+from specrun.runtime.data.order import epoch_order, select
+from specrun.runtime.data.pseudo_rows import Widened, with_pseudo
 from specrun.runtime.data.rows import Rows
-from specrun.runtime.data.scan import rows_of
 from specrun.runtime.data.texts import numbered
-from specrun.runtime.data.tokens import Ragged, Tokens, TokenSplit, tokens_of
-from specrun.runtime.telling import Tell, silent
+from specrun.runtime.data.tokens import Ragged, Tokens
 from specrun.spec.diagnostics import RunError
-from specrun.spec.plan.data import RetrievalMode, Scan, TableSource, TokenizerPlan
+from specrun.spec.plan.data import TableSource
 from specrun.spec.plan.losses import by_text
 from specrun.spec.plan.plan import Plan
-from specrun.spec.plan.segments import Selection, pseudo_count
-
-AHEAD = 2
-_POLL_SECONDS = 0.1
 
 
 class Batch(NamedTuple):
@@ -76,98 +67,6 @@ class Teaching(Protocol):
     def of(self, rows: np.ndarray, most: int, snapshot: np.ndarray | None) -> Taught: ...
 
 
-class Request(Protocol):
-    """A stage to lay out: which rows it takes, how many epochs of steps are wanted, and how many of them are of
-    the transition from the stage before; and whether its negatives are mined."""
-
-    @property
-    def selection(self) -> Selection | None: ...
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def transition_epochs(self) -> int: ...
-    @property
-    def mined(self) -> bool: ...
-    @property
-    def pseudo(self) -> tuple[float, int] | None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Rows of a stage, steps of an epoch, and the (query, positive) tokens of each step's longest row.
-
-    A row's negatives count as its positive side. ``pseudo`` texts that the model adds are as long as its longest row.
-    """
-
-    rows: int
-    steps_per_epoch: int
-    lengths: tuple[tuple[int, int], ...]
-    pseudo: int = 0
-
-
-def layout(
-    *,
-    scan: Scan,
-    tokenizer: TokenizerPlan,
-    max_query_length: int,
-    max_positive_length: int,
-    seed: int,
-    batch_size: int,
-    accumulation_steps: int,
-    drop_last: bool,
-    mode: RetrievalMode = "t2t",
-    scores: str | None = None,
-    stages: Sequence[Request],
-    tell: Tell = silent,
-) -> tuple[Layout, ...]:
-    """What the compiler must know of the steps before there is a plan; stage i becomes segment i.
-
-    ``scores`` is the digest of the rows' difficulty, where stages select by it.
-    Mined negatives may be any training positives, so every step of a stage that takes some needs the longest.
-    """
-    rows = with_scores(rows_of(scan.rows_digest), scores)
-    tokens = tokens_of(
-        scan.rows_digest, tokenizer, max_query_length, max_positive_length, tell, mode=mode
-    )
-    per_step = batch_size * accumulation_steps
-    found: list[Layout] = []
-    before = np.arange(0)
-    for segment, stage in enumerate(stages):
-        real = select(rows.training, stage.selection)
-        count = 0 if stage.pseudo is None else pseudo_count(len(real), *stage.pseudo)
-        chosen = with_pseudo(real, len(rows.training), count)
-        queries = lengths_with_pseudo(tokens.training.queries.lengths, real, count)
-        positives = _positive_lengths(tokens.training, stage.mined)
-        if count:  # rows of texts have no other side
-            positives = np.zeros(len(queries), np.int64)
-        steps = steps_per_epoch(len(chosen), per_step, drop_last)
-        lengths: list[tuple[int, int]] = []
-        for epoch in range(stage.epochs if steps else 0):
-            order = mixed(
-                epoch_order(seed, segment, epoch, chosen),
-                before,
-                seed=seed,
-                segment=segment,
-                epoch=epoch,
-                transition_epochs=stage.transition_epochs,
-                rows_per_step=per_step,
-            )
-            longest_query = longest(queries, order, per_step, steps).tolist()
-            longest_positive = longest(positives, order, per_step, steps).tolist()
-            lengths.extend(zip(longest_query, longest_positive, strict=True))
-        found.append(
-            Layout(rows=len(real), steps_per_epoch=steps, lengths=tuple(lengths), pseudo=count)
-        )
-        before = real
-    return tuple(found)
-
-
-def _positive_lengths(split: TokenSplit, mined: bool) -> np.ndarray:
-    """Tokens of the longest text that may stand on each row's positive side. int64 [rows]"""
-    own = split.positive_lengths
-    return np.full(len(own), own.max(initial=0)) if mined else own
-
-
 class Batches:
     """The batches of a plan. Keeps the order of the epoch last asked for, which changes no answer.
 
@@ -193,7 +92,7 @@ class Batches:
         self._texts = numbered(rows.training) if by_text(plan.losses) else None
         self._snapshot: np.ndarray | None = None
         self._positive_lengths = {
-            mined: _positive_lengths(tokens.training, mined) for mined in (False, True)
+            mined: positive_lengths(tokens.training, mined) for mined in (False, True)
         }
         self._order: tuple[tuple[int, int], np.ndarray] | None = None
         self._traces = {
@@ -372,44 +271,3 @@ def _scores(plan: Plan, rows: Rows) -> np.ndarray | None:
     if not isinstance(source, TableSource) or source.score is None or not plan.data.scan.scores:
         return None
     return rows.training.fields[source.score].astype(np.float32)
-
-
-def prefetch(batches: Batches, start: int, stop: int) -> Iterator[tuple[int, str, Batch]]:
-    """(step, trace, batch) for the steps from ``start`` to before ``stop``.
-
-    An error of making a batch is raised here. Closing the generator, or an error in the loop that
-    uses it, ends the thread.
-    """
-    ready: queue.Queue[tuple[int, str, Batch] | BaseException] = queue.Queue(AHEAD)
-    closed = threading.Event()
-
-    def work() -> None:
-        try:
-            for step in range(start, stop):
-                if not _put(ready, (step, *batches.at(step)), closed):
-                    return
-        except BaseException as error:
-            _put(ready, error, closed)
-
-    thread = threading.Thread(target=work, name="specrun-prefetch", daemon=True)
-    thread.start()
-    try:
-        for _ in range(start, stop):
-            found = ready.get()
-            if isinstance(found, BaseException):
-                raise found
-            yield found
-    finally:
-        closed.set()
-        thread.join()
-
-
-def _put(ready: queue.Queue, item: object, closed: threading.Event) -> bool:  # type: ignore[type-arg]
-    """Wait for room; False when nobody wants it any more."""
-    while not closed.is_set():
-        try:
-            ready.put(item, timeout=_POLL_SECONDS)
-            return True
-        except queue.Full:
-            continue
-    return False

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from specrun.runtime.generate.filters import keep_best, keep_nucleus, pick
-from specrun.runtime.models.modules import random_bits
+from specrun.runtime.models.randomness import random_bits
 from specrun.runtime.models.vocabulary import Logits
 
 States = Callable[[Any, jax.Array, jax.Array], jax.Array]

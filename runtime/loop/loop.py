@@ -14,7 +14,8 @@ from typing import Any
 
 import jax
 
-from specrun.runtime.data.batches import Batches, prefetch
+from specrun.runtime.data.batches import Batches
+from specrun.runtime.data.prefetch import prefetch
 from specrun.runtime.data.rows import Split
 from specrun.runtime.loop.best import BestFolder
 from specrun.runtime.loop.checkpoint import Checkpoints

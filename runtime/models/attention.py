@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from specrun.runtime.models.modules import Keys, dropout, product
+from specrun.runtime.models.products import product
+from specrun.runtime.models.randomness import Keys, dropout
 
 _MASKED = -0.7 * float(np.finfo(np.float32).max)
 """Logit of a masked token: finite, so a row with no valid token gives a mean over padding and never NaN."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -12,68 +11,31 @@ import jax.numpy as jnp
 from specrun.runtime.data.content import Both
 from specrun.runtime.embedded import Embedded, Tokens
 from specrun.runtime.images.pixels import affine
-from specrun.runtime.models.attention import POOLING
-from specrun.runtime.models.bert import model as bert
-from specrun.runtime.models.clip import model as clip
 from specrun.runtime.models.head import Head, unit
 from specrun.runtime.models.initial import initial_arrays
-from specrun.runtime.models.modernbert import model as modernbert
-from specrun.runtime.models.modules import (
-    Adapter,
-    Dense,
-    Keys,
-    Shell,
-    Stack,
-    bind,
-    computing_in,
-    fork,
-    misfits,
-    shell,
-    stacked,
-)
-from specrun.runtime.models.mpnet import model as mpnet
+from specrun.runtime.models.modules import Adapter, Dense, computing_in
+from specrun.runtime.models.networks import context_of, family_of, of_each_layer, pooled
 from specrun.runtime.models.patches import image_tokens
-from specrun.runtime.models.qwen3 import model as qwen3
-from specrun.runtime.models.roberta import model as roberta
-from specrun.runtime.models.siglip import model as siglip
+from specrun.runtime.models.randomness import Keys, fork, stacked
+from specrun.runtime.models.shells import Shell, Stack, bind, misfits, shell
 from specrun.runtime.models.siglip2 import model as siglip2
 from specrun.runtime.models.stacking import parameter_leaves
 from specrun.runtime.models.tables import HEAD, TOKEN_HEAD
-from specrun.runtime.models.text_encoder import model as text_encoder
 from specrun.runtime.models.towers import network_config, tower
-from specrun.runtime.models.vit import model as vit
 from specrun.runtime.models.vocabulary import head_of
 from specrun.runtime.trees import Tree, flatten
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import (
     VOCABULARY,
-    BertConfig,
     Group,
     LoraPlan,
     ModelPlan,
-    ModernbertConfig,
-    MpnetConfig,
     NetworkConfig,
-    Qwen3Config,
-    RobertaConfig,
     Side,
     TextConfig,
-    TextEncoderConfig,
     tower_names,
 )
-from specrun.spec.plan.towers import (
-    ClipTextConfig,
-    ClipVisionConfig,
-    ImageTower,
-    Siglip2VisionConfig,
-    SiglipTextConfig,
-    SiglipVisionConfig,
-    TextTower,
-    VitConfig,
-)
-
-Layers = Callable[[dict[str, Adapter], int], Any]
-"""A layer with these adapters, of a group whose first layer has this index."""
+from specrun.spec.plan.towers import ImageTower, Siglip2VisionConfig, SiglipTextConfig
 
 
 @dataclass(frozen=True)
@@ -139,7 +101,7 @@ class Encoder:
         if isinstance(seen, siglip2.Patches):  # an image says itself how much of it there is
             mask = siglip2.valid(seen.shape, config.max_num_patches)
         x = ends.embed(seen, per_layer[0])  # [B, S, D]
-        context, each = _context(config, ends, mask), _of_each_layer(config)
+        context, each = context_of(config, ends, mask), of_each_layer(config)
         for i, (stack, group) in enumerate(zip(self.stacks, self.model.groups, strict=True)):
             first, last = group.first, group.first + group.count
             own = None if per_layer[0] is None else stacked(per_layer[first + 1 : last + 1])
@@ -158,7 +120,7 @@ class Encoder:
             dense = jnp.zeros((x.shape[0], 0), jnp.float32)
         else:
             pooled_of = normed if isinstance(config, TextConfig) else x
-            dense = head(ends.finish(_pool(config, ends, pooled_of, content, mask)))
+            dense = head(ends.finish(pooled(config, ends, pooled_of, content, mask)))
         if late is None:
             return Embedded(dense)
         if self.tokens is None:
@@ -299,7 +261,7 @@ def build_encoder(
 
 
 def _one_network(model: ModelPlan, compute: str, remat: bool, unroll: int) -> Encoder:
-    ends, layer = _family(model)
+    ends, layer = family_of(model)
 
     def stack(group: Group) -> Stack:
         made = shell(
@@ -321,82 +283,6 @@ def _token_head(model: ModelPlan) -> Shell | None:
     path = f"{TOKEN_HEAD}.kernel"
     shape = next((p.shape for p in model.parameters if p.path == path), None)
     return None if shape is None else shell(lambda: Dense(*shape, bias=False))
-
-
-def _family(model: ModelPlan) -> tuple[Shell, Layers]:
-    """What lies outside of the layers, and a layer from its adapters and the index of its group's first."""
-    config = network_config(model)
-    ends: Any
-    layer: Any
-    match config:
-        case TextEncoderConfig():
-            ends, layer = text_encoder.Ends, text_encoder.Layer
-        case BertConfig():
-            ends, layer = bert.Ends, bert.Layer
-        case RobertaConfig():
-            ends, layer = roberta.Ends, roberta.Layer
-        case MpnetConfig():
-            ends, layer = mpnet.Ends, mpnet.Layer
-        case Qwen3Config():
-            ends, layer = qwen3.Ends, qwen3.Layer
-        case ModernbertConfig():
-            made = shell(lambda: modernbert.Ends(config))
-            return made, lambda a, first: modernbert.Layer(config, a, normed=first > 0)
-        case ClipTextConfig():
-            ends, layer = clip.TextEnds, clip.TextLayer
-        case ClipVisionConfig():
-            ends, layer = clip.VisionEnds, clip.VisionLayer
-        case SiglipTextConfig():
-            ends, layer = siglip.TextEnds, siglip.TextLayer
-        case SiglipVisionConfig():
-            ends, layer = siglip.VisionEnds, siglip.VisionLayer
-        case Siglip2VisionConfig():
-            ends, layer = siglip2.VisionEnds, siglip2.VisionLayer
-        case VitConfig():
-            ends, layer = vit.VisionEnds, vit.VisionLayer
-        case _:
-            assert_never(config)
-    return shell(lambda: ends(config)), lambda adapters, _: layer(config, adapters)
-
-
-def _context(config: NetworkConfig, ends: Any, mask: jax.Array) -> tuple[Any, ...]:
-    match config:
-        case TextEncoderConfig():
-            return text_encoder.context(config, mask)
-        case BertConfig() | RobertaConfig():
-            return bert.context(config, mask)
-        case MpnetConfig():
-            return ends.context(mask)
-        case ClipTextConfig() | ClipVisionConfig():
-            return clip.context(config, mask)
-        case SiglipTextConfig() | SiglipVisionConfig():
-            return siglip.context(config, mask)
-        case Siglip2VisionConfig():
-            return siglip2.context(config, mask)
-        case VitConfig():
-            return vit.context(config, mask)
-        case Qwen3Config():
-            return qwen3.context(config, mask)
-        case ModernbertConfig():
-            return modernbert.context(config, mask)
-        case _:
-            assert_never(config)
-
-
-def _pool(
-    config: NetworkConfig, ends: Any, x: jax.Array, content: jax.Array, mask: jax.Array
-) -> jax.Array:
-    """One vector of each row, [B, D]."""
-    if isinstance(config, TextConfig):
-        return POOLING[config.pooling](x, mask)
-    if isinstance(config, TextTower):
-        return ends.pool(x, content, mask)
-    return ends.pool(x, mask)
-
-
-def _of_each_layer(config: NetworkConfig) -> jax.Array | None:
-    """What a layer is given of its own beside the context, [layers]; None where all are given the same."""
-    return modernbert.kinds(config) if isinstance(config, ModernbertConfig) else None
 
 
 def _adapters(group: Group, lora: LoraPlan | None) -> dict[str, Adapter]:

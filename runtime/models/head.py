@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from specrun.runtime.models.modules import Dense, gelu
+from specrun.runtime.models.activations import gelu
+from specrun.runtime.models.modules import Dense
 
 
 class Head(nnx.Module):

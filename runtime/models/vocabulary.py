@@ -8,7 +8,9 @@ from typing import Any
 import jax
 
 from specrun.runtime.models.bert.model import VocabularyHead
-from specrun.runtime.models.modules import Dense, Shell, bind, matmul, shell
+from specrun.runtime.models.modules import Dense
+from specrun.runtime.models.products import matmul
+from specrun.runtime.models.shells import Shell, bind, shell
 from specrun.spec.plan.model import (
     VOCABULARY,
     BertConfig,

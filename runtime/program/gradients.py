@@ -18,7 +18,7 @@ from specrun.runtime import trees
 from specrun.runtime.chunks import joined, strided
 from specrun.runtime.embedded import Embedded, embedded
 from specrun.runtime.losses.algebra import Outputs, Term, TextOutputs, combine, divisors, given
-from specrun.runtime.models.modules import scaled
+from specrun.runtime.models.randomness import scaled
 from specrun.runtime.trees import Tree
 from specrun.spec.plan.model import Side
 

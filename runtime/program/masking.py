@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from specrun.runtime.losses.algebra import given
-from specrun.runtime.models.modules import random_bits
+from specrun.runtime.models.randomness import random_bits
 from specrun.spec.plan.data import TokenizerPlan
 
 LEAST_RATE = 1e-3

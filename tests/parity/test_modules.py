@@ -11,7 +11,8 @@ import pytest
 
 from specrun.runtime.models.attention import attention, rotary_table, rotate
 from specrun.runtime.models.bert.model import ACTIVATIONS
-from specrun.runtime.models.modules import Dense, Embedding, LayerNorm, bind, shell
+from specrun.runtime.models.modules import Dense, Embedding, LayerNorm
+from specrun.runtime.models.shells import bind, shell
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.parity

@@ -15,7 +15,7 @@ import pytest
 from specrun.runtime import trees
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.models.initial import initial_arrays
-from specrun.runtime.models.modules import WHOLE, dropout, fork, scaled, stacked
+from specrun.runtime.models.randomness import WHOLE, dropout, fork, scaled, stacked
 from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import Program, build_program
 from specrun.spec.plan.plan import Plan

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from specrun.runtime import trees
+from specrun.runtime.models.activations import gelu
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
-from specrun.runtime.models.modules import gelu, matmul, product
+from specrun.runtime.models.products import matmul, product
 from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import build_program
 from tests.runtime.plans import make_batch, make_config, make_lora, make_model, make_plan

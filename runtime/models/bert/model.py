@@ -12,20 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from specrun.runtime.models.activations import gelu, silu, tanh_gelu
 from specrun.runtime.models.attention import attention, join_heads, split_heads
-from specrun.runtime.models.modules import (
-    Adapter,
-    Dense,
-    Embedding,
-    Keys,
-    LayerNorm,
-    dropout,
-    fork,
-    gelu,
-    matmul,
-    silu,
-    tanh_gelu,
-)
+from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm
+from specrun.runtime.models.products import matmul
+from specrun.runtime.models.randomness import Keys, dropout, fork
 from specrun.spec.plan.model import BertShape, PretrainedShape
 
 Adapters = dict[str, Adapter]

@@ -14,19 +14,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from specrun.runtime.models.activations import quick_gelu
 from specrun.runtime.models.attention import attention, join_heads, split_heads
 from specrun.runtime.models.bert import model as bert
-from specrun.runtime.models.modules import (
-    Adapter,
-    Dense,
-    Embedding,
-    Keys,
-    LayerNorm,
-    dropout,
-    fork,
-    quick_gelu,
-)
+from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm
 from specrun.runtime.models.patches import check_pixels, cut, patch_matrix, with_class_token
+from specrun.runtime.models.randomness import Keys, dropout, fork
 from specrun.spec.plan.towers import BlockShape, ClipTextConfig, ClipVisionConfig, TextShape
 
 Adapters = dict[str, Adapter]

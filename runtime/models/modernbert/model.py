@@ -25,15 +25,8 @@ from specrun.runtime.models.attention import (
     split_heads,
 )
 from specrun.runtime.models.bert.model import ACTIVATIONS
-from specrun.runtime.models.modules import (
-    Adapter,
-    Dense,
-    Embedding,
-    Keys,
-    LayerNorm,
-    dropout,
-    fork,
-)
+from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm
+from specrun.runtime.models.randomness import Keys, dropout, fork
 from specrun.spec.plan.model import ModernbertConfig
 
 Adapters = dict[str, Adapter]

@@ -15,8 +15,9 @@ from flax import nnx
 from specrun.runtime.models.attention import attention, join_heads, split_heads
 from specrun.runtime.models.bert.model import Adapters, Intermediate, Output
 from specrun.runtime.models.bert.model import Ends as BertEnds
-from specrun.runtime.models.modules import Dense, Embedding, Keys, LayerNorm, dropout, fork
+from specrun.runtime.models.modules import Dense, Embedding, LayerNorm
 from specrun.runtime.models.mpnet.table import BUCKETS, MAX_DISTANCE
+from specrun.runtime.models.randomness import Keys, dropout, fork
 from specrun.runtime.models.roberta.model import places
 from specrun.spec.plan.model import MpnetConfig
 

@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from specrun.runtime.models.activations import silu
 from specrun.runtime.models.attention import attention, join_heads, rotary_table, rotate
-from specrun.runtime.models.modules import Adapter, Dense, Embedding, Keys, RMSNorm, fork, silu
+from specrun.runtime.models.modules import Adapter, Dense, Embedding, RMSNorm
+from specrun.runtime.models.randomness import Keys, fork
 from specrun.spec.plan.model import Qwen3Config
 
 Adapters = dict[str, Adapter]

@@ -15,8 +15,9 @@ from flax import nnx
 
 from specrun.runtime.models.attention import attention, join_heads, split_heads
 from specrun.runtime.models.clip.model import FeedForward, Layer, TextEmbeddings
-from specrun.runtime.models.modules import Dense, Embedding, Keys, LayerNorm, dropout
+from specrun.runtime.models.modules import Dense, Embedding, LayerNorm
 from specrun.runtime.models.patches import check_pixels, cut, patch_matrix
+from specrun.runtime.models.randomness import Keys, dropout
 from specrun.spec.plan.towers import Siglip2VisionConfig, SiglipTextConfig, SiglipVisionConfig
 
 TextLayer = Layer

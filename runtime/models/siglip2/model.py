@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from specrun.runtime.models.clip.model import Layer
-from specrun.runtime.models.modules import Dense, Embedding, Keys, LayerNorm, dropout
+from specrun.runtime.models.modules import Dense, Embedding, LayerNorm
+from specrun.runtime.models.randomness import Keys, dropout
 from specrun.runtime.models.siglip.model import PoolingHead
 from specrun.spec.plan.towers import Siglip2VisionConfig
 

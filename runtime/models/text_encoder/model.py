@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from specrun.runtime.models.activations import gelu, relu, silu
 from specrun.runtime.models.attention import (
     attention,
     join_heads,
@@ -23,19 +24,8 @@ from specrun.runtime.models.attention import (
     sinusoidal_table,
     split_heads,
 )
-from specrun.runtime.models.modules import (
-    Adapter,
-    Dense,
-    Embedding,
-    Keys,
-    LayerNorm,
-    RMSNorm,
-    dropout,
-    fork,
-    gelu,
-    relu,
-    silu,
-)
+from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm, RMSNorm
+from specrun.runtime.models.randomness import Keys, dropout, fork
 from specrun.spec.plan.model import TextEncoderConfig
 
 Adapters = dict[str, Adapter]

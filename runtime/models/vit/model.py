@@ -13,16 +13,9 @@ from flax import nnx
 
 from specrun.runtime.models.attention import attention, join_heads, split_heads
 from specrun.runtime.models.clip.model import ACTIVATIONS
-from specrun.runtime.models.modules import (
-    Adapter,
-    Dense,
-    Embedding,
-    Keys,
-    LayerNorm,
-    dropout,
-    fork,
-)
+from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm
 from specrun.runtime.models.patches import check_pixels, cut, patch_matrix, with_class_token
+from specrun.runtime.models.randomness import Keys, dropout, fork
 from specrun.spec.plan.towers import VitConfig
 
 Adapters = dict[str, Adapter]

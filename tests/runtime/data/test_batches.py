@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import specrun
-from specrun.runtime.data.batches import Batch, Batches, prefetch
+from specrun.runtime.data.batches import Batch, Batches
 from specrun.runtime.data.order import epoch_order, longest, select, steps_per_epoch
+from specrun.runtime.data.prefetch import prefetch
 from specrun.runtime.data.rows import Rows, Split
 from specrun.runtime.data.scan import ensure_rows
 from specrun.runtime.data.tokens import Ragged, Tokens, TokenSplit, ensure_tokens

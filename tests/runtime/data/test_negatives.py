@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import specrun
-from specrun.runtime.data.batches import Batches, layout
+from specrun.runtime.data.batches import Batches
 from specrun.runtime.data.bm25 import BM25, score_split
+from specrun.runtime.data.layout import layout
 from specrun.runtime.data.relevance import Relevance, relevance
 from specrun.runtime.data.rows import Lists, Rows, Split
 from specrun.runtime.data.scan import ensure_rows, rows_of
@@ -131,9 +132,9 @@ def test_a_steps_positive_length_covers_its_negatives(
     for row in range(len(own)):
         mine = range(int(negatives.ends[row]), int(negatives.ends[row + 1]))
         assert both[row] == max(own[row], *(len(negatives.tokens[n]) for n in mine), 0)
-    monkeypatch.setattr("specrun.runtime.data.batches.tokens_of", lambda *_, **__: tokens)
+    monkeypatch.setattr("specrun.runtime.data.layout.tokens_of", lambda *_, **__: tokens)
     rows = Rows("", compiled.training, compiled.validation)
-    monkeypatch.setattr("specrun.runtime.data.batches.rows_of", lambda _: rows)
+    monkeypatch.setattr("specrun.runtime.data.layout.rows_of", lambda _: rows)
     stage = type(
         "Stage",
         (),

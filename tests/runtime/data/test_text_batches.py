@@ -14,9 +14,10 @@ from tokenizers import models, pre_tokenizers
 
 from specrun.runtime import cache
 from specrun.runtime.aot import abstract_batch
-from specrun.runtime.data.batches import Batch, Batches, Layout, layout
+from specrun.runtime.data.batches import Batch, Batches
 from specrun.runtime.data.bm25 import score_plan
 from specrun.runtime.data.difficulty import with_scores
+from specrun.runtime.data.layout import Layout, layout
 from specrun.runtime.data.order import select
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.scan import rows_of, scan

@@ -18,7 +18,7 @@ from specrun.runtime.generate.refine import (
     refine,
     threshold,
 )
-from specrun.runtime.models.modules import random_bits
+from specrun.runtime.models.randomness import random_bits
 
 VOCAB, WIDTH, MASK, PAD = 24, 8, 1, 0
 LINEAR = Settings("linear", None, False, 3)

@@ -14,7 +14,9 @@ import numpy as np
 
 from specrun.runtime.models.clip import model as clip
 from specrun.runtime.models.clip import table as clip_table
-from specrun.runtime.models.modules import Adapter, Keys, Stack, bind, computing_in, fork, shell
+from specrun.runtime.models.modules import Adapter, computing_in
+from specrun.runtime.models.randomness import Keys, fork
+from specrun.runtime.models.shells import Stack, bind, shell
 from specrun.runtime.models.siglip import model as siglip
 from specrun.runtime.models.siglip import table as siglip_table
 from specrun.runtime.models.siglip2 import model as siglip2

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
-from specrun.runtime.models.modules import bind
 from specrun.runtime.models.mpnet.model import buckets
+from specrun.runtime.models.shells import bind
 from specrun.runtime.models.stacking import stack, unstack
 from specrun.runtime.models.tables import rows
 from specrun.runtime.trees import flatten, unflatten

@@ -12,17 +12,9 @@ import pytest
 from specrun.runtime.models.attention import attention, first_pool, last_pool, mean_pool
 from specrun.runtime.models.bert import table
 from specrun.runtime.models.bert.model import ACTIVATIONS
-from specrun.runtime.models.modules import (
-    Adapter,
-    Dense,
-    Embedding,
-    LayerNorm,
-    Stack,
-    bind,
-    dropout,
-    fork,
-    shell,
-)
+from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm
+from specrun.runtime.models.randomness import dropout, fork
+from specrun.runtime.models.shells import Stack, bind, shell
 from specrun.runtime.models.stacking import group_of
 from specrun.runtime.trees import flatten, unflatten
 from specrun.spec.plan.model import Group

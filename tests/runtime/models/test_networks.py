@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from specrun.runtime.models.activations import gelu, quick_gelu, tanh_gelu
 from specrun.runtime.models.attention import attention
 from specrun.runtime.models.clip import model as clip
 from specrun.runtime.models.clip import table as clip_table
 from specrun.runtime.models.clip.config import clip_config
-from specrun.runtime.models.modules import Adapter, gelu, quick_gelu, tanh_gelu
+from specrun.runtime.models.modules import Adapter
 from specrun.runtime.models.patches import cut
 from specrun.runtime.models.siglip.config import siglip_config
 from specrun.runtime.models.siglip2.config import siglip2_config
