@@ -27,14 +27,9 @@ if TYPE_CHECKING:
     from specrun.spec.plan.generation import GenerationPlan
     from specrun.spec.plan.images import ImageProcessor
     from specrun.spec.plan.losses import TeacherPlan
-    from specrun.spec.plan.model import (
-        AdapterMatch,
-        AdapterStart,
-        EncoderConfig,
-        Group,
-        Parameter,
-        TableRow,
-    )
+    from specrun.spec.plan.model import AdapterMatch, AdapterStart
+    from specrun.spec.plan.networks import EncoderConfig
+    from specrun.spec.plan.parameters import Group, Parameter, TableRow
     from specrun.spec.plan.schedule import Schedule
     from specrun.spec.plan.segments import AdvancePlan, MaskingRange, Segment, Selection, Trace
     from specrun.spec.plan.training import CheckpointPlan

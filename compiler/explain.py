@@ -12,7 +12,7 @@ from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.file import leaves
-from specrun.spec.plan.model import TextImageConfig
+from specrun.spec.plan.networks import TextImageConfig
 from specrun.spec.plan.plan import Plan, Value
 
 _LEVELS = {"picked": "preset, picked by the model's name"}

@@ -26,19 +26,16 @@ if TYPE_CHECKING:
     from specrun.spec.plan.difficulty import DifficultySettings, Scored
     from specrun.spec.plan.images import ImageProcessor
     from specrun.spec.plan.losses import TeacherPlan
-    from specrun.spec.plan.model import (
-        AdapterStart,
+    from specrun.spec.plan.model import AdapterStart, ModelPlan, StartPlan, WeightsPlan
+    from specrun.spec.plan.networks import (
         EncoderConfig,
-        ModelPlan,
         NetworkConfig,
         PretrainedConfig,
-        StartPlan,
-        TableRow,
         TextImageConfig,
-        Towers,
-        WeightsPlan,
     )
+    from specrun.spec.plan.parameters import TableRow
     from specrun.spec.plan.segments import Selection
+    from specrun.spec.plan.sides import Towers
     from specrun.spec.plan.towers import ImageTower
 
 

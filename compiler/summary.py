@@ -7,16 +7,11 @@ from specrun.compiler.passes.language import both_counts
 from specrun.compiler.passes.losses import describe
 from specrun.compiler.summary_presets import preset_lines
 from specrun.spec.plan.data import FormatCount, texts_only
-from specrun.spec.plan.model import (
-    BertShape,
-    TextEncoderConfig,
-    inside_layer,
-    is_language_model,
-    networks,
-    token_vectors,
-)
+from specrun.spec.plan.model import networks, token_vectors
+from specrun.spec.plan.networks import BertShape, TextEncoderConfig, is_language_model
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.segments import Segment
+from specrun.spec.plan.sides import inside_layer
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 LISTED = 8

@@ -34,9 +34,9 @@ from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import modality, texts_only
 from specrun.spec.plan.file import plan_digest
 from specrun.spec.plan.losses import by_text, teacher_of
-from specrun.spec.plan.model import SIDES, Side
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.segments import Trace
+from specrun.spec.plan.sides import SIDES, Side
 
 FORMAT = 1
 

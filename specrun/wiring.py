@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     )
     from specrun.spec.plan.difficulty import DifficultySettings, Scored
     from specrun.spec.plan.losses import TeacherPlan
-    from specrun.spec.plan.model import AdapterStart, ModelPlan, NetworkConfig, TableRow
+    from specrun.spec.plan.model import AdapterStart, ModelPlan
+    from specrun.spec.plan.networks import NetworkConfig
+    from specrun.spec.plan.parameters import TableRow
 
 
 class RuntimeFacts:

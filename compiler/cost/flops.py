@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from specrun.compiler.cost.scores import HIDDEN, LATE, WITHOUT_PRODUCTS
 from specrun.compiler.cost.work import Batching, Step, Text, Work, activation, trains_below
-from specrun.spec.plan.model import (
-    NetworkConfig,
-    Qwen3Config,
-)
+from specrun.spec.plan.networks import NetworkConfig, Qwen3Config
 
 
 def flops(work: Work, step: Step, batching: Batching) -> int:

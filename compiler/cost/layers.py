@@ -14,14 +14,14 @@ from specrun.compiler.cost.work import (
     activation,
     trains_below,
 )
-from specrun.spec.plan.model import (
-    Group,
+from specrun.spec.plan.networks import (
     ModernbertConfig,
     NetworkConfig,
     Qwen3Config,
     TextEncoderConfig,
-    Tower,
 )
+from specrun.spec.plan.parameters import Group
+from specrun.spec.plan.sides import Tower
 from specrun.spec.plan.towers import TowerConfig
 
 PRODUCTS: Mapping[str, int] = {

@@ -16,23 +16,20 @@ from specrun.spec.plan.losses import (
     TeacherPlan,
     teacher_of,
 )
-from specrun.spec.plan.model import (
+from specrun.spec.plan.networks import (
     BertShape,
     EncoderConfig,
-    Group,
     ModernbertConfig,
     NetworkConfig,
-    Parameter,
     Qwen3Config,
-    Side,
     TextEncoderConfig,
     TextImageConfig,
-    Tower,
     is_language_model,
-    tower_of,
 )
+from specrun.spec.plan.parameters import Group, Parameter
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.segments import Trace
+from specrun.spec.plan.sides import Side, Tower, tower_of
 from specrun.spec.plan.towers import SiglipTextConfig
 from specrun.spec.record import record
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.spec.plan.generation import GenerationPlan, faults
-from specrun.spec.plan.model import EncoderConfig, TextImageConfig, is_language_model
+from specrun.spec.plan.networks import EncoderConfig, TextImageConfig, is_language_model
 from specrun.spec.words.generation import Generation
 
 LENGTH = 512

@@ -7,14 +7,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from specrun.compiler.draft import Context, Draft
-from specrun.spec.plan.model import (
-    Group,
-    Parameter,
-    TableRow,
-    Tower,
-    inside_layer,
-    tower_of,
-)
+from specrun.spec.plan.parameters import Group, Parameter, TableRow
+from specrun.spec.plan.sides import Tower, inside_layer, tower_of
 
 DECAYED = ("kernel", "embedding", "lora_a", "lora_b")
 

@@ -9,13 +9,13 @@ from math import prod
 from pathlib import PurePath
 
 from specrun.compiler.draft import Context, Draft
-from specrun.spec.plan.model import (
+from specrun.spec.plan.networks import (
     BertConfig,
     PretrainedConfig,
     RobertaConfig,
-    TableRow,
     TextEncoderConfig,
 )
+from specrun.spec.plan.parameters import TableRow
 from specrun.spec.words.language import MaskedLmModel
 from specrun.spec.words.text_models import AutoModel
 

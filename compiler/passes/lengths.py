@@ -6,7 +6,7 @@ from typing import Literal
 
 from specrun.compiler.draft import Draft
 from specrun.spec.plan.data import modality
-from specrun.spec.plan.model import EncoderConfig
+from specrun.spec.plan.networks import EncoderConfig
 from specrun.spec.plan.towers import TextTower
 from specrun.spec.words.data import Data, EmojiData
 

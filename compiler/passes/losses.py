@@ -20,7 +20,7 @@ from specrun.spec.plan.losses import (
     Triplet,
     trained_scalars,
 )
-from specrun.spec.plan.model import Role, TableRow
+from specrun.spec.plan.parameters import Role, TableRow
 from specrun.spec.words.data import Data
 from specrun.spec.words.losses import (
     ColBERTLoss,

@@ -20,8 +20,9 @@ from specrun.compiler.passes.widths import embedding_dim, towers_of
 from specrun.spec.codec import from_plain, to_plain
 from specrun.spec.plan.data import DataPlan
 from specrun.spec.plan.losses import LossPlan, MatryoshkaPlan
-from specrun.spec.plan.model import SIDES, ModelPlan, ModuleCount, MultiVectorPlan, Side
+from specrun.spec.plan.model import ModelPlan, ModuleCount, MultiVectorPlan
 from specrun.spec.plan.plan import FORMAT_VERSION, Plan, Value, Warning
+from specrun.spec.plan.sides import SIDES, Side
 from specrun.spec.plan.tracking import TensorBoardPlan, TrackerPlan, WandbPlan
 from specrun.spec.plan.training import AdamWPlan, HardwarePlan, PrecisionPlan, TrainPlan
 from specrun.spec.words.text_models import AutoModel

@@ -28,16 +28,15 @@ from specrun.compiler.passes.token_vectors import token_head_rows, with_token_ve
 from specrun.compiler.passes.widths import network_dim, towers_of
 from specrun.spec.plan.data import Prompts
 from specrun.spec.plan.images import ImageProcessor, uniform
-from specrun.spec.plan.model import (
-    SIDES,
+from specrun.spec.plan.networks import (
     EncoderConfig,
     PretrainedConfig,
-    TableRow,
     TextConfig,
     TextEncoderConfig,
     TextImageConfig,
-    Towers,
 )
+from specrun.spec.plan.parameters import TableRow
+from specrun.spec.plan.sides import SIDES, Towers
 from specrun.spec.plan.towers import VitConfig
 from specrun.spec.words.image_models import Image, ImageEncoderModel, VitModel
 from specrun.spec.words.language import MaskedLmModel

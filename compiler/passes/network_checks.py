@@ -8,8 +8,7 @@ from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.widths import embedding_dim
 from specrun.spec.plan.data import modality
 from specrun.spec.plan.evaluation import TOKENS_PREFIX
-from specrun.spec.plan.model import (
-    SIDES,
+from specrun.spec.plan.networks import (
     EncoderConfig,
     MpnetConfig,
     RobertaConfig,
@@ -18,6 +17,7 @@ from specrun.spec.plan.model import (
     TextImageConfig,
     is_language_model,
 )
+from specrun.spec.plan.sides import SIDES
 from specrun.spec.plan.towers import TextTower
 from specrun.spec.words.texts import TextData
 

@@ -10,7 +10,7 @@ from specrun.compiler.facts import Pretrained
 from specrun.compiler.locate import locate_model
 from specrun.compiler.passes.faults import report_all
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import TextImageConfig
+from specrun.spec.plan.networks import TextImageConfig
 from specrun.spec.words.image_models import Image, VitModel
 from specrun.spec.words.model import Model
 from specrun.spec.words.text_image_models import ClipModel, ComposedModel, SiglipModel

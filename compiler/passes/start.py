@@ -13,7 +13,8 @@ from specrun.compiler.facts import Start
 from specrun.compiler.passes.widths import towers_of
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import VOCABULARY, TextEncoderConfig, is_language_model
+from specrun.spec.plan.networks import TextEncoderConfig, is_language_model
+from specrun.spec.plan.parameters import VOCABULARY
 
 FREE = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
 """Settings that may differ: they do not say what the parameters compute."""

@@ -10,11 +10,9 @@ from typing import cast
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.modules import meant
-from specrun.spec.plan.model import (
-    AdapterMatch,
-    TableRow,
-    inside_layer,
-)
+from specrun.spec.plan.model import AdapterMatch
+from specrun.spec.plan.parameters import TableRow
+from specrun.spec.plan.sides import inside_layer
 
 
 def match_adapters(draft: Draft, context: Context) -> Draft:

@@ -9,16 +9,10 @@ from specrun.compiler.passes.widths import embedding_dim
 from specrun.spec.plan.data import Source as DataSource
 from specrun.spec.plan.data import modality
 from specrun.spec.plan.losses import Late, LossPlan
-from specrun.spec.plan.model import (
-    EncoderConfig,
-    MultiVectorPlan,
-    Reduce,
-    Side,
-    TableRow,
-    TextConfig,
-    TextImageConfig,
-    token_dim,
-)
+from specrun.spec.plan.model import MultiVectorPlan, Reduce
+from specrun.spec.plan.networks import EncoderConfig, TextConfig, TextImageConfig, token_dim
+from specrun.spec.plan.parameters import TableRow
+from specrun.spec.plan.sides import Side
 from specrun.spec.plan.towers import ClipVisionConfig, VitConfig
 from specrun.spec.words.model import Model
 from specrun.spec.words.text_image_models import ClipModel, ComposedModel, SiglipModel

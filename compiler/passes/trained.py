@@ -10,10 +10,8 @@ from fnmatch import fnmatchcase
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.passes.losses import loss_rows
 from specrun.spec.plan.data import modality
-from specrun.spec.plan.model import (
-    SIDES,
-    TableRow,
-)
+from specrun.spec.plan.parameters import TableRow
+from specrun.spec.plan.sides import SIDES
 
 
 def choose_trained(draft: Draft, context: Context) -> Draft:

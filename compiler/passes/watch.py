@@ -14,7 +14,7 @@ from specrun.compiler.metrics import best_of, metrics_of, rates_of
 from specrun.compiler.passes.lower import lower
 from specrun.compiler.passes.widths import embedding_dim
 from specrun.spec.plan.evaluation import TOKENS_PREFIX, EarlyStoppingPlan, EvaluationPlan
-from specrun.spec.plan.model import token_dim
+from specrun.spec.plan.networks import token_dim
 from specrun.spec.plan.segments import Segment
 from specrun.spec.plan.training import CheckpointPlan
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from specrun.spec.plan.model import (
-    EncoderConfig,
-    NetworkConfig,
-    TextConfig,
-    TextImageConfig,
-    Towers,
-)
+from specrun.spec.plan.networks import EncoderConfig, NetworkConfig, TextConfig, TextImageConfig
+from specrun.spec.plan.sides import Towers
 from specrun.spec.words.language import MaskedLmModel
 from specrun.spec.words.model import Model
 from specrun.spec.words.text_image_models import ClipModel, ComposedModel, SiglipModel

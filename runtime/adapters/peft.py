@@ -27,15 +27,10 @@ from specrun.runtime.weights.safetensors_file import read_safetensors
 from specrun.runtime.weights.tensors import READABLE
 from specrun.runtime.weights.write import Dtype, write_weights
 from specrun.spec.diagnostics import Diagnostic, InputError
-from specrun.spec.plan.model import (
-    AdapterMatch,
-    LoraPlan,
-    ModelPlan,
-    TableRow,
-    TextImageConfig,
-    Tower,
-    tower_names,
-)
+from specrun.spec.plan.model import AdapterMatch, LoraPlan, ModelPlan
+from specrun.spec.plan.networks import TextImageConfig
+from specrun.spec.plan.parameters import TableRow
+from specrun.spec.plan.sides import Tower, tower_names
 from specrun.spec.plan.towers import TextTower
 
 WEIGHTS = "adapter_model.safetensors"

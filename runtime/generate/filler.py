@@ -20,7 +20,8 @@ from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.generation import GenerationPlan
 from specrun.spec.plan.losses import hiding
-from specrun.spec.plan.model import ModelPlan, TextImageConfig
+from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.networks import TextImageConfig
 from specrun.spec.plan.plan import Plan
 
 BATCH_SIZE = 16

@@ -28,8 +28,8 @@ from specrun.runtime.program.program import Program
 from specrun.runtime.telling import Counted, Tell, silent
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.data import MiningPlan
-from specrun.spec.plan.model import Side
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.sides import Side
 
 
 @dataclass

@@ -25,13 +25,8 @@ from specrun.runtime.weights.head import FILE, ROLE, match_head
 from specrun.runtime.weights.load import match_weights, vocabulary_faults
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Input, Prompts
-from specrun.spec.plan.model import (
-    BertShape,
-    Pooling,
-    PretrainedConfig,
-    TextImageConfig,
-    WeightsPlan,
-)
+from specrun.spec.plan.model import WeightsPlan
+from specrun.spec.plan.networks import BertShape, Pooling, PretrainedConfig, TextImageConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,16 +25,10 @@ from specrun.runtime.models.towers import network_config, tower
 from specrun.runtime.models.vocabulary import head_of
 from specrun.runtime.trees import Tree, flatten
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import (
-    VOCABULARY,
-    Group,
-    LoraPlan,
-    ModelPlan,
-    NetworkConfig,
-    Side,
-    TextConfig,
-    tower_names,
-)
+from specrun.spec.plan.model import LoraPlan, ModelPlan
+from specrun.spec.plan.networks import NetworkConfig, TextConfig
+from specrun.spec.plan.parameters import VOCABULARY, Group
+from specrun.spec.plan.sides import Side, tower_names
 from specrun.spec.plan.towers import ImageTower, Siglip2VisionConfig, SiglipTextConfig
 
 

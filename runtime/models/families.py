@@ -10,7 +10,7 @@ from specrun.runtime.models.modernbert import table as modernbert
 from specrun.runtime.models.mpnet import table as mpnet
 from specrun.runtime.models.qwen3 import table as qwen3
 from specrun.runtime.models.roberta import table as roberta
-from specrun.spec.plan.model import (
+from specrun.spec.plan.networks import (
     BertConfig,
     ModernbertConfig,
     MpnetConfig,

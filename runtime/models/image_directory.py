@@ -20,7 +20,8 @@ from specrun.runtime.weights.load import match_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Input
 from specrun.spec.plan.images import ImageProcessor
-from specrun.spec.plan.model import NetworkConfig, TextImageConfig, WeightsPlan
+from specrun.spec.plan.model import WeightsPlan
+from specrun.spec.plan.networks import NetworkConfig, TextImageConfig
 from specrun.spec.plan.towers import ImageTower, Siglip2VisionConfig, SiglipTextConfig, TextTower
 
 Pair = Callable[[Mapping[str, Any]], tuple[TextTower, ImageTower]]

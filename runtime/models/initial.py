@@ -18,7 +18,9 @@ from specrun.runtime.models.towers import network_config, tower
 from specrun.runtime.trees import Tree, unflatten
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import ModelPlan, Parameter, Tower, tower_names
+from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.parameters import Parameter
+from specrun.spec.plan.sides import Tower, tower_names
 
 
 def initial_arrays(model: ModelPlan, seed: int) -> Tree:

@@ -21,9 +21,9 @@ from specrun.runtime.models.siglip2 import model as siglip2
 from specrun.runtime.models.text_encoder import model as text_encoder
 from specrun.runtime.models.towers import network_config
 from specrun.runtime.models.vit import model as vit
-from specrun.spec.plan.model import (
+from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.networks import (
     BertConfig,
-    ModelPlan,
     ModernbertConfig,
     MpnetConfig,
     NetworkConfig,

@@ -12,7 +12,7 @@ from typing import Any
 from specrun.runtime.models.pieces import Folder
 from specrun.spec.plan.data import Prompts
 from specrun.spec.plan.images import Patching
-from specrun.spec.plan.model import Pooling
+from specrun.spec.plan.networks import Pooling
 
 _OLD_POOLING = {
     "pooling_mode_cls_token": "cls",

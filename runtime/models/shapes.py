@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specrun.spec.diagnostics import Diagnostic, InputError
-from specrun.spec.plan.model import TableRow
+from specrun.spec.plan.parameters import TableRow
 
 
 def dense(path: str, n_in: int, n_out: int, *, bias: bool = True) -> tuple[TableRow, ...]:

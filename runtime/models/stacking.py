@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from specrun.runtime.trees import Tree, flatten, unflatten
-from specrun.spec.plan.model import Group, Parameter, TableRow, inside_layer
+from specrun.spec.plan.parameters import Group, Parameter, TableRow
+from specrun.spec.plan.sides import inside_layer
 
 
 def groups_of(table: Sequence[TableRow]) -> tuple[Group, ...]:

@@ -26,7 +26,9 @@ from specrun.runtime.trees import flatten
 from specrun.runtime.weights.files import digest
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.file import identity, read_plan
-from specrun.spec.plan.model import ModelPlan, Parameter, StartPlan, tower_of
+from specrun.spec.plan.model import ModelPlan, StartPlan
+from specrun.spec.plan.parameters import Parameter
+from specrun.spec.plan.sides import tower_of
 
 ADAPTERS = ("lora_a", "lora_b")
 

@@ -15,8 +15,7 @@ from specrun.runtime.models.siglip import table as siglip
 from specrun.runtime.models.siglip2 import table as siglip2
 from specrun.runtime.models.text_encoder import table as text_encoder
 from specrun.runtime.models.vit import table as vit
-from specrun.spec.plan.model import (
-    VOCABULARY,
+from specrun.spec.plan.networks import (
     BertConfig,
     BertShape,
     ModernbertConfig,
@@ -25,10 +24,10 @@ from specrun.spec.plan.model import (
     PretrainedConfig,
     Qwen3Config,
     RobertaConfig,
-    TableRow,
     TextEncoderConfig,
     token_dim,
 )
+from specrun.spec.plan.parameters import VOCABULARY, TableRow
 from specrun.spec.plan.towers import (
     ClipTextConfig,
     ClipVisionConfig,

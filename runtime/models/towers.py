@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from specrun.spec.plan.model import (
-    EncoderConfig,
-    LoraPlan,
-    ModelPlan,
-    NetworkConfig,
-    TextImageConfig,
-    Tower,
-)
+from specrun.spec.plan.model import LoraPlan, ModelPlan
+from specrun.spec.plan.networks import EncoderConfig, NetworkConfig, TextImageConfig
+from specrun.spec.plan.sides import Tower
 
 
 def tower(model: ModelPlan, name: Tower) -> ModelPlan:

@@ -11,13 +11,8 @@ from specrun.runtime.models.bert.model import VocabularyHead
 from specrun.runtime.models.modules import Dense
 from specrun.runtime.models.products import matmul
 from specrun.runtime.models.shells import Shell, bind, shell
-from specrun.spec.plan.model import (
-    VOCABULARY,
-    BertConfig,
-    NetworkConfig,
-    RobertaConfig,
-    TextEncoderConfig,
-)
+from specrun.spec.plan.networks import BertConfig, NetworkConfig, RobertaConfig, TextEncoderConfig
+from specrun.spec.plan.parameters import VOCABULARY
 
 Logits = Callable[[Mapping[str, Any], jax.Array], jax.Array]
 """``logits(parameters, states [..., D])``: f32 [..., V]."""

@@ -27,7 +27,8 @@ from specrun.runtime.report.card import base_model
 from specrun.runtime.report.export_card import export_card
 from specrun.runtime.trees import Tree
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import ModelPlan, TextImageConfig, is_language_model
+from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.networks import TextImageConfig, is_language_model
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.towers import TextTower
 

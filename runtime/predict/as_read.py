@@ -14,16 +14,10 @@ from specrun.runtime.models.tables import HEAD, rows
 from specrun.runtime.trees import Tree
 from specrun.runtime.weights.load import load_weights
 from specrun.spec.plan.images import ImageProcessor
-from specrun.spec.plan.model import (
-    ModelPlan,
-    NetworkConfig,
-    Parameter,
-    TableRow,
-    TextImageConfig,
-    Tower,
-    WeightsPlan,
-    inside_layer,
-)
+from specrun.spec.plan.model import ModelPlan, WeightsPlan
+from specrun.spec.plan.networks import NetworkConfig, TextImageConfig
+from specrun.spec.plan.parameters import Parameter, TableRow
+from specrun.spec.plan.sides import Tower, inside_layer
 
 
 def two_networks(

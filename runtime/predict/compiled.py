@@ -11,7 +11,7 @@ import numpy as np
 from specrun.runtime.embedded import Embedded
 from specrun.runtime.models.encoder import build_encoder
 from specrun.runtime.predict.trained import Trained
-from specrun.spec.plan.model import Side
+from specrun.spec.plan.sides import Side
 
 
 def compiled(trained: Trained, parameters: Any) -> Callable[[Any, np.ndarray, Side], Embedded]:

@@ -35,7 +35,9 @@ from specrun.runtime.weights.names import canonical, is_unused, write_names
 from specrun.runtime.weights.write import FILES, write_weights
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import ModelPlan, TextEncoderConfig, TextImageConfig, Tower
+from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.networks import TextEncoderConfig, TextImageConfig
+from specrun.spec.plan.sides import Tower
 from specrun.spec.plan.towers import VitConfig
 
 _OURS = ("kind", "pooling", "final_layer_norm", "projection_dim")

@@ -20,7 +20,9 @@ from specrun.runtime.weights.tensors import READABLE
 from specrun.spec.codec import CodecError, from_plain, to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Prompts
-from specrun.spec.plan.model import SIDES, ModelPlan, NetworkConfig, Side, TextImageConfig
+from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.networks import NetworkConfig, TextImageConfig
+from specrun.spec.plan.sides import SIDES, Side
 
 JOINED = "specrun_composed.json"
 """What joins the networks: the configuration, the prompts, and the lengths."""

@@ -20,7 +20,9 @@ from specrun.runtime.telling import Counted, Tell, silent
 from specrun.runtime.vectors import TokenVectors
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import TableSource
-from specrun.spec.plan.model import SIDES, MultiVectorPlan, Side, is_language_model
+from specrun.spec.plan.model import MultiVectorPlan
+from specrun.spec.plan.networks import is_language_model
+from specrun.spec.plan.sides import SIDES, Side
 
 BATCH_SIZE = 64
 

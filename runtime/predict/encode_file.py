@@ -14,7 +14,7 @@ from specrun.runtime.predict.corpus import folder_of_images, read_lines
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import Side
+from specrun.spec.plan.sides import Side
 
 
 def encode_file(

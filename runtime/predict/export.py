@@ -44,13 +44,9 @@ from specrun.runtime.report.export_card import export_card
 from specrun.runtime.trees import flatten
 from specrun.runtime.weights.write import Dtype
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import (
-    ModelPlan,
-    Side,
-    TextEncoderConfig,
-    TextImageConfig,
-    is_language_model,
-)
+from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.networks import TextEncoderConfig, TextImageConfig, is_language_model
+from specrun.spec.plan.sides import Side
 from specrun.spec.plan.towers import TextTower
 
 NOTE = "specrun_export.json"

@@ -8,7 +8,7 @@ from typing import Any
 
 from specrun.runtime.data.tokenizer import Tokenizer
 from specrun.runtime.predict.sentence_files import write_json
-from specrun.spec.plan.model import TextImageConfig
+from specrun.spec.plan.networks import TextImageConfig
 from specrun.spec.plan.towers import (
     ClipTextConfig,
     Siglip2VisionConfig,

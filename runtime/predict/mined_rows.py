@@ -29,8 +29,8 @@ from specrun.spec.plan.data import (
     TextSource,
     has_images,
 )
-from specrun.spec.plan.model import Side
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.sides import Side
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from specrun.runtime.weights.load import load_beside
 from specrun.runtime.weights.names import family, write_names
 from specrun.runtime.weights.write import FILES, LAYOUTS, Dtype, Form, write_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import (
-    ModelPlan,
+from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.networks import (
     PretrainedConfig,
     TextEncoderConfig,
     TextImageConfig,

@@ -9,7 +9,7 @@ from typing import Literal
 from specrun.runtime.predict.trained import Which
 from specrun.runtime.weights.write import Dtype, Form
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import Side
+from specrun.spec.plan.sides import Side
 
 To = Literal["sentence-transformers", "hf", "flax", "peft"]
 """The library that loads the directory: SentenceTransformer, AutoModel, Flax classes, PeftModel."""

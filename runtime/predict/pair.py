@@ -37,7 +37,9 @@ from specrun.runtime.weights import files as weight_files
 from specrun.runtime.weights.names import canonical, is_unused, write_names
 from specrun.runtime.weights.write import FILES, LAYOUTS, Dtype, write_weights
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import TextImageConfig, Tower, WeightsPlan
+from specrun.spec.plan.model import WeightsPlan
+from specrun.spec.plan.networks import TextImageConfig
+from specrun.spec.plan.sides import Tower
 from specrun.spec.plan.towers import (
     ClipTextConfig,
     Siglip2VisionConfig,

@@ -18,7 +18,7 @@ from specrun.runtime.predict.pictures import Picture
 from specrun.runtime.telling import Tell, silent
 from specrun.runtime.vectors import TokenVectors, cut, gathered, maxsim
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import Side
+from specrun.spec.plan.sides import Side
 
 Output = Literal["dense", "multi_vector"]
 """One vector a text, or one for every token."""

@@ -16,7 +16,7 @@ from specrun.runtime.predict.sentence_files import (
     write_json,
 )
 from specrun.runtime.weights.write import Dtype
-from specrun.spec.plan.model import PretrainedConfig
+from specrun.spec.plan.networks import PretrainedConfig
 from specrun.spec.plan.towers import VitConfig
 
 _MODULES = "sentence_transformers.base.modules"

@@ -13,8 +13,9 @@ from specrun.runtime.loop.result import RunResult
 from specrun.runtime.models.towers import tower
 from specrun.runtime.predict.order import Order
 from specrun.runtime.predict.trained import Trained, parameters_folder
-from specrun.spec.plan.model import ModelPlan, Side
+from specrun.spec.plan.model import ModelPlan
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.sides import Side
 
 CARD = "README.md"
 """The model card of an exported directory."""

@@ -19,7 +19,8 @@ from specrun.runtime.weights.write import Dtype, write_weights
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Prompts
 from specrun.spec.plan.images import Patching
-from specrun.spec.plan.model import PretrainedConfig, Side
+from specrun.spec.plan.networks import PretrainedConfig
+from specrun.spec.plan.sides import Side
 
 COMPANIONS = (
     "tokenizer_config.json",

@@ -26,15 +26,10 @@ from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import Prompts, texts_only
 from specrun.spec.plan.file import read_plan
-from specrun.spec.plan.model import (
-    SIDES,
-    ModelPlan,
-    MpnetConfig,
-    RobertaConfig,
-    Side,
-    TextImageConfig,
-)
+from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.networks import MpnetConfig, RobertaConfig, TextImageConfig
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.sides import SIDES, Side
 
 Which = Literal["best", "final"]
 

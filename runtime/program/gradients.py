@@ -20,7 +20,7 @@ from specrun.runtime.embedded import Embedded, embedded
 from specrun.runtime.losses.algebra import Outputs, Term, TextOutputs, combine, divisors, given
 from specrun.runtime.models.randomness import scaled
 from specrun.runtime.trees import Tree
-from specrun.spec.plan.model import Side
+from specrun.spec.plan.sides import Side
 
 Encode = Callable[..., "jax.Array | Embedded"]
 """``encode(parameters, ids [B, S], mask [B, S], keys [B] or None, side)``: [B, D], or that and token vectors."""

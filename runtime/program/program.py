@@ -35,8 +35,9 @@ from specrun.runtime.program.state import State
 from specrun.runtime.program.traces import TraceCounter
 from specrun.runtime.trees import Tree
 from specrun.spec.plan.losses import hiding, teacher_of
-from specrun.spec.plan.model import Side, TextImageConfig
+from specrun.spec.plan.networks import TextImageConfig
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.sides import Side
 
 Metrics = dict[str, jax.Array]
 ScoreHidden = Callable[..., HiddenScores]

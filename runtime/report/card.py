@@ -13,7 +13,8 @@ from specrun.runtime.report.facts import inputs, plan_facts
 from specrun.spec.plan.data import has_images
 from specrun.spec.plan.evaluation import REVERSE_PREFIX
 from specrun.spec.plan.file import identity, plan_digest
-from specrun.spec.plan.model import ModelPlan, TextImageConfig
+from specrun.spec.plan.model import ModelPlan
+from specrun.spec.plan.networks import TextImageConfig
 from specrun.spec.plan.plan import Plan
 
 TAGS = ("specrun", "sentence-similarity", "feature-extraction")

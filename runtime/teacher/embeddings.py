@@ -18,8 +18,8 @@ from specrun.runtime.telling import Tell, silent
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.losses import TeacherPlan, teacher_of
-from specrun.spec.plan.model import Side
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.sides import Side
 
 FORMAT = 1
 TEACHER = "teacher"

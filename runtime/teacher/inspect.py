@@ -16,8 +16,9 @@ from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.plan.file import read_plan
 from specrun.spec.plan.losses import TeacherPlan, teacher_of
-from specrun.spec.plan.model import Side, TextConfig, TextImageConfig
+from specrun.spec.plan.networks import TextConfig, TextImageConfig
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.sides import Side
 
 ROLE = "teacher"
 FLOAT = 4

@@ -15,7 +15,7 @@ from specrun.runtime.predict.trained import Trained, open_folder
 from specrun.runtime.telling import Counted, Tell
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.losses import TeacherPlan
-from specrun.spec.plan.model import Side
+from specrun.spec.plan.sides import Side
 
 BATCH_SIZE = 64
 """Texts embedded at a time. Part of the key: the last bits of a product depend on its shape."""

@@ -22,7 +22,9 @@ from specrun.runtime.weights.names import (
 )
 from specrun.runtime.weights.tensors import READABLE, Tensor
 from specrun.spec.diagnostics import Diagnostic, InputError
-from specrun.spec.plan.model import BertShape, EncoderConfig, TableRow, WeightsPlan
+from specrun.spec.plan.model import WeightsPlan
+from specrun.spec.plan.networks import BertShape, EncoderConfig
+from specrun.spec.plan.parameters import TableRow
 from specrun.spec.plan.towers import TowerConfig
 
 

@@ -21,7 +21,8 @@ from specrun.runtime.models.roberta import table as roberta
 from specrun.runtime.models.siglip import table as siglip
 from specrun.runtime.models.vit import table as vit
 from specrun.runtime.weights.tensors import Tensor
-from specrun.spec.plan.model import EncoderConfig, TableRow, TextEncoderConfig
+from specrun.spec.plan.networks import EncoderConfig, TextEncoderConfig
+from specrun.spec.plan.parameters import TableRow
 from specrun.spec.plan.towers import TowerConfig
 
 Layout = Literal["torch", "flax"]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from specrun.spec.annotations import Fact
 from specrun.spec.plan.data import Input
-from specrun.spec.plan.model import TextConfig
+from specrun.spec.plan.networks import TextConfig
 from specrun.spec.record import record
 
 

@@ -21,7 +21,8 @@ from specrun.runtime.models.clip import table as clip_table
 from specrun.runtime.models.clip.config import clip_config
 from specrun.runtime.weights.names import write_names
 from specrun.runtime.weights.write import write_weights
-from specrun.spec.plan.model import BertConfig, TableRow
+from specrun.spec.plan.networks import BertConfig
+from specrun.spec.plan.parameters import TableRow
 
 Name = Literal["clip", "bert"]
 WORDS = 1000

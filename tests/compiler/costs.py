@@ -19,7 +19,7 @@ from specrun.compiler.facts import Pretrained, PretrainedImage, StageLayout, Sta
 from specrun.compiler.front import load
 from specrun.spec.plan.data import Scan, TokenizerPlan, TokenizerSource
 from specrun.spec.plan.images import ImageProcessor, Patching, uniform
-from specrun.spec.plan.model import PretrainedConfig, TextImageConfig
+from specrun.spec.plan.networks import PretrainedConfig, TextImageConfig
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.towers import (
     ClipTextConfig,

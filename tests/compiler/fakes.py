@@ -20,14 +20,9 @@ from specrun.spec.plan.data import (
     TokenizerSource,
 )
 from specrun.spec.plan.losses import TeacherPlan
-from specrun.spec.plan.model import (
-    AdapterStart,
-    BertConfig,
-    EncoderConfig,
-    ModelPlan,
-    StartPlan,
-    TableRow,
-)
+from specrun.spec.plan.model import AdapterStart, ModelPlan, StartPlan
+from specrun.spec.plan.networks import BertConfig, EncoderConfig
+from specrun.spec.plan.parameters import TableRow
 
 TINY_BERT = BertConfig(
     vocab_size=100,

@@ -12,7 +12,7 @@ from specrun.compiler.draft import Context, Draft
 from specrun.compiler.front import load
 from specrun.compiler.passes.language import both_counts, guide_count, masked_lm, size_as_named
 from specrun.runtime.models.tables import rows
-from specrun.spec.plan.model import TextEncoderConfig
+from specrun.spec.plan.networks import TextEncoderConfig
 from specrun.spec.words.language import MaskedLmModel
 from specrun.spec.words.tokenizer import TrainTokenizer
 from tests.compiler.fakes import FakeFacts, ListReport

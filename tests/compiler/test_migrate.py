@@ -26,7 +26,7 @@ from specrun.compiler.migrate.training import SCHEDULES
 from specrun.runtime.models.directory import model_type_of
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import JsonlSource
-from specrun.spec.plan.model import TextEncoderConfig
+from specrun.spec.plan.networks import TextEncoderConfig
 from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.schedule import Schedule
 from tests.front.test_pretrained import tokenizer_text, write_model

@@ -20,7 +20,7 @@ from specrun.compiler.migrate.migrate import Migrated, migrate
 from specrun.runtime.models.directory import model_type_of
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import TextSource
-from specrun.spec.plan.model import TextEncoderConfig
+from specrun.spec.plan.networks import TextEncoderConfig
 from specrun.spec.plan.plan import Plan
 from tests.front.test_pretrained import tokenizer_text, write_model
 

@@ -8,7 +8,7 @@ import pytest
 
 from specrun.runtime.losses import table as losses
 from specrun.spec.annotations import fields_of
-from specrun.spec.plan import data, model, schedule, towers, tracking, training
+from specrun.spec.plan import data, networks, schedule, towers, tracking, training
 from specrun.spec.plan import losses as plan_losses
 from specrun.spec.words import data as words_data
 from specrun.spec.words import image_models as words_image_models
@@ -31,7 +31,7 @@ def kinds(union: Any) -> set[str]:
 @pytest.mark.parametrize(
     ("of_the_spec", "of_the_plan"),
     [
-        (words_text_models.Text, model.TextConfig),
+        (words_text_models.Text, networks.TextConfig),
         (words_tokenizer.Tokenizer, data.TokenizerSource),
         (words_data.Data, data.Source),
         (words_validation.DatasetValidation, data.HeldOut),
@@ -49,14 +49,14 @@ def test_spec_and_plan_have_the_same_kinds(of_the_spec: Any, of_the_plan: Any) -
 def test_two_networks_are_one_kind_of_the_plan() -> None:
     """Its networks are told apart within: those that words are read as, and those that only files have."""
     assert kinds(words_text_image_models.TextImage) == {"clip", "siglip", "composed"}
-    assert kinds(model.EncoderConfig) - kinds(model.TextConfig) == {"text_image"}
+    assert kinds(networks.EncoderConfig) - kinds(networks.TextConfig) == {"text_image"}
     assert kinds(words_image_models.Image) - {"image_encoder"} <= kinds(towers.ImageTower)
 
 
 def test_auto_is_a_word_of_the_spec_only() -> None:
     """A plan names the family that was decided on."""
     assert "auto" in kinds(words_model.Model)
-    assert "auto" not in kinds(model.EncoderConfig)
+    assert "auto" not in kinds(networks.EncoderConfig)
 
 
 def test_every_loss_of_the_plan_is_in_the_runtime_table() -> None:

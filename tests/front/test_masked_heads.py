@@ -18,7 +18,7 @@ from specrun.runtime.loop.parameters import read_parameters
 from specrun.runtime.models.initial import initial_arrays
 from specrun.runtime.predict.export import export
 from specrun.runtime.trees import flatten
-from specrun.spec.plan.model import is_language_model
+from specrun.spec.plan.networks import is_language_model
 from tests.front.test_pretrained import WORDS, write_model
 
 SPEC = """\

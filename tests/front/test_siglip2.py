@@ -16,7 +16,7 @@ from specrun.compiler.explain import explain
 from specrun.compiler.summary import summary
 from specrun.runtime.models.directory import inspect
 from specrun.spec.plan.images import Patching
-from specrun.spec.plan.model import TextImageConfig
+from specrun.spec.plan.networks import TextImageConfig
 from specrun.spec.plan.towers import Siglip2VisionConfig, SiglipTextConfig
 from tests.runtime.models.gemma import PREPROCESSOR, SPECIAL, gemma
 

@@ -22,7 +22,8 @@ from specrun.runtime.models.stacking import unstack
 from specrun.runtime.models.tables import rows
 from specrun.runtime.models.vocabulary import logits_of
 from specrun.runtime.predict.network_files import language_tensors
-from specrun.spec.plan.model import ModelPlan, MultiVectorPlan, TextEncoderConfig
+from specrun.spec.plan.model import ModelPlan, MultiVectorPlan
+from specrun.spec.plan.networks import TextEncoderConfig
 from tests.parity.test_bert import batch as bert_batch
 from tests.parity.test_text_encoder import batch, dense, norm, states_in_torch
 from tests.runtime.models.tiny import model_plan, text_config

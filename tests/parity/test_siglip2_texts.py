@@ -12,7 +12,7 @@ import pytest
 
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.predict.predictor import Predictor
-from specrun.spec.plan.model import TextImageConfig
+from specrun.spec.plan.networks import TextImageConfig
 from tests.runtime.models.gemma import PREPROCESSOR, gemma
 
 transformers = pytest.importorskip("transformers")

@@ -11,7 +11,7 @@ import pytest
 
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
 from specrun.runtime.models.stacking import unstack
-from specrun.spec.plan.model import TextEncoderConfig
+from specrun.spec.plan.networks import TextEncoderConfig
 from tests.runtime.models.tiny import model_plan, text_config
 
 torch = pytest.importorskip("torch")

@@ -18,7 +18,7 @@ from specrun.runtime.trees import Tree, unflatten
 from specrun.spec.plan.data import HeldOutFraction, JsonlSource, TokenizerPlan, TrainedTokenizer
 from specrun.spec.plan.file import write_plan
 from specrun.spec.plan.losses import Late, LossPlan, MatryoshkaPlan
-from specrun.spec.plan.model import TextEncoderConfig
+from specrun.spec.plan.networks import TextEncoderConfig
 from specrun.spec.plan.plan import Plan
 from tests.runtime.plans import make_infonce, make_model, make_plan, separate
 

@@ -42,21 +42,13 @@ from specrun.spec.plan.losses import (
     teacher_of,
     trained_scalars,
 )
-from specrun.spec.plan.model import (
-    SIDES,
-    AdapterMatch,
-    Group,
-    LoraPlan,
-    ModelPlan,
-    ModuleCount,
-    MultiVectorPlan,
-    Parameter,
-    Role,
-    TextEncoderConfig,
-)
+from specrun.spec.plan.model import AdapterMatch, LoraPlan, ModelPlan, ModuleCount, MultiVectorPlan
+from specrun.spec.plan.networks import TextEncoderConfig
+from specrun.spec.plan.parameters import Group, Parameter, Role
 from specrun.spec.plan.plan import FORMAT_VERSION, Plan
 from specrun.spec.plan.schedule import Constant, Schedule
 from specrun.spec.plan.segments import MaskingRange, Segment, Trace
+from specrun.spec.plan.sides import SIDES
 from specrun.spec.plan.training import (
     AdamWPlan,
     CheckpointPlan,

@@ -20,8 +20,9 @@ from specrun.runtime.program.control import control_at
 from specrun.runtime.program.gradients import Objective, loss_and_gradient, step_key
 from specrun.runtime.program.program import build_program
 from specrun.spec.plan.losses import MatryoshkaPlan
-from specrun.spec.plan.model import SIDES, ModelPlan
+from specrun.spec.plan.model import ModelPlan
 from specrun.spec.plan.plan import Plan
+from specrun.spec.plan.sides import SIDES
 from tests.runtime.models.tiny import bert_config, lora_plan, model_plan, text_config
 from tests.runtime.plans import (
     make_batch,

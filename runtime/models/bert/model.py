@@ -17,7 +17,7 @@ from specrun.runtime.models.attention import attention, join_heads, split_heads
 from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm
 from specrun.runtime.models.products import matmul
 from specrun.runtime.models.randomness import Keys, dropout, fork
-from specrun.spec.plan.model import BertShape, PretrainedShape
+from specrun.spec.plan.networks import BertShape, PretrainedShape
 
 Adapters = dict[str, Adapter]
 

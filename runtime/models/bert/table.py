@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specrun.runtime.models.shapes import check_heads, dense, embedding, norm
-from specrun.spec.plan.model import BertShape, PretrainedShape, TableRow
+from specrun.spec.plan.networks import BertShape, PretrainedShape
+from specrun.spec.plan.parameters import TableRow
 
 MODEL_TYPES = {"bert": "BertModel"}
 """Values of ``model_type`` in config.json that this family reads, with transformers' class of the bare network."""

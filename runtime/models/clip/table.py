@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specrun.runtime.models.shapes import bare, check_heads, dense, embedding, norm, patches
-from specrun.spec.plan.model import TableRow
+from specrun.spec.plan.parameters import TableRow
 from specrun.spec.plan.towers import (
     BlockShape,
     ClipTextConfig,

@@ -27,7 +27,7 @@ from specrun.runtime.models.attention import (
 from specrun.runtime.models.bert.model import ACTIVATIONS
 from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm
 from specrun.runtime.models.randomness import Keys, dropout, fork
-from specrun.spec.plan.model import ModernbertConfig
+from specrun.spec.plan.networks import ModernbertConfig
 
 Adapters = dict[str, Adapter]
 Rotary = Any

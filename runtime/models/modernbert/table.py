@@ -14,7 +14,8 @@ from typing import Any
 from specrun.runtime.models.bert import table as bert
 from specrun.runtime.models.rope import read_rope
 from specrun.runtime.models.shapes import check_heads, dense, embedding, norm
-from specrun.spec.plan.model import ModernbertConfig, TableRow
+from specrun.spec.plan.networks import ModernbertConfig
+from specrun.spec.plan.parameters import TableRow
 
 MODEL_TYPES = {"modernbert": "ModernBertModel"}
 """Values of ``model_type`` in config.json that this family reads, with transformers' class of the bare network."""

@@ -19,7 +19,7 @@ from specrun.runtime.models.modules import Dense, Embedding, LayerNorm
 from specrun.runtime.models.mpnet.table import BUCKETS, MAX_DISTANCE
 from specrun.runtime.models.randomness import Keys, dropout, fork
 from specrun.runtime.models.roberta.model import places
-from specrun.spec.plan.model import MpnetConfig
+from specrun.spec.plan.networks import MpnetConfig
 
 
 class Embeddings(nnx.Module):

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from specrun.runtime.models.bert import table as bert
 from specrun.runtime.models.shapes import check_heads, dense, embedding, norm
-from specrun.spec.plan.model import MpnetConfig, TableRow
+from specrun.spec.plan.networks import MpnetConfig
+from specrun.spec.plan.parameters import TableRow
 
 MODEL_TYPES = {"mpnet": "MPNetModel"}
 """Values of ``model_type`` in config.json that this family reads, with transformers' class of the bare network."""

@@ -18,7 +18,7 @@ from specrun.runtime.models.activations import silu
 from specrun.runtime.models.attention import attention, join_heads, rotary_table, rotate
 from specrun.runtime.models.modules import Adapter, Dense, Embedding, RMSNorm
 from specrun.runtime.models.randomness import Keys, fork
-from specrun.spec.plan.model import Qwen3Config
+from specrun.spec.plan.networks import Qwen3Config
 
 Adapters = dict[str, Adapter]
 Rotary = Any

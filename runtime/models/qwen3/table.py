@@ -12,7 +12,8 @@ from dataclasses import replace
 from specrun.runtime.models.rope import NESTED, read_rope
 from specrun.runtime.models.shapes import dense, embedding, norm
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.model import Qwen3Config, TableRow
+from specrun.spec.plan.networks import Qwen3Config
+from specrun.spec.plan.parameters import TableRow
 
 MODEL_TYPES = {"qwen3": "Qwen3Model"}
 """Values of ``model_type`` in config.json that this family reads, with transformers' class of the bare network."""

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from specrun.runtime.models.bert import model as bert
-from specrun.spec.plan.model import RobertaConfig
+from specrun.spec.plan.networks import RobertaConfig
 
 Layer = bert.Layer
 context = bert.context

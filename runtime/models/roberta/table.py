@@ -6,7 +6,8 @@ The three share one network; transformers' classes differ in names and defaults 
 from __future__ import annotations
 
 from specrun.runtime.models.bert import table as bert
-from specrun.spec.plan.model import RobertaConfig, TableRow
+from specrun.spec.plan.networks import RobertaConfig
+from specrun.spec.plan.parameters import TableRow
 
 MODEL_TYPES = {
     "roberta": "RobertaModel",

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from specrun.runtime.models.clip.table import layer_names, layer_rows, token_rows
 from specrun.runtime.models.shapes import bare, check_heads, dense, embedding, norm, patches
-from specrun.spec.plan.model import TableRow
+from specrun.spec.plan.parameters import TableRow
 from specrun.spec.plan.towers import Siglip2VisionConfig, SiglipTextConfig, SiglipVisionConfig
 
 TEXT_NAMES = (

@@ -11,7 +11,7 @@ from dataclasses import replace
 from specrun.runtime.models.clip.table import layer_rows
 from specrun.runtime.models.shapes import check_heads, dense, embedding, norm
 from specrun.runtime.models.siglip.table import head_rows
-from specrun.spec.plan.model import TableRow
+from specrun.spec.plan.parameters import TableRow
 from specrun.spec.plan.towers import Siglip2VisionConfig
 
 

@@ -26,7 +26,7 @@ from specrun.runtime.models.attention import (
 )
 from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm, RMSNorm
 from specrun.runtime.models.randomness import Keys, dropout, fork
-from specrun.spec.plan.model import TextEncoderConfig
+from specrun.spec.plan.networks import TextEncoderConfig
 
 Adapters = dict[str, Adapter]
 Norm = LayerNorm | RMSNorm

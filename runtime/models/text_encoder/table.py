@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from specrun.runtime.models.shapes import check_heads, dense, embedding, norm
-from specrun.spec.plan.model import TableRow, TextEncoderConfig
+from specrun.spec.plan.networks import TextEncoderConfig
+from specrun.spec.plan.parameters import TableRow
 
 
 def rows(config: TextEncoderConfig) -> tuple[TableRow, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specrun.runtime.models.shapes import bare, check_heads, dense, norm, patches
-from specrun.spec.plan.model import TableRow
+from specrun.spec.plan.parameters import TableRow
 from specrun.spec.plan.towers import VitConfig
 
 PREFIXES = ("vit.",)

@@ -27,7 +27,7 @@ from specrun.runtime.models.vit import table as vit_table
 from specrun.runtime.trees import Tree, flatten
 from specrun.runtime.weights.load import match_weights
 from specrun.runtime.weights.names import orient
-from specrun.spec.plan.model import Group, TableRow
+from specrun.spec.plan.parameters import Group, TableRow
 from specrun.spec.plan.towers import (
     ClipTextConfig,
     ClipVisionConfig,

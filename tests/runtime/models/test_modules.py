@@ -17,7 +17,7 @@ from specrun.runtime.models.randomness import dropout, fork
 from specrun.runtime.models.shells import Stack, bind, shell
 from specrun.runtime.models.stacking import group_of
 from specrun.runtime.trees import flatten, unflatten
-from specrun.spec.plan.model import Group
+from specrun.spec.plan.parameters import Group
 
 
 def test_the_activations_of_table_and_model_are_the_same():

@@ -9,22 +9,17 @@ from typing import Any
 
 from specrun.runtime.models.stacking import groups_of
 from specrun.runtime.models.tables import rows
-from specrun.spec.plan.model import (
-    AdapterMatch,
+from specrun.spec.plan.model import AdapterMatch, LoraPlan, ModelPlan, WeightsPlan
+from specrun.spec.plan.networks import (
     BertConfig,
     EncoderConfig,
-    Group,
-    LoraPlan,
-    ModelPlan,
     ModernbertConfig,
     MpnetConfig,
-    Parameter,
     Qwen3Config,
     RobertaConfig,
-    TableRow,
     TextEncoderConfig,
-    WeightsPlan,
 )
+from specrun.spec.plan.parameters import Group, Parameter, TableRow
 
 
 def text_config(**changes: Any) -> TextEncoderConfig:

@@ -13,7 +13,7 @@ import numpy as np
 
 from specrun.runtime.models.tables import rows
 from specrun.runtime.weights.names import Layout, write_names
-from specrun.spec.plan.model import BertConfig
+from specrun.spec.plan.networks import BertConfig
 
 CODES = {"float32": "F32", "float16": "F16", "float64": "F64", "int64": "I64", "bool": "BOOL"}
 
