@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from specrun.compiler.metrics import OF_PAIRS, OF_TEXTS
 from specrun.compiler.migrate.curriculum import finish_formats, finish_pseudo_data
 from specrun.compiler.migrate.dialects import KEYWORDS, VEMBED
 from specrun.compiler.migrate.draft import Draft, Left, Setting
 from specrun.compiler.migrate.losses import finish_teacher
 from specrun.compiler.migrate.models import finish_composed
 from specrun.compiler.migrate.rules import format_of
+from specrun.compiler.objective import OF_PAIRS, OF_TEXTS
 
 DIMS = (768, 512, 256)
 CHUNK = 32

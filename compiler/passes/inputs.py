@@ -9,8 +9,8 @@ from typing import assert_never
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Pretrained
 from specrun.compiler.locate import is_library, locate, locate_model, locate_root
+from specrun.compiler.objective import hides_tokens
 from specrun.compiler.passes.lengths import bad_rows
-from specrun.compiler.passes.masking import hides
 from specrun.compiler.passes.repeated import warn_of_repeated
 from specrun.compiler.passes.stages import stage_formats
 from specrun.spec.diagnostics import InputError
@@ -419,7 +419,7 @@ def _tokenizer_source(draft: Draft, context: Context) -> TokenizerSource | None:
                 min_frequency=tokenizer.min_frequency,
                 lowercase=tokenizer.lowercase,
                 split_identifiers=tokenizer.split_identifiers,
-                masks=hides(draft.spec.losses),
+                masks=hides_tokens(draft.spec),
             )
         case FileTokenizer():
             path = locate(tokenizer.path, context.folder, context.local)

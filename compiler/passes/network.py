@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.objective import hides_tokens
 from specrun.compiler.passes.generation import generation_plan
 from specrun.compiler.passes.language import (
     masked_lm,
@@ -12,7 +13,6 @@ from specrun.compiler.passes.language import (
     size_as_named,
     with_vocabulary_head,
 )
-from specrun.compiler.passes.masking import hides
 from specrun.compiler.passes.network_checks import (
     check_best,
     check_dims,
@@ -181,7 +181,7 @@ def _text(model: Text | MaskedLmModel, draft: Draft, context: Context) -> TextCo
     found = draft.pretrained.config if draft.pretrained else None
     if found is None or isinstance(found, TextImageConfig):
         return None
-    if hides(draft.spec.losses):
+    if hides_tokens(draft.spec):
         found = with_vocabulary_head(found, draft, context)
     return _pretrained(model, found, _at(draft), context)
 
@@ -289,7 +289,7 @@ def _with_prompts(draft: Draft, context: Context) -> Draft:
     model, found, tokenizer = draft.spec.model, draft.pretrained, draft.tokenizer
     at = _at(draft)
     model = model.text if isinstance(model, ComposedModel) else model
-    if not isinstance(model, PretrainedModel) or found is None or hides(draft.spec.losses):
+    if not isinstance(model, PretrainedModel) or found is None or hides_tokens(draft.spec):
         return draft
     given, own = model.prompts, found.prompts
     prompts = Prompts(
