@@ -51,7 +51,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         format_version=FORMAT_VERSION,
         specrun_version=_version(),
         name=spec.name,
-        output_dir=_output_dir(draft),
+        output_dir=draft.output_dir,
         seed=spec.seed,
         model=_model(draft),
         tokenizer=draft.need("tokenizer"),
@@ -66,7 +66,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         precision=PrecisionPlan(compute=spec.precision.compute, matmul=spec.precision.matmul),
         evaluation=draft.evaluation,
         checkpoint=draft.need("checkpoint"),
-        tracking=tuple(_tracker(t, _output_dir(draft)) for t in spec.tracking),
+        tracking=tuple(_tracker(t, draft.output_dir) for t in spec.tracking),
         generation=as_long_as_rows(draft),
         hardware=HardwarePlan(
             platform=spec.hardware.platform,
@@ -93,10 +93,6 @@ def _bytes_per_parameter(hardware: Hardware) -> int | None:
 def _losses(draft: Draft) -> tuple[LossPlan, ...]:
     data, teacher = draft.spec.data, draft.teacher
     return tuple(loss_plan(loss, data, teacher) for loss in draft.spec.losses)
-
-
-def _output_dir(draft: Draft) -> str:
-    return draft.spec.output_dir or f"runs/{draft.spec.name}"
 
 
 def _tracker(tracking: Tracking, output_dir: str) -> TrackerPlan:

@@ -12,6 +12,7 @@ from typing import Any, Literal, overload
 import jax
 import numpy as np
 
+from specrun.runtime.chunks import power_of_two
 from specrun.runtime.generate.filler import BATCH_SIZE as GENERATED_AT_ONCE
 from specrun.runtime.generate.filler import Completion
 from specrun.runtime.generate.generator import Generator
@@ -437,7 +438,7 @@ class Predictor:
     ) -> tuple[dict[str, Any], Counted]:
         if type(batch_size) is not int or batch_size < 1:
             raise InputError(f"batch_size must be a whole number above 0, found {batch_size!r}")
-        size = min(batch_size, _power_of_two(len(items)))
+        size = min(batch_size, power_of_two(len(items)))
         given = {
             "sequences": items,
             "encode": lambda content, mask: self._encode(content, mask, side),
@@ -516,7 +517,3 @@ def _listed(found: TokenVectors, width: int) -> list[np.ndarray]:
 def _check_output(output: object) -> None:
     if output != "dense":
         raise InputError(f"output must be dense or multi_vector, found {output!r}", code="output")
-
-
-def _power_of_two(count: int) -> int:
-    return 1 << max(count - 1, 0).bit_length()

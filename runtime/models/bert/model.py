@@ -26,6 +26,7 @@ from specrun.runtime.models.modules import (
     silu,
     tanh_gelu,
 )
+from specrun.runtime.models.projection import projection
 from specrun.spec.plan.model import BertShape, PretrainedShape
 
 Adapters = dict[str, Adapter]
@@ -153,11 +154,7 @@ class Ends(nnx.Module):
         self, config: PretrainedShape, embeddings: Callable[[Any], nnx.Module] = Embeddings
     ):
         self.embeddings = embeddings(config)
-        self.projection = (
-            Dense(config.hidden_size, config.projection_dim, bias=False)
-            if config.projection_dim is not None
-            else None
-        )
+        self.projection = projection(config.hidden_size, config.projection_dim)
 
     def embed(self, ids: jax.Array, key: Keys) -> jax.Array:
         return self.embeddings(ids, key)

@@ -34,6 +34,7 @@ from specrun.runtime.models.modules import (
     dropout,
     fork,
 )
+from specrun.runtime.models.projection import projection
 from specrun.spec.plan.model import ModernbertConfig
 
 Adapters = dict[str, Adapter]
@@ -129,11 +130,7 @@ class Ends(nnx.Module):
     def __init__(self, config: ModernbertConfig):
         self.embeddings = Embeddings(config)
         self.final_norm = _norm(config)
-        self.projection = (
-            Dense(config.hidden_size, config.projection_dim, bias=False)
-            if config.projection_dim is not None
-            else None
-        )
+        self.projection = projection(config.hidden_size, config.projection_dim)
 
     def embed(self, ids: jax.Array, key: Keys) -> jax.Array:
         return self.embeddings(ids, key)

@@ -23,6 +23,7 @@ from specrun.runtime.models.modules import (
     fork,
 )
 from specrun.runtime.models.patches import check_pixels, cut, patch_matrix, with_class_token
+from specrun.runtime.models.projection import projection
 from specrun.spec.plan.towers import VitConfig
 
 Adapters = dict[str, Adapter]
@@ -133,11 +134,7 @@ class VisionEnds(nnx.Module):
         self.layernorm = (
             LayerNorm(width, config.layer_norm_eps) if config.final_layer_norm else None
         )
-        self.projection = (
-            Dense(width, config.projection_dim, bias=False)
-            if config.projection_dim is not None
-            else None
-        )
+        self.projection = projection(width, config.projection_dim)
         self.config = config
 
     def embed(self, pixels: jax.Array, key: Keys) -> jax.Array:
