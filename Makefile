@@ -8,7 +8,6 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PARITY ?= .venv-parity
 WHEEL ?= .venv-wheel
 NEWEST ?= python3.13
 TOOLS ?= .tools
@@ -18,7 +17,6 @@ PIP = -m pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS)
 COMPILE = $(VENV)/bin/python -m compileall -q spec compiler runtime specrun/*.py
 DEMO = configs/examples/stdlib-search.yaml
 QUERY ?= wrap a long text into lines of a given width
-TORCH = torch==2.13.0
 
 .PHONY: demo test test-slow test-wheel test-newest test-editor test-browser parity lint clean setup
 
@@ -49,8 +47,8 @@ test-wheel: $(VENV)/.test
 test-newest: $(VENV)/.test
 	$(MAKE) test-wheel WHEEL=.venv-newest PYTHON=$(NEWEST) CONSTRAINTS=constraints-newest.txt
 
-parity: $(PARITY)/.ready
-	$(PARITY)/bin/python -m pytest -n 2 --dist loadfile -m parity tests
+parity: $(VENV)/.parity
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m parity tests
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff format --check .
@@ -61,7 +59,7 @@ lint: $(VENV)/.test
 setup: $(VENV)/.test
 
 clean:
-	rm -rf $(VENV) $(PARITY) $(WHEEL) .venv-newest $(TOOLS) build dist *.egg-info runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(WHEEL) .venv-newest $(TOOLS) build dist *.egg-info runs .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -78,10 +76,8 @@ $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(COMPILE)
 	touch $@ $(VENV)/.demo
 
-$(PARITY)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(PARITY)
-	$(PARITY)/bin/python $(PIP) $(TORCH)
-	$(PARITY)/bin/python $(PIP) -e '.[test,parity]'
+$(VENV)/.parity: $(VENV)/.test
+	$(VENV)/bin/python $(PIP) -e '.[parity]'
 	touch $@
 
 $(TOOLS)/yls/node_modules:

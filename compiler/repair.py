@@ -18,7 +18,7 @@ from specrun.spec.shapes import (
     Simple,
     WordOr,
     Words,
-    shape_of,
+    field_shapes,
     without_null,
 )
 from specrun.spec.tree import Path
@@ -64,9 +64,10 @@ def _repaired(
 
 
 def _section(cls: type, value: dict[str, Any], path: Path, wrong: Set[Path]) -> dict[str, Any]:
+    shapes = field_shapes(cls)
     return {
         info.name: _repaired(
-            shape_of(info.type),
+            shapes[info.name],
             info.fact,
             value.get(info.name),
             info.default,
@@ -100,7 +101,7 @@ def stand_in(shape: Shape, fact: Fact) -> Any:
 
 def _stand_in_section(cls: type) -> dict[str, Any]:
     return {
-        info.name: stand_in(shape_of(info.type), info.fact)
+        info.name: stand_in(field_shapes(cls)[info.name], info.fact)
         for info in fields_of(cls)
         if info.required or info.name == "kind"
     }

@@ -17,7 +17,7 @@ from specrun.spec.shapes import (
     Shape,
     Simple,
     WordOr,
-    shape_of,
+    field_shapes,
     without_null,
 )
 from specrun.spec.tree import Items, Node, Path, Scalar, Table, plain
@@ -72,6 +72,7 @@ def _section(
 ) -> dict[str, Any]:
     if cls is None:
         return plain(node)
+    shapes = field_shapes(cls)
     filled: dict[str, Any] = {}
     for info in fields_of(cls):
         inherited = getattr(default, info.name) if type(default) is cls else info.default
@@ -80,7 +81,7 @@ def _section(
         at = (*path, info.name)
         if info.name in node.entries:
             below = node.entries[info.name].node
-            filled[info.name] = _filled(shape_of(info.type), below, inherited, at, history)
+            filled[info.name] = _filled(shapes[info.name], below, inherited, at, history)
             _precede(info, inherited, at, history)
         elif inherited is not dataclasses.MISSING:
             filled[info.name] = to_plain(inherited)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
+from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 from specrun.spec.annotations import fields_of
@@ -106,6 +107,12 @@ def shape_of(kind: Any) -> Shape:
         tag = kind_of(kind)
         return Kinds({tag: kind}) if tag else Section(kind)
     return Simple(kind) if kind in (bool, int, float, str) else Anything()
+
+
+@cache
+def field_shapes(cls: type) -> Mapping[str, Shape]:
+    """The shape of every field of a dataclass, by name; worked out once."""
+    return {info.name: shape_of(info.type) for info in fields_of(cls)}
 
 
 def kind_of(cls: type) -> str | None:

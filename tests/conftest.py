@@ -22,6 +22,25 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What is asked of another interpreter, where the question is whether versions agree."""
+    what = "of a test with several parameters the first alone"
+    parser.addoption("--first-of-each", action="store_true", help=what)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what ``--first-of-each`` leaves out, of the tests that the marks left."""
+    if not config.getoption("--first-of-each"):
+        return
+    first: dict[str, pytest.Item] = {}
+    for item in items:
+        first.setdefault(item.nodeid.split("[")[0], item)
+    left_out = [item for item in items if first[item.nodeid.split("[")[0]] is not item]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = first.values()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Here rather than in pyproject.toml, so that a copy of tests/ beside an installed wheel knows them too."""
     for marker in MARKERS:

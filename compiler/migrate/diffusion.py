@@ -111,8 +111,6 @@ def finish_diffusion(draft: Draft, folder: Path, local: Mapping[str, Path] | Non
     """Complete the settings. ``local`` maps names to paths of this machine; None leaves the machine out of it."""
     draft.assume("model.kind", "masked_lm", "from scratch")
     draft.assume("tokenizer.kind", "train", "trained on the texts")
-    draft.assume("tokenizer.lowercase", False, "what is written has capitals")
-    draft.assume("tokenizer.split_identifiers", False, "words stay whole")
     draft.assume("losses[0].kind", "masked_diffusion", f"the objective of {draft.dialect.title}")
     draft.assume("data.kind", "text", "text files below `path`")
     _lengths(draft)

@@ -414,12 +414,13 @@ def _tokenizer_source(draft: Draft, context: Context) -> TokenizerSource | None:
     tokenizer = draft.spec.tokenizer
     match tokenizer:
         case TrainTokenizer():
+            writes = hides_tokens(draft.spec)
             return TrainedTokenizer(
                 vocab_size=tokenizer.vocab_size,
                 min_frequency=tokenizer.min_frequency,
-                lowercase=tokenizer.lowercase,
-                split_identifiers=tokenizer.split_identifiers,
-                masks=hides_tokens(draft.spec),
+                lowercase=_or(tokenizer.lowercase, not writes),
+                split_identifiers=_or(tokenizer.split_identifiers, not writes),
+                masks=writes,
             )
         case FileTokenizer():
             path = locate(tokenizer.path, context.folder, context.local)
@@ -430,6 +431,10 @@ def _tokenizer_source(draft: Draft, context: Context) -> TokenizerSource | None:
             return TokenizerFile(path=str(path))
         case None:
             return _own_tokenizer(draft, context)
+
+
+def _or(given: bool | None, default: bool) -> bool:
+    return default if given is None else given
 
 
 def _own_tokenizer(draft: Draft, context: Context) -> TokenizerSource | None:

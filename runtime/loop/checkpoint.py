@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class Checkpoints:
             ),
         )
         self._started: int | None = None
+        self._told: dict[int, Standing] = {}
 
     def steps(self) -> list[int]:
         """Complete steps on the disk, oldest first."""
@@ -73,6 +75,7 @@ class Checkpoints:
             state=ocp.args.StandardSave(state), manifest=ocp.args.JsonSave(_sealed(body))
         )
         self._started = standing.step
+        self._told[standing.step] = standing
         self._guard(lambda: self._manager.save(standing.step, args=arguments, force=True))
 
     def wait(self) -> None:
@@ -85,14 +88,16 @@ class Checkpoints:
         return f"the last good checkpoint is that of step {steps[-1]}" if steps else _NONE
 
     def standings(self) -> dict[int, Standing]:
-        """What the readable manifests say, by step."""
-        found = {}
-        for step in self.steps():
-            try:
-                found[step] = self._manifest(step)[0]
-            except _Damaged:
-                continue
-        return found
+        """What the readable manifests say, by step; each is read once, and none that was written here."""
+        steps = self.steps()
+        for step in steps:
+            if step not in self._told:
+                with suppress(_Damaged):
+                    self._told[step] = self._manifest(step)[0]
+        older = [step for step in self._told if steps and step < steps[0]]
+        for step in older:
+            del self._told[step]
+        return {step: self._told[step] for step in steps if step in self._told}
 
     def restore(self, abstract: Callable[[int], State]) -> Restored | None:
         """The newest good checkpoint; None when there is none at all.

@@ -17,10 +17,18 @@ class TrainTokenizer:
         int, Fact(doc="Size of the vocabulary, special tokens included.", ge=300, le=1000000)
     ] = 8192
     min_frequency: Annotated[int, Fact(doc="A pair must occur this often to be merged.", ge=1)] = 2
-    lowercase: Annotated[bool, Fact(doc="Lower-case the text first.")] = True
+    lowercase: Annotated[
+        bool | None,
+        Fact(
+            doc="Lower-case the text first; null is false where a loss hides tokens, since what such a model writes keeps its capitals, and else true."
+        ),
+    ] = None
     split_identifiers: Annotated[
-        bool, Fact(doc="Split snake_case and camelCase words before merging.")
-    ] = True
+        bool | None,
+        Fact(
+            doc="Split snake_case and camelCase words before merging; null is false where a loss hides tokens, since what such a model writes keeps its words, and else true."
+        ),
+    ] = None
 
 
 @record

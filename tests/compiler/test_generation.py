@@ -15,7 +15,7 @@ from specrun.spec.plan.plan import Plan
 SPEC = """\
 version: 1
 model: {kind: masked_lm, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2}
-tokenizer: {kind: train, vocab_size: 300, lowercase: false}
+tokenizer: {kind: train, vocab_size: 300}
 data: {kind: text, path: prose.txt, max_length: 24}
 losses: [{kind: masked_diffusion}]
 train: {batch_size: 4, epochs: 1}

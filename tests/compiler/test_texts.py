@@ -12,19 +12,20 @@ import specrun
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.front import load
 from specrun.compiler.passes.difficulty import rows_to_select
-from specrun.compiler.passes.inputs import place_data
+from specrun.compiler.passes.inputs import place_data, place_tokenizer
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.stages import draft_stages, stage_formats
 from specrun.compiler.summary import summary
 from specrun.runtime.report.facts import plan_facts
 from specrun.spec.diagnostics import Diagnostic, InputError
 from specrun.spec.experiment import Experiment
-from specrun.spec.plan.data import HeldOutFile, HeldOutFraction, TextSource
+from specrun.spec.plan.data import HeldOutFile, HeldOutFraction, TextSource, TrainedTokenizer
 from specrun.spec.plan.training import Selection
 from specrun.spec.words.curriculum import Curriculum, Select, Stage
 from specrun.spec.words.data import FileValidation, FractionValidation, TextData
 from specrun.spec.words.losses import MaskedDiffusionLoss
 from specrun.spec.words.model import MaskedLmModel
+from specrun.spec.words.tokenizer import TrainTokenizer
 from tests.compiler.fakes import FakeFacts, ListReport
 from tests.compiler.test_passes import spec
 from tests.runtime.plans import make_text_plan, make_text_source
@@ -168,6 +169,29 @@ def test_the_library_is_known_by_its_name(tmp_path: Path) -> None:
     draft = place_data(Draft(spec=texts("stdlib")), context)
     assert isinstance(draft.source, TextSource)
     assert (draft.source.path, draft.source.pattern) == (str(tmp_path), "**/*.txt")
+
+
+@pytest.mark.parametrize(
+    ("given", "lowercase", "split"),
+    [
+        ({}, None, None),
+        ({"lowercase": True}, True, None),
+        ({"lowercase": False}, False, None),
+        ({"split_identifiers": True}, None, True),
+        ({"split_identifiers": False}, None, False),
+    ],
+)
+def test_what_is_written_keeps_its_capitals_and_words(
+    tmp_path: Path, given: dict[str, bool], lowercase: bool | None, split: bool | None
+) -> None:
+    tokenizer = TrainTokenizer(**given)
+    for words, default in ((texts("."), False), (spec(), True)):
+        context = Context(facts=FakeFacts(), report=ListReport(), folder=tmp_path, local={})
+        draft = Draft(spec=replace(words, tokenizer=tokenizer))
+        found = place_tokenizer(draft, context).tokenizer_source
+        assert isinstance(found, TrainedTokenizer)
+        assert found.lowercase is (default if lowercase is None else lowercase)
+        assert found.split_identifiers is (default if split is None else split)
 
 
 def test_rows_are_made_of_the_formats_that_stages_take() -> None:
