@@ -119,6 +119,11 @@ class Draft:
     generation: GenerationPlan | None = None
     cost: CostPlan | None = None
 
+    @property
+    def output_dir(self) -> str:
+        """The folder that the run writes to."""
+        return self.spec.output_dir or f"runs/{self.spec.name}"
+
     def need(self, name: str) -> Any:
         """The part ``name``; a part that no earlier pass has made is a fault of specrun, and says so."""
         value = getattr(self, name)

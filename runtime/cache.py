@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from specrun.runtime.disk import sync
 from specrun.spec.diagnostics import RunError
 
 MANIFEST = "manifest.json"
@@ -121,7 +122,7 @@ def _seal(folder: Path, head: dict[str, str]) -> str:
     text = json.dumps({"files": files, **head}, sort_keys=True, separators=(",", ":"))
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     for path in (*folder.iterdir(), folder):
-        _sync(path)
+        sync(path)
     return text
 
 
@@ -134,7 +135,7 @@ def _move(folder: Path, place: Path) -> Path:
     except OSError:
         if not _intact(place):
             raise
-    _sync(place.parent)
+    sync(place.parent)
     return place
 
 
@@ -179,11 +180,3 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

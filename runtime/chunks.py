@@ -24,3 +24,8 @@ def filled(x: jax.Array, multiple: int) -> jax.Array:
     """[B, ...] with rows of 0 behind, up to a multiple of ``multiple``."""
     missing = -x.shape[0] % multiple
     return jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)) if missing else x
+
+
+def power_of_two(count: int) -> int:
+    """The least power of two that is not below ``count``, so that few sizes are ever compiled."""
+    return 1 << max(count - 1, 0).bit_length()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from specrun.compiler.meaning.effects import no_effect
-from specrun.compiler.metrics import best_of
 from specrun.compiler.negatives import mined_of, negatives_of
+from specrun.compiler.objective import best_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.curriculum import Stage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specrun.compiler.meaning.model import embedding_width
-from specrun.compiler.metrics import OF_TEXTS, best_of, metrics_of, rates_of
+from specrun.compiler.objective import OF_TEXTS, best_of, metrics_of, rates_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.evaluation import REVERSE_PREFIX, SPEARMAN, TOKENS_PREFIX

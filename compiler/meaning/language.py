@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from specrun.compiler.metrics import hides_tokens
+from specrun.compiler.objective import hides_tokens
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.text_models import PretrainedModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from specrun.compiler.meaning.effects import no_effect
-from specrun.compiler.metrics import OF_PAIRS, OF_TEXTS, hides_tokens, metrics_of
+from specrun.compiler.objective import OF_PAIRS, OF_TEXTS, hides_tokens, metrics_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.language import MaskedLmModel

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from specrun.compiler.meaning.effects import no_effect
-from specrun.compiler.metrics import metrics_of
 from specrun.compiler.negatives import (
     has_column,
 )
+from specrun.compiler.objective import metrics_of
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.plan.evaluation import SPEARMAN

@@ -5,11 +5,11 @@ from __future__ import annotations
 from specrun.compiler.chunks import CACHE, MICRO, chunk_key, chunk_rows
 from specrun.compiler.meaning.effects import level_of, no_effect
 from specrun.compiler.meaning.numbers import divisors, multiple, nearest
-from specrun.compiler.metrics import hides_tokens
 from specrun.compiler.negatives import (
     SCORED,
     negatives_of,
 )
+from specrun.compiler.objective import hides_tokens
 from specrun.compiler.reporter import Reporter
 from specrun.spec.experiment import Experiment
 from specrun.spec.words.optimizer import CosineSchedule, CosineWithRestartsSchedule

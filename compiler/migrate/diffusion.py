@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from specrun.compiler.locate import locate_model
-from specrun.compiler.migrate.draft import Draft, Left, Old, Setting
+from specrun.compiler.migrate.draft import Draft, Old, Setting
 from specrun.compiler.migrate.read import Key
 from specrun.compiler.migrate.rules import RULES
 from specrun.spec.diagnostics import Diagnostic, InputError
@@ -149,7 +149,7 @@ def _sharing(draft: Draft) -> None:
     """What is said of entering a stage means nothing where there is one."""
     if _count(draft) == 1:
         for path in ("curriculum.transition_epochs", "curriculum.reset_optimizer"):
-            _forget(draft, path, "there is one stage")
+            draft.forget(path, "there is one stage")
     transition = draft.settings.get("curriculum.transition_epochs")
     if transition is not None and transition.weak:
         later = [draft.get(f"curriculum.stages[{i}].epochs") for i in range(1, _count(draft))]
@@ -165,7 +165,7 @@ def _difficulty(draft: Draft, folder: Path, local: Mapping[str, Path] | None) ->
     chosen = [draft.get(f"curriculum.stages[{i}].select") for i in range(_count(draft))]
     if all(word in (None, "all") for word in chosen):
         for path in [p for p in draft.settings if p.startswith(f"{SCORES}.")]:
-            _forget(draft, path, "no stage selects by difficulty")
+            draft.forget(path, "no stage selects by difficulty")
         return
     encoder = draft.get(f"{SCORES}.embedding.name_or_path")
     if draft.get(f"{SCORES}.weights.centrality") == 0:
@@ -183,7 +183,7 @@ def _found(encoder: str, folder: Path, local: Mapping[str, Path]) -> bool:
 
 def _forget_encoder(draft: Draft) -> None:
     for key in ("embedding.kind", "embedding.name_or_path", "clusters"):
-        _forget(draft, f"{SCORES}.{key}", "centrality weighs nothing")
+        draft.forget(f"{SCORES}.{key}", "centrality weighs nothing")
 
 
 def _without_centrality(draft: Draft, encoder: str) -> None:
@@ -221,13 +221,13 @@ def _warmup(draft: Draft) -> None:
         draft.assume("schedule.warmup_ratio", WARMUP_RATIO, why)
         draft.notes.append(f"`schedule.warmup_ratio` is {WARMUP_RATIO}: {why}")
     if kind is not None and kind.value == "constant":
-        _forget(draft, "schedule.min_learning_rate", "a constant rate has none")
+        draft.forget("schedule.min_learning_rate", "a constant rate has none")
         if not _no_warmup(draft):
             note = f"{kind.comment}: with a warm-up"
             del draft.settings["schedule.kind"]
             draft.assume("schedule.kind", "constant_with_warmup", note)
     if draft.get("schedule.kind") in ("linear", "constant_with_warmup"):
-        _forget(draft, "schedule.min_learning_rate", "it ends at 0, or falls not at all")
+        draft.forget("schedule.min_learning_rate", "it ends at 0, or falls not at all")
 
 
 def _no_warmup(draft: Draft) -> bool:
@@ -239,18 +239,11 @@ def _evaluation(draft: Draft) -> None:
     """Held-out texts are evaluated in the training's batches where nothing else is said."""
     if not draft.has("data.validation"):
         for path in [p for p in draft.settings if p.startswith("evaluation.")]:
-            _forget(draft, path, "no texts are held out")
+            draft.forget(path, "no texts are held out")
         return
     if draft.get("evaluation.early_stopping.patience") is None:
-        _forget(draft, "evaluation.early_stopping.min_delta", "it never stops early")
+        draft.forget("evaluation.early_stopping.min_delta", "it never stops early")
     rows = draft.settings.get("train.batch_size")
     if rows is not None:
         why = "as large as the training's, where `val_batch_size` is not given"
         draft.assume("evaluation.batch_size", rows.value, why)
-
-
-def _forget(draft: Draft, path: str, why: str) -> None:
-    """Take a key out that has no meaning beside the others, and tell it where the file wrote it."""
-    dropped = draft.settings.pop(path, None)
-    if dropped is not None and not dropped.weak:
-        draft.idle.append(Left(path, 0, f"{why} ({dropped.comment})"))

@@ -95,7 +95,13 @@ class Draft:
         """Whether the section ``prefix`` holds anything."""
         return any(path.startswith((f"{prefix}.", f"{prefix}[")) for path in self.settings)
 
+    def forget(self, path: str, why: str) -> None:
+        """Take a key out that has no meaning beside the others, and tell it where the file wrote it."""
+        dropped = self.settings.pop(path, None)
+        if dropped is not None and not dropped.weak:
+            self.idle.append(Left(path, 0, f"{why} ({dropped.comment})"))
+
     def remove(self, prefix: str) -> None:
-        """Forget a section."""
+        """Take a section out, and tell nothing."""
         for path in [p for p in self.settings if p == prefix or p.startswith(f"{prefix}.")]:
             del self.settings[path]

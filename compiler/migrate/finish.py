@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from specrun.compiler.metrics import OF_PAIRS, OF_TEXTS
 from specrun.compiler.migrate.curriculum import finish_formats, finish_pseudo_data
 from specrun.compiler.migrate.data import format_of
 from specrun.compiler.migrate.dialects import KEYWORDS, VEMBED
 from specrun.compiler.migrate.draft import Draft, Left, Setting
 from specrun.compiler.migrate.losses import finish_teacher
 from specrun.compiler.migrate.models import finish_composed
+from specrun.compiler.objective import OF_PAIRS, OF_TEXTS
 
 DIMS = (768, 512, 256)
 CHUNK = 32
@@ -65,20 +65,13 @@ def _curriculum(draft: Draft) -> None:
     finish_formats(draft)
     if not draft.has("curriculum.stages") and draft.get("curriculum.stages") is None:
         for path in ("curriculum.transition_epochs", "curriculum.reset_optimizer"):
-            _forget(draft, path, "there are no stages (`curriculum.stages`)")
+            draft.forget(path, "there are no stages (`curriculum.stages`)")
 
 
 def _rule_of_thumb(draft: Draft) -> None:
     if draft.get("hardware.memory_multiplier") is None:
         why = "it is of the rule of thumb of `hardware.memory_multiplier`, which is not given"
-        _forget(draft, "hardware.bytes_per_parameter", why)
-
-
-def _forget(draft: Draft, path: str, why: str) -> None:
-    """Take a key out that has no meaning beside the others, and tell it."""
-    dropped = draft.settings.pop(path, None)
-    if dropped is not None and not dropped.weak:
-        draft.idle.append(Left(path, 0, f"{why} ({dropped.comment})"))
+        draft.forget("hardware.bytes_per_parameter", why)
 
 
 def _matryoshka(draft: Draft) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.locate import locate
+from specrun.compiler.passes.outside import tell
 from specrun.compiler.passes.widths import embedding_dim, towers_of
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.model import LoraPlan, ModelPlan
@@ -39,9 +40,7 @@ def start_adapters(draft: Draft, context: Context) -> Draft:
     try:
         found = context.facts.adapter(folder, _network(draft))
     except InputError as error:
-        for d in error.diagnostics[:NAMED]:
-            where = f" ({d.file})" if d.file and d.file not in d.message else ""
-            context.report.error("lora.init_from", d.code, d.message + where, hint=d.hint)
+        tell(error, "lora.init_from", context, most=NAMED)
         return draft
     rows = tuple(replace(r, new=False) if _is_adapter(r.role) else r for r in draft.rows)
     return replace(draft, adapter=found, rows=rows)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specrun.compiler.draft import Context, Draft, StageDraft
-from specrun.compiler.locate import locate_model
+from specrun.compiler.passes.outside import frozen, tell
 from specrun.spec.diagnostics import InputError
 from specrun.spec.words.data import EmojiData
-from specrun.spec.words.difficulty import Difficulty, Embedding, PretrainedEmbedding
+from specrun.spec.words.difficulty import Difficulty
 
 if TYPE_CHECKING:
     from specrun.spec.plan.data import Scan
@@ -32,7 +31,9 @@ def place_encoder(draft: Draft, context: Context) -> Draft:
     wanted = difficulty_of(draft)
     if wanted is None or wanted.embedding is None or not wanted.weights.centrality:
         return draft
-    return replace(draft, encoder=_placed(wanted.embedding, context))
+    at = f"{AT}.embedding"
+    encoder = frozen(wanted.embedding, at, "encoder", context.facts.encoder, context)
+    return replace(draft, encoder=encoder)
 
 
 def score_rows(draft: Draft, context: Context) -> Draft:
@@ -54,7 +55,7 @@ def score_rows(draft: Draft, context: Context) -> Draft:
     try:
         found = context.facts.difficulty(draft.scan, settings, wanted.easy_below, wanted.hard_above)
     except InputError as error:
-        _report(error, AT, context)
+        tell(error, AT, context)
         return draft
     plan = DifficultyPlan(
         settings=settings,
@@ -126,42 +127,3 @@ def _resolved(stage: StageDraft, scan: Scan) -> StageDraft:
         said=stage.said,
     )
     return replace(stage, selection=chosen)
-
-
-def _placed(embedding: Embedding, context: Context) -> TeacherPlan | None:
-    pretrained = isinstance(embedding, PretrainedEmbedding)
-    path = f"{AT}.embedding.{'name_or_path' if pretrained else 'run'}"
-    name = embedding.name_or_path if pretrained else embedding.run
-    folder = (
-        locate_model(name, context.folder, context.local)
-        if pretrained
-        else context.local.get(name) or Path(name).expanduser()
-    )
-    if folder is None:
-        context.report.error(
-            path,
-            "model-not-found",
-            f"no encoder {name!r}: it is no directory, no name in specrun.local.yaml, and not in the Hugging Face cache",
-            hint="download it first (`hf download NAME`), or map the name to a directory in specrun.local.yaml",
-        )
-        return None
-    try:
-        found = context.facts.encoder(embedding.kind, folder.absolute(), embedding.max_length)
-    except InputError as error:
-        _report(error, path, context)
-        return None
-    longest = max(found.max_query_length, found.max_positive_length)
-    if embedding.max_length is not None and embedding.max_length > longest:
-        context.report.error(
-            f"{AT}.embedding.max_length",
-            "too-long",
-            f"{embedding.max_length} tokens, but the encoder was made for {longest}",
-            hint=f"at most {longest}; null takes all it was made for",
-        )
-    return found
-
-
-def _report(error: InputError, path: str, context: Context) -> None:
-    for d in error.diagnostics:
-        where = f" ({d.file})" if d.file and d.file not in d.message else ""
-        context.report.error(path, d.code, d.message + where, hint=d.hint)

@@ -31,31 +31,6 @@ SIZE_TOLERANCE = 0.1
 """Share by which a count may miss what a name says."""
 
 
-def masked_lm(model: MaskedLmModel, vocab_size: int) -> TextEncoderConfig:
-    """The encoder that gives every token's state behind the last norm, and the head that scores ids by it."""
-    return TextEncoderConfig(
-        vocab_size=vocab_size,
-        hidden_size=model.hidden_size,
-        num_hidden_layers=model.num_hidden_layers,
-        num_attention_heads=model.num_attention_heads,
-        intermediate_size=model.intermediate_size,
-        hidden_act=model.hidden_act,
-        norm=model.norm,
-        bias=model.bias,
-        position_embedding=model.position_embedding,
-        max_position_embeddings=model.max_position_embeddings,
-        rope_theta=model.rope_theta,
-        hidden_dropout_prob=model.hidden_dropout_prob,
-        attention_probs_dropout_prob=model.attention_probs_dropout_prob,
-        layer_norm_eps=model.layer_norm_eps,
-        initializer_range=model.initializer_range,
-        pooling="none",
-        final_layer_norm=True,
-        projection_dim=None,
-        vocabulary_head="tied" if model.tie_word_embeddings else "own",
-    )
-
-
 def with_vocabulary_head(
     found: PretrainedConfig, draft: Draft, context: Context
 ) -> PretrainedConfig:

@@ -8,12 +8,12 @@ from specrun.compiler.chunks import chunk_rows
 from specrun.compiler.cost.rule import BYTES_PER_PARAMETER
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
+from specrun.compiler.objective import hides_tokens
 from specrun.compiler.passes.adapters import lora_plan
 from specrun.compiler.passes.generation import as_long_as_rows
 from specrun.compiler.passes.groups import counts
 from specrun.compiler.passes.lengths import bad_rows, most_tokens
 from specrun.compiler.passes.losses import loss_plan
-from specrun.compiler.passes.masking import hides
 from specrun.compiler.passes.steps import document_tile_rows, score_tile_rows, unroll
 from specrun.compiler.passes.token_vectors import multi_vector, vectors_of
 from specrun.compiler.passes.widths import embedding_dim, towers_of
@@ -44,7 +44,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         format_version=FORMAT_VERSION,
         specrun_version=_version(),
         name=spec.name,
-        output_dir=_output_dir(draft),
+        output_dir=draft.output_dir,
         seed=spec.seed,
         model=_model(draft),
         tokenizer=draft.need("tokenizer"),
@@ -59,7 +59,7 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
         precision=PrecisionPlan(compute=spec.precision.compute, matmul=spec.precision.matmul),
         evaluation=draft.evaluation,
         checkpoint=draft.need("checkpoint"),
-        tracking=tuple(_tracker(t, _output_dir(draft)) for t in spec.tracking),
+        tracking=tuple(_tracker(t, draft.output_dir) for t in spec.tracking),
         generation=as_long_as_rows(draft),
         hardware=HardwarePlan(
             platform=spec.hardware.platform,
@@ -86,10 +86,6 @@ def _bytes_per_parameter(hardware: Hardware) -> int | None:
 def _losses(draft: Draft) -> tuple[LossPlan, ...]:
     data, teacher = draft.spec.data, draft.teacher
     return tuple(loss_plan(loss, data, teacher) for loss in draft.spec.losses)
-
-
-def _output_dir(draft: Draft) -> str:
-    return draft.spec.output_dir or f"runs/{draft.spec.name}"
 
 
 def _tracker(tracking: Tracking, output_dir: str) -> TrackerPlan:
@@ -215,7 +211,7 @@ def _negatives(draft: Draft) -> Iterator[int]:
 def _candidates(draft: Draft) -> int:
     """Columns of the widest in-batch scores: of a language model a text's tokens by all ids."""
     spec = draft.spec
-    if hides(spec.losses):
+    if hides_tokens(spec):
         return most_tokens(draft)[0] * draft.need("tokenizer").vocab_size
     own = per_row(spec.data, draft.need("scan"))
     explicit = any(negatives_of(loss, spec.data) == "all" for loss in spec.losses)

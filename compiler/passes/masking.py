@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from specrun.spec.words.losses import Loss, MaskedDiffusionLoss
+from specrun.compiler.objective import masked_loss
 
 if TYPE_CHECKING:
     from specrun.compiler.draft import StageDraft
     from specrun.compiler.facts import StageLayout
+    from specrun.spec.experiment import Experiment
     from specrun.spec.plan.generation import GenerationPlan
     from specrun.spec.plan.segments import MaskingRange, PseudoPlan
 
 
-def hides(losses: tuple[Loss, ...]) -> bool:
-    """Whether a loss hides tokens of texts."""
-    return masked_loss(losses) is not None
-
-
-def masked_loss(losses: tuple[Loss, ...]) -> MaskedDiffusionLoss | None:
-    """The loss that hides tokens; None where none does."""
-    return next((loss for loss in losses if isinstance(loss, MaskedDiffusionLoss)), None)
-
-
-def masking_of(losses: tuple[Loss, ...], own: tuple[float, ...] | None) -> MaskingRange | None:
+def masking_of(spec: Experiment, own: tuple[float, ...] | None) -> MaskingRange | None:
     """The shares that a stage hides: its own, or the loss's; None where no loss hides any."""
-    loss = masked_loss(losses)
+    loss = masked_loss(spec)
     if loss is None:
         return None
     from specrun.spec.plan.segments import MaskingRange  # 10 ms that most specs need not pay

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from specrun.compiler.draft import Context, Draft
+from specrun.compiler.objective import hides_tokens
 from specrun.compiler.passes.generation import generation_plan
 from specrun.compiler.passes.language import (
-    masked_lm,
     read_vocabulary_head,
     size_as_named,
     with_vocabulary_head,
 )
-from specrun.compiler.passes.masking import hides
 from specrun.compiler.passes.network_checks import (
     check_best,
     check_dims,
@@ -24,6 +23,7 @@ from specrun.compiler.passes.network_checks import (
     check_precision,
     check_vocabulary,
 )
+from specrun.compiler.passes.scratch import image_encoder, masked_lm, text_encoder
 from specrun.compiler.passes.token_vectors import token_head_rows, with_token_vectors
 from specrun.compiler.passes.widths import network_dim, towers_of
 from specrun.spec.plan.data import Prompts
@@ -32,7 +32,6 @@ from specrun.spec.plan.networks import (
     EncoderConfig,
     PretrainedConfig,
     TextConfig,
-    TextEncoderConfig,
     TextImageConfig,
 )
 from specrun.spec.plan.parameters import TableRow
@@ -172,11 +171,11 @@ def _text(model: Text | MaskedLmModel, draft: Draft, context: Context) -> TextCo
     if isinstance(model, MaskedLmModel):
         return masked_lm(model, _vocab_size(draft))
     if isinstance(model, TextEncoderModel):
-        return _text_encoder(model, _vocab_size(draft))
+        return text_encoder(model, _vocab_size(draft))
     found = draft.pretrained.config if draft.pretrained else None
     if found is None or isinstance(found, TextImageConfig):
         return None
-    if hides(draft.spec.losses):
+    if hides_tokens(draft.spec):
         found = with_vocabulary_head(found, draft, context)
     return _pretrained(model, found, _at(draft), context)
 
@@ -209,23 +208,7 @@ def _composed(model: ComposedModel, draft: Draft, context: Context) -> TextImage
 def _image_network(model: Image, draft: Draft) -> VitConfig | None:
     match model:
         case ImageEncoderModel():
-            return VitConfig(
-                hidden_size=model.hidden_size,
-                num_hidden_layers=model.num_hidden_layers,
-                num_attention_heads=model.num_attention_heads,
-                intermediate_size=model.intermediate_size or 4 * model.hidden_size,
-                hidden_act="gelu",
-                hidden_dropout_prob=model.hidden_dropout_prob,
-                attention_probs_dropout_prob=model.attention_probs_dropout_prob,
-                layer_norm_eps=model.layer_norm_eps,
-                initializer_range=model.initializer_range,
-                image_size=model.image_size,
-                patch_size=model.patch_size,
-                num_channels=3,
-                pooling=model.pooling,
-                final_layer_norm=model.final_layer_norm,
-                projection_dim=model.projection_dim,
-            )
+            return image_encoder(model)
         case VitModel():
             if draft.pretrained_image is None:
                 return None
@@ -284,7 +267,7 @@ def _with_prompts(draft: Draft, context: Context) -> Draft:
     model, found, tokenizer = draft.spec.model, draft.pretrained, draft.tokenizer
     at = _at(draft)
     model = model.text if isinstance(model, ComposedModel) else model
-    if not isinstance(model, PretrainedModel) or found is None or hides(draft.spec.losses):
+    if not isinstance(model, PretrainedModel) or found is None or hides_tokens(draft.spec):
         return draft
     given, own = model.prompts, found.prompts
     prompts = Prompts(
@@ -301,30 +284,6 @@ def _with_prompts(draft: Draft, context: Context) -> Draft:
         draft
         if tokenizer is None
         else replace(draft, tokenizer=replace(tokenizer, prompts=prompts))
-    )
-
-
-def _text_encoder(model: TextEncoderModel, vocab_size: int) -> TextEncoderConfig:
-    return TextEncoderConfig(
-        vocab_size=vocab_size,
-        hidden_size=model.hidden_size,
-        num_hidden_layers=model.num_hidden_layers,
-        num_attention_heads=model.num_attention_heads,
-        intermediate_size=model.intermediate_size or 4 * model.hidden_size,
-        hidden_act=model.hidden_act,
-        norm=model.norm,
-        bias=model.bias,
-        position_embedding=model.position_embedding,
-        max_position_embeddings=model.max_position_embeddings,
-        rope_theta=model.rope_theta,
-        hidden_dropout_prob=model.hidden_dropout_prob,
-        attention_probs_dropout_prob=model.attention_probs_dropout_prob,
-        layer_norm_eps=model.layer_norm_eps,
-        initializer_range=model.initializer_range,
-        pooling=model.pooling,
-        final_layer_norm=model.final_layer_norm,
-        projection_dim=model.projection_dim,
-        multi_vector_dim=None if model.multi_vector is None else model.multi_vector.dim,
     )
 
 

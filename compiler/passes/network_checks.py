@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specrun.compiler.draft import Context, Draft
-from specrun.compiler.metrics import best_of
+from specrun.compiler.objective import best_of
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.widths import embedding_dim
 from specrun.spec.plan.data import modality

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, assert_never, get_args
 
 from specrun.compiler.draft import Context, Draft, StageDraft
-from specrun.compiler.metrics import best_of
 from specrun.compiler.negatives import mined_of
+from specrun.compiler.objective import best_of
 from specrun.compiler.passes.difficulty import expected_fields
 from specrun.compiler.passes.masking import masking_of
 from specrun.spec.experiment import Experiment
@@ -36,7 +36,7 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
             trainable=train.trainable,
             trainable_path="train.trainable",
             reset_optimizer=False,
-            masking=masking_of(draft.spec.losses, None),
+            masking=masking_of(draft.spec, None),
             mined=mined_of(draft.spec.data) is not None,
         )
         return replace(draft, stages=(only,))
@@ -63,7 +63,7 @@ def draft_stages(draft: Draft, context: Context) -> Draft:
                 transition_epochs=_transition(i, stage, curriculum),
                 mined=mined_of(draft.spec.data) is not None and stage.mining is not False,
                 advance=_advance(stage, draft),
-                masking=masking_of(draft.spec.losses, stage.masking_rate),
+                masking=masking_of(draft.spec, stage.masking_rate),
                 pseudo=stage.pseudo_data,
             )
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.facts import Start
+from specrun.compiler.passes.outside import is_own, tell
 from specrun.compiler.passes.widths import towers_of
 from specrun.spec.codec import to_plain
 from specrun.spec.diagnostics import InputError
@@ -35,12 +35,9 @@ def place_start(draft: Draft, context: Context) -> Draft:
     try:
         start = context.facts.start(folder.absolute())
     except InputError as error:
-        for d in error.diagnostics:
-            where = f" ({d.file})" if d.file and d.file not in d.message else ""
-            context.report.error("init_from", d.code, d.message + where, hint=d.hint)
+        tell(error, "init_from", context)
         return draft
-    own = draft.spec.output_dir or f"runs/{draft.spec.name}"
-    if os.path.realpath(own) == os.path.realpath(start.plan.run):
+    if is_own(start.plan.run, draft):
         context.report.error(
             "init_from",
             "own-folder",

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.locate import locate
+from specrun.compiler.objective import hides_tokens
 from specrun.compiler.passes.faults import report_all, require
-from specrun.compiler.passes.masking import hides
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import TokenizerFile, TokenizerSource, TrainedTokenizer
 from specrun.spec.words.tokenizer import FileTokenizer, TrainTokenizer
@@ -32,7 +32,7 @@ def _tokenizer_source(draft: Draft, context: Context) -> TokenizerSource | None:
     tokenizer = draft.spec.tokenizer
     match tokenizer:
         case TrainTokenizer():
-            writes = hides(draft.spec.losses)
+            writes = hides_tokens(draft.spec)
             return TrainedTokenizer(
                 vocab_size=tokenizer.vocab_size,
                 min_frequency=tokenizer.min_frequency,

@@ -10,7 +10,7 @@ from specrun.compiler.cost.rule import BYTES_PER_PARAMETER, rule_of_thumb
 from specrun.compiler.cost.work import work_of
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.fit import CODE, PATH, misfit
-from specrun.compiler.metrics import best_of, metrics_of, rates_of
+from specrun.compiler.objective import best_of, metrics_of, rates_of
 from specrun.compiler.passes.lower import lower
 from specrun.compiler.passes.widths import embedding_dim
 from specrun.spec.plan.evaluation import TOKENS_PREFIX, EarlyStoppingPlan, EvaluationPlan

@@ -27,6 +27,7 @@ from specrun.compiler.schema.constraints import (
     unions_of,
     word_or,
 )
+from specrun.compiler.schema.spoken import limits, yaml_of
 from specrun.spec.annotations import Fact, FieldInfo, fields_of
 from specrun.spec.codec import to_plain
 from specrun.spec.shapes import (
@@ -229,43 +230,29 @@ def _word_docs(shape: Simple | Words, fact: Fact) -> Json:
 def _markdown(info: FieldInfo) -> str:
     """Hovers show neither defaults nor ranges, so the description says them."""
     fact = info.fact
-    said = [_range(fact)] if _range(fact) else []
+    said = [", ".join(limits(fact))] if limits(fact) else []
     said += [f"in {fact.unit}"] if fact.unit else []
     if info.required:
         said.append("required")
     elif not dataclasses.is_dataclass(info.default):
-        said.append(f"default `{_yaml(info.default)}`")
+        said.append(f"default `{_shown(info.default)}`")
     if fact.when:
         name, values = fact.when
         words = "is above 0" if values == "positive" else f"is {_words(values)}"
         said.append(f"only when `{name}` {words}")
     if fact.examples:
-        said.append("for example " + ", ".join(f"`{_yaml(e)}`" for e in fact.examples))
+        said.append("for example " + ", ".join(f"`{_shown(e)}`" for e in fact.examples))
     sentence = "; ".join(said)
     return fact.doc + (f"\n\n{sentence[0].upper()}{sentence[1:]}." if said else "")
 
 
 def _words(values: tuple[Any, ...] | str) -> str:
-    return " or ".join(f"`{_yaml(v)}`" for v in values)
+    return " or ".join(f"`{_shown(v)}`" for v in values)
 
 
-def _range(fact: Fact) -> str:
-    bounds = (("≥", fact.ge), (">", fact.gt), ("≤", fact.le), ("<", fact.lt))
-    return ", ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
-
-
-def _yaml(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case tuple() | list():
-            return f"[{', '.join(_yaml(v) for v in to_plain(value))}]"
-        case Mapping():
-            return "{}"
-        case _:
-            return str(value)
+def _shown(value: Any) -> str:
+    """A value in a sentence: a text as it is."""
+    return value if isinstance(value, str) else yaml_of(value)
 
 
 def _kind_doc(cls: type) -> str:
@@ -292,8 +279,8 @@ def _placeholders(cls: type) -> Json:
 def _placeholder(info: FieldInfo, opening: str, number: int) -> Any:
     example = info.fact.examples[0] if info.fact.examples else info.name
     if isinstance(example, tuple):
-        return [f"{opening}{_yaml(example[0])}}}"]  # pyright: ignore[reportUnknownArgumentType]
-    return f"{opening}{_yaml(example)}}}"
+        return [f"{opening}{yaml_of(example[0])}}}"]  # pyright: ignore[reportUnknownArgumentType]
+    return f"{opening}{yaml_of(example)}}}"
 
 
 def _renamed(path: str, own: set[str]) -> Json:

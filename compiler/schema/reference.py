@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, assert_never
 
+from specrun.compiler.schema.spoken import limits, yaml_of
 from specrun.spec.annotations import Fact, FieldClass, FieldInfo, fields_of
 from specrun.spec.codec import to_plain
 from specrun.spec.shapes import (
@@ -132,7 +133,7 @@ def _row(info: FieldInfo, place: _Place, places: list[_Place]) -> tuple[str, ...
         fact.klass,
         _cell(fact.doc),
         _when(fact),
-        "<br>".join(f"`{info.name}: {_yaml(e)}`" for e in fact.examples or (example(info),)),
+        "<br>".join(f"`{info.name}: {yaml_of(e)}`" for e in fact.examples or (example(info),)),
     )
 
 
@@ -141,7 +142,7 @@ def _type(shape: Shape, places: list[_Place]) -> str:
         case Simple(kind):
             return _WORDS[kind]
         case Words(values):
-            return "<br>".join(f"`{_yaml(v)}`" for v in values)
+            return "<br>".join(f"`{yaml_of(v)}`" for v in values)
         case ListOf(item):
             return f"list of {_type(item, places)}"
         case MapOf(value):
@@ -174,17 +175,14 @@ def _anchor(title: str) -> str:
 
 
 def _range(fact: Fact, shape: Shape) -> str:
-    bounds = (("≥", fact.ge), (">", fact.gt), ("≤", fact.le), ("<", fact.lt))
-    said = [f"{sign} {bound}" for sign, bound in bounds if bound is not None]
+    said = [*limits(fact)]
     if fact.min_items is not None:
         said.append(f"at least {fact.min_items} item" + ("" if fact.min_items == 1 else "s"))
     if fact.unique:
         said.append("no item twice")
     if fact.pattern:
         said.append(f"`{_cell(fact.pattern)}`")
-    each = isinstance(without_null(shape), (ListOf, MapOf)) and any(
-        b is not None for _, b in bounds
-    )
+    each = isinstance(without_null(shape), (ListOf, MapOf)) and limits(fact)
     return ("each " if each else "") + ", ".join(said)
 
 
@@ -194,7 +192,7 @@ def _default(info: FieldInfo) -> str:
     if dataclasses.is_dataclass(info.default):
         kind = getattr(info.default, "kind", None)
         return f"`{{kind: {kind}}}`" if kind else "its defaults"
-    return f"`{_yaml(info.default)}`"
+    return f"`{yaml_of(info.default)}`"
 
 
 def _when(fact: Fact) -> str:
@@ -261,23 +259,3 @@ def _smallest(cls: type) -> dict[str, Any]:
 def _cell(text: str) -> str:
     """Text inside a table: a bar would end the cell."""
     return text.replace("|", "\\|")
-
-
-def _yaml(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case tuple() | list():
-            return f"[{', '.join(_yaml(v) for v in to_plain(value))}]"
-        case Mapping():
-            return "{" + ", ".join(f"{k}: {_yaml(v)}" for k, v in value.items()) + "}"  # pyright: ignore[reportUnknownVariableType]
-        case str() if _needs_quotes(value):
-            return f'"{value}"'
-        case _:
-            return str(value)
-
-
-def _needs_quotes(text: str) -> bool:
-    return not text or text[0] in "*&!%@`[]{}#|>?-,:\"'" or any(c in text for c in ",:[]{}#")

@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from specrun.runtime.models.towers import lora_of
 from specrun.runtime.trees import Tree, flatten, unflatten
-from specrun.spec.plan.model import LoraPlan, ModelPlan
+from specrun.spec.plan.model import ModelPlan
 
 LEAVES = ("lora_a", "lora_b")
 """Last names of an adapter's leaves."""
@@ -50,12 +51,12 @@ def plain(model: ModelPlan) -> ModelPlan:
 def merge(params: Tree, model: ModelPlan) -> Tree:
     """Leaves of ``plain(model)``: every adapted kernel is kernel + scale · A B. Raises ValueError without adapters."""
     base, adapters = split(params)
-    return _with_updates(base, adapters, _lora(model).scale)
+    return _with_updates(base, adapters, lora_of(model).scale)
 
 
 def unmerge(merged: Tree, adapters: Tree, model: ModelPlan) -> Tree:
     """The inverse of ``merge`` to rounding: ``merged`` without the updates of ``adapters``, and these beside it."""
-    base = flatten(_with_updates(merged, adapters, -_lora(model).scale))
+    base = flatten(_with_updates(merged, adapters, -lora_of(model).scale))
     return unflatten({**base, **flatten(adapters)})
 
 
@@ -71,9 +72,3 @@ def _with_updates(base: Tree, adapters: Tree, scale: float) -> Tree:
 
 def _product(a: Any, b: Any) -> jax.Array:
     return jnp.einsum("...ir,...ro->...io", a, b, precision=jax.lax.Precision.HIGHEST)
-
-
-def _lora(model: ModelPlan) -> LoraPlan:
-    if model.lora is None:
-        raise ValueError("internal error: the plan has no adapters")
-    return model.lora

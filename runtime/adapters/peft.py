@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from specrun.runtime.models.stacking import stack, unstack
-from specrun.runtime.models.towers import network_config, tower
+from specrun.runtime.models.towers import lora_of, network_config, tower
 from specrun.runtime.trees import Tree
 from specrun.runtime.weights.names import file_name
 from specrun.runtime.weights.safetensors_file import read_safetensors
@@ -129,7 +129,7 @@ def adapter_leaves(tensors: Mapping[str, np.ndarray], model: ModelPlan) -> dict[
 
 def adapter_config(model: ModelPlan, base: str | None = None) -> dict[str, Any]:
     """``adapter_config.json`` as PEFT reads it; targets are exact module names. ``base`` names the base model."""
-    lora = _lora(model)
+    lora = lora_of(model)
     return {
         "peft_type": "LORA",
         "task_type": "FEATURE_EXTRACTION",
@@ -145,7 +145,7 @@ def adapter_config(model: ModelPlan, base: str | None = None) -> dict[str, Any]:
         "target_modules": [
             _module(match, network)
             for _, network in _networks(model)
-            for match in _lora(network).matches
+            for match in lora_of(network).matches
         ],
     }
 
@@ -210,7 +210,7 @@ def _tensors(folder: Path, model: ModelPlan) -> dict[str, np.ndarray]:
     absent = [path.name for path in (config, weights) if not path.is_file()]
     if absent:
         raise _fault(folder, f"an adapter folder needs {' and '.join(absent)}", "write it again")
-    _check_config(config, _lora(model))
+    _check_config(config, lora_of(model))
     contents = read_safetensors(weights)
     if contents.faults:
         raise InputError(contents.faults)
@@ -223,7 +223,7 @@ def _tensors(folder: Path, model: ModelPlan) -> dict[str, np.ndarray]:
 
 def adapted(model: ModelPlan) -> list[Tower]:
     """The towers that carry adapters."""
-    return [name for name in tower_names(model.towers) if _lora(tower(model, name)).matches]
+    return [name for name in tower_names(model.towers) if lora_of(tower(model, name)).matches]
 
 
 def _check_config(path: Path, lora: LoraPlan) -> None:
@@ -274,7 +274,7 @@ def _names(model: ModelPlan) -> dict[str, tuple[str, tuple[int, int]]]:
     """PEFT's name → (logical path of our leaf, its shape)."""
     found: dict[str, tuple[str, tuple[int, int]]] = {}
     for begin, network in _networks(model):
-        lora = _lora(network)
+        lora = lora_of(network)
         for match in lora.matches:
             module, path = f"{_PREFIX}{_module(match, network)}", f"{begin}{match.module}"
             n_in, n_out = match.shape
@@ -326,9 +326,3 @@ def _module(match: AdapterMatch, model: ModelPlan) -> str:
 
 def _is_rank_stabilised(lora: LoraPlan) -> bool:
     return lora.rank > 1 and math.isclose(lora.scale, lora.alpha / math.sqrt(lora.rank))
-
-
-def _lora(model: ModelPlan) -> LoraPlan:
-    if model.lora is None:
-        raise ValueError("internal error: the plan has no adapters")
-    return model.lora

@@ -45,6 +45,11 @@ def readable(item: str, images: Mapping[str, str]) -> tuple[str, str]:
     return text_of(item), images[found[1]]
 
 
+def shortened(text: str, most: int) -> str:
+    """At most ``most`` characters of a text, the last a sign that there are more."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def shown(item: str, images: Mapping[str, str]) -> str:
     """An item as people may read it: its text, and the path of its image in brackets."""
     text, path = readable(item, images)

@@ -8,7 +8,6 @@ too many characters, of whatever format, is cut at word bounds into pieces that 
 from __future__ import annotations
 
 import codecs
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +17,7 @@ from typing import Literal, NamedTuple, assert_never
 from specrun.runtime.data.docstrings import docstring_paragraphs
 from specrun.runtime.data.raw import BETWEEN, Fault, Row, printable
 from specrun.runtime.data.sentences import Paragraph, placed_paragraphs, sentences
-from specrun.runtime.data.sources import SourceFile, is_python
-from specrun.spec.diagnostics import RunError
+from specrun.runtime.data.sources import SourceFile, content_of, is_python
 from specrun.spec.plan.data import FORMAT, TEXT_FORMATS, TextFormat, TextSource
 
 MAX_BYTES = 1 << 30
@@ -117,27 +115,12 @@ def _paragraphs(file: SourceFile, name: str) -> Iterator[Paragraph | Fault]:
     if is_python(file.name):
         yield from docstring_paragraphs(file, name)
         return
-    text = _text(file, name)
+    raw = content_of(file, name, MAX_BYTES)
+    text = raw if isinstance(raw, Fault) else decoded(raw, name)
     if isinstance(text, Fault):
         yield text
     else:
         yield from placed_paragraphs(text)
-
-
-def _text(file: SourceFile, name: str) -> str | Fault:
-    """What a file says, or why it cannot be read."""
-    if file.error:
-        return Fault("unreadable file", name, detail=file.error)
-    if file.bytes > MAX_BYTES:
-        limit = f"{file.bytes} bytes; at most {MAX_BYTES} are read"
-        return Fault("file too large", name, detail=limit)
-    try:
-        raw = file.path.read_bytes()
-    except OSError as error:
-        return Fault("unreadable file", name, detail=error.strerror or str(error))
-    if "sha256:" + hashlib.sha256(raw).hexdigest() != file.digest:
-        raise RunError(f"{file.path} changed while it was read; start again")
-    return decoded(raw, name)
 
 
 def decoded(raw: bytes, name: str, *, whole: bool = True) -> str | Fault:

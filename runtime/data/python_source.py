@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import bisect
-import hashlib
 import io
 import tokenize
 import warnings
@@ -17,8 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from specrun.runtime.data.raw import Fault, Row, is_unicode, printable
-from specrun.runtime.data.sources import SourceFile
-from specrun.spec.diagnostics import RunError
+from specrun.runtime.data.sources import SourceFile, content_of
 
 MAX_BYTES = 8 << 20
 """Larger files are generated tables; a syntax tree takes a hundred times their size."""
@@ -33,7 +31,7 @@ _BLOCKS = {
 }
 """The fields of a statement that hold statements, by its type."""
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Span = tuple[int, int, int, int]
 
 
@@ -41,7 +39,7 @@ _Span = tuple[int, int, int, int]
 class _Found:
     """The functions of a file by qualified name, and the (line, column, end line, end column) of all docstrings."""
 
-    functions: list[tuple[str, _Function]]
+    functions: list[tuple[str, Function]]
     docstrings: list[_Span]
 
 
@@ -71,15 +69,11 @@ def first_paragraph(docstring: str) -> str:
 
 def parse(file: SourceFile, name: str) -> tuple[str, ast.Module] | Fault:
     """The text of a file and its syntax tree, or why there is none. RunError when the file changed."""
-    if file.error:
-        return Fault("unreadable file", name, detail=file.error)
-    if file.bytes > MAX_BYTES:
-        limit = f"{file.bytes} bytes; at most {MAX_BYTES} are read"
-        return Fault("file too large", name, detail=limit)
+    raw = content_of(file, name, MAX_BYTES)
+    if isinstance(raw, Fault):
+        return raw
     try:
-        text = _decode(_bytes_of(file))
-    except OSError as error:
-        return Fault("unreadable file", name, detail=error.strerror or str(error))
+        text = _decode(raw)
     except SyntaxError as error:
         return Fault("unknown or wrong encoding", name, detail=str(error.msg))
     except (UnicodeError, LookupError) as error:
@@ -98,13 +92,6 @@ def parse(file: SourceFile, name: str) -> tuple[str, ast.Module] | Fault:
         return Fault("not Python", name, detail=str(error))
 
 
-def _bytes_of(file: SourceFile) -> bytes:
-    raw = file.path.read_bytes()
-    if "sha256:" + hashlib.sha256(raw).hexdigest() != file.digest:
-        raise RunError(f"{file.path} changed while it was read; start again")
-    return raw
-
-
 def _decode(raw: bytes) -> str:
     """Text as the interpreter would read it, by byte order mark or coding line, with ``\\n`` as line ends."""
     encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
@@ -112,21 +99,27 @@ def _decode(raw: bytes) -> str:
 
 
 def _collect(tree: ast.Module) -> _Found:
-    functions: list[tuple[str, _Function]] = []
+    functions: list[tuple[str, Function]] = []
     docstrings: list[_Span] = []
+    for name, node in definitions(tree):
+        if (statement := docstring_of(node)) is not None:
+            docstrings.append(_span(statement))
+            if isinstance(node, Function):
+                functions.append((name, node))
+    return _Found(functions, sorted(docstrings))
+
+
+def definitions(tree: ast.Module) -> list[tuple[str, Function | ast.ClassDef]]:
+    """Functions and classes at any depth with their qualified names, in the order of lines."""
+    found: list[tuple[str, Function | ast.ClassDef]] = []
     pending: list[tuple[ast.AST, str]] = [(tree, "")]
     while pending:
         node, prefix = pending.pop()
-        if isinstance(node, _Function | ast.ClassDef):
-            name = prefix + node.name
-            prefix = f"{name}."
-            if (statement := docstring_of(node)) is not None:
-                docstrings.append(_span(statement))
-                if isinstance(node, _Function):
-                    functions.append((name, node))
+        if isinstance(node, Function | ast.ClassDef):
+            found.append((prefix + node.name, node))
+            prefix = f"{prefix}{node.name}."
         pending.extend((child, prefix) for child in statements(node))
-    functions.sort(key=lambda f: (f[1].lineno, f[1].col_offset))
-    return _Found(functions, sorted(docstrings))
+    return sorted(found, key=lambda d: (d[1].lineno, d[1].col_offset))
 
 
 def statements(node: ast.AST) -> Iterator[ast.AST]:
@@ -135,7 +128,7 @@ def statements(node: ast.AST) -> Iterator[ast.AST]:
         yield from getattr(node, block)
 
 
-def docstring_of(node: _Function | ast.ClassDef | ast.Module) -> ast.Expr | None:
+def docstring_of(node: Function | ast.ClassDef | ast.Module) -> ast.Expr | None:
     """The statement that is a definition's docstring."""
     first = node.body[0] if node.body else None
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
@@ -168,7 +161,7 @@ def _pairs(text: str, found: _Found, name: str) -> tuple[list[Row], list[Fault]]
     return rows, faults
 
 
-def _without_docstrings(lines: list[str], node: _Function, docstrings: list[_Span]) -> str:
+def _without_docstrings(lines: list[str], node: Function, docstrings: list[_Span]) -> str:
     first, last = min([node.lineno, *(d.lineno for d in node.decorator_list)]), node.end_lineno
     assert last is not None
     own = lines[first - 1 : last]

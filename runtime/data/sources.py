@@ -12,9 +12,9 @@ from typing import assert_never
 
 from specrun.runtime.cache import file_digest
 from specrun.runtime.data.pictures import look_all, named_images
-from specrun.runtime.data.raw import FileError
+from specrun.runtime.data.raw import Fault, FileError
 from specrun.runtime.data.tables import as_table, need_regular, table_files, table_root
-from specrun.spec.diagnostics import Diagnostic, InputError
+from specrun.spec.diagnostics import Diagnostic, InputError, RunError
 from specrun.spec.plan.data import (
     EmojiSource,
     HeldOut,
@@ -48,6 +48,22 @@ class SourceFile:
     digest: str
     bytes: int
     error: str = ""
+
+
+def content_of(file: SourceFile, name: str, most: int) -> bytes | Fault:
+    """What a file holds, at most ``most`` bytes, or why it cannot be read. RunError when it changed since it was listed."""
+    if file.error:
+        return Fault("unreadable file", name, detail=file.error)
+    if file.bytes > most:
+        limit = f"{file.bytes} bytes; at most {most} are read"
+        return Fault("file too large", name, detail=limit)
+    try:
+        raw = file.path.read_bytes()
+    except OSError as error:
+        return Fault("unreadable file", name, detail=error.strerror or str(error))
+    if "sha256:" + hashlib.sha256(raw).hexdigest() != file.digest:
+        raise RunError(f"{file.path} changed while it was read; start again")
+    return raw
 
 
 @dataclass(frozen=True, kw_only=True)

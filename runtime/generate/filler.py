@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from specrun.runtime.chunks import power_of_two
 from specrun.runtime.data.tokenizer import Tokenizer
 from specrun.runtime.generate.options import style_ids
 from specrun.runtime.generate.prompts import Row
@@ -91,7 +92,7 @@ class Filler:
         for done, (width, part) in enumerate(parts):
             counted = _Steps(tell, done, len(parts), settings.steps)
             own = [rows[i] for i in part]
-            shape = (min(batch_size, _power_of_two(len(part))), width)
+            shape = (min(batch_size, power_of_two(len(part))), width)
             found = self._fill(parameters, own, shape, settings, control, seed, counted)
             for at, i in enumerate(part):
                 texts[i] = self._completion(rows[i], found, at)
@@ -217,7 +218,7 @@ def width_of(row: Row, longest: int | None) -> int:
     length = len(row.ids)
     if row.width is not None:
         return row.width
-    wide = max(_SHORTEST, _power_of_two(length))
+    wide = max(_SHORTEST, power_of_two(length))
     return wide if longest is None else min(wide, max(longest, length))
 
 
@@ -231,7 +232,3 @@ def _keys(rows: Sequence[Row], count: int, seed: int) -> jax.Array:
     for column in words.T:
         keys = jax.vmap(jax.random.fold_in)(keys, column)
     return keys
-
-
-def _power_of_two(count: int) -> int:
-    return 1 << max(count - 1, 0).bit_length()

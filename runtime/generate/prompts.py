@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specrun.runtime.data.raw import is_unicode
 from specrun.runtime.data.tokenizer import Tokenizer
+from specrun.runtime.predict.texts import check_texts
 from specrun.spec.diagnostics import InputError
 
 MARK = "[MASK]"
@@ -62,24 +62,8 @@ def rows_of(
 
 
 def _check(prompts: Sequence[str]) -> None:
-    if not isinstance(prompts, list | tuple):
-        raise InputError(
-            f"prompts must be a list of str, found {type(prompts).__name__}",
-            code="bad-prompt",
-            hint="put a single prompt into a list",
-        )
+    check_texts(prompts, "prompt")
     for i, prompt in enumerate(prompts):
-        if not isinstance(prompt, str):
-            raise InputError(
-                f"prompts must be a list of str, but prompts[{i}] is {type(prompt).__name__}",
-                code="bad-prompt",
-            )
-        if not is_unicode(prompt):
-            raise InputError(
-                f"prompts[{i}] is not valid Unicode: it holds half of a surrogate pair",
-                code="bad-prompt",
-                hint="decode it with errors='replace'",
-            )
         if not prompt.strip():
             raise InputError(
                 f"prompts[{i}] is empty",

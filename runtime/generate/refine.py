@@ -16,6 +16,7 @@ import numpy as np
 from specrun.runtime.generate.filters import keep_best, keep_nucleus, pick
 from specrun.runtime.models.randomness import random_bits
 from specrun.runtime.models.vocabulary import Logits
+from specrun.runtime.program.masking import unit
 
 States = Callable[[Any, jax.Array, jax.Array], jax.Array]
 """``states(parameters, ids int32 [B, S], mask bool [B, S])``: what the head scores, [B, S, D]."""
@@ -149,13 +150,8 @@ def draw(
         tempered = keep_best(tempered, settings.top_k)
     if settings.nucleus:
         tempered = keep_nucleus(tempered, control.top_p)
-    drawn = pick(jnp.exp(tempered), _unit(random_bits(key[None], scores.shape[:1])[0]))
+    drawn = pick(jnp.exp(tempered), unit(random_bits(key[None], scores.shape[:1])[0]))
     ids = jnp.where(warm, drawn, jnp.argmax(scores, axis=-1).astype(jnp.int32))
     chosen = jnp.take_along_axis(scores, ids[:, None], axis=-1)[:, 0]
     confidence = jnp.exp(chosen - jax.nn.logsumexp(scores, axis=-1))
     return ids, confidence, finite
-
-
-def _unit(bits: jax.Array) -> jax.Array:
-    """Evenly in [0, 1), by the upper 24 bits: f32 holds them exactly."""
-    return (bits >> 8).astype(jnp.float32) * np.float32(2.0**-24)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from specrun.runtime.models.pieces import Folder
+from specrun.runtime.models.values import short
 from specrun.spec.plan.images import HALF, ImageProcessor, Patching, Resample
 
 MAX_EDGE = 16_384
@@ -104,7 +105,7 @@ def _raw(folder: Folder) -> tuple[str, dict[str, Any] | None]:
     combined = folder.json(_COMBINED)
     inner = None if combined is None else combined.get("image_processor")
     if inner is not None and not isinstance(inner, dict):
-        folder.fault(_COMBINED, f"image_processor must be an object, found {_short(inner)}", _TYPE)
+        folder.fault(_COMBINED, f"image_processor must be an object, found {short(inner)}", _TYPE)
         return _COMBINED, None
     if inner is not None:
         return _COMBINED, inner
@@ -166,7 +167,7 @@ class _Reading:
             if name.endswith(ending) and (family := _FAMILIES.get(name.removesuffix(ending))):
                 return family
         known = ", ".join(f"{name}ImageProcessor" for name in _FAMILIES)
-        message = f"image_processor_type must be one of: {known}; found {_short(kind)}"
+        message = f"image_processor_type must be one of: {known}; found {short(kind)}"
         self._fault(message, "only these picture processors are implemented")
         return None
 
@@ -175,12 +176,12 @@ class _Reading:
         read = _READ if family.patches is None else (_READ | {*_PATCHES}) - {*_ONE_SIZE}
         for key, value in self._raw.items():
             if key not in read and key not in _WITHOUT_EFFECT and value is not False:
-                self._fault(f"{key} is not implemented, found {_short(value)}", _UNKNOWN)
+                self._fault(f"{key} is not implemented, found {short(value)}", _UNKNOWN)
 
     def _switch(self, key: str, family: _Family) -> bool:
         value = self._raw.get(key, family.do_center_crop if key == "do_center_crop" else True)
         if type(value) is not bool:
-            self._fault(f"{key} must be true or false, found {_short(value)}", _TYPE)
+            self._fault(f"{key} must be true or false, found {short(value)}", _TYPE)
         return value is True
 
     def _size(self, family: _Family) -> tuple[int | None, tuple[int, int] | None]:
@@ -193,7 +194,7 @@ class _Reading:
             edge = value["shortest_edge"]
             if self._is_edge(edge):
                 return edge, None
-            self._fault(f"size.shortest_edge {_EDGE}, found {_short(edge)}", _TYPE)
+            self._fault(f"size.shortest_edge {_EDGE}, found {short(edge)}", _TYPE)
             return None, None
         return None, self._rectangle("size", value)
 
@@ -211,7 +212,7 @@ class _Reading:
         if type(value) is int and least <= value <= most:
             return value
         rule = f"must be a whole number from {least} to {most}"
-        self._fault(f"{key} {rule}, found {_short(value)}", _TYPE)
+        self._fault(f"{key} {rule}, found {short(value)}", _TYPE)
         return default
 
     def _crop(self) -> tuple[int, int] | None:
@@ -228,12 +229,12 @@ class _Reading:
                 height = width = value
             case _:
                 either = "" if key == "crop_size" else "shortest_edge, or "
-                message = f"{key} must hold {either}height and width, found {_short(value)}"
+                message = f"{key} must hold {either}height and width, found {short(value)}"
                 self._fault(message, "no other way to give a size is implemented")
                 return None
         if self._is_edge(height) and self._is_edge(width):
             return height, width
-        self._fault(f"{key}'s height and width {_EDGE}, found {_short(value)}", _TYPE)
+        self._fault(f"{key}'s height and width {_EDGE}, found {short(value)}", _TYPE)
         return None
 
     @staticmethod
@@ -244,16 +245,14 @@ class _Reading:
         value = self._raw.get("resample", family.resample)
         if type(value) is int and 0 <= value < len(_FILTERS):
             return _FILTERS[value]
-        self._fault(
-            f"resample must be one of Pillow's filters 0 to 5, found {_short(value)}", _TYPE
-        )
+        self._fault(f"resample must be one of Pillow's filters 0 to 5, found {short(value)}", _TYPE)
         return _FILTERS[family.resample]
 
     def _factor(self) -> float:
         value = self._raw.get("rescale_factor", 1 / 255)
         if _is_number(value) and value > 0:
             return float(value)
-        self._fault(f"rescale_factor must be a number above 0, found {_short(value)}", _TYPE)
+        self._fault(f"rescale_factor must be a number above 0, found {short(value)}", _TYPE)
         return 1.0
 
     def _channels(
@@ -269,10 +268,10 @@ class _Reading:
             or len(values) != 3
             or not all(map(_is_number, values))
         ):
-            self._fault(f"{key} must be three numbers, found {_short(value)}", _TYPE)
+            self._fault(f"{key} must be three numbers, found {short(value)}", _TYPE)
             return neutral, neutral, neutral
         if key == "image_std" and min(values) <= 0:
-            self._fault(f"{key} must be above 0, found {_short(value)}", _TYPE)
+            self._fault(f"{key} must be above 0, found {short(value)}", _TYPE)
         red, green, blue = map(float, values)
         return red, green, blue
 
@@ -285,8 +284,3 @@ _EDGE = f"must be a whole number from 1 to {MAX_EDGE}"
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e6
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"

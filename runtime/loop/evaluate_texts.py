@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from specrun.runtime.data.items import shortened
 from specrun.runtime.data.rows import Rows, Split
 from specrun.runtime.data.tokens import Tokens
 from specrun.runtime.loop.embed import batches
@@ -40,7 +41,7 @@ class Told(NamedTuple):
         order = np.argsort(-mean, kind="stable")[:SHOWN]
         worst = [
             {
-                "text": _cut(split.queries[int(row)]),
+                "text": shortened(split.queries[int(row)], CHARACTERS),
                 "place": split.places[int(row)],
                 "loss": round(float(mean[row]), 4),
                 "hidden": int(self.count[row]),
@@ -151,7 +152,3 @@ def _named(suffix: str, means: Mapping[str, float]) -> dict[str, float]:
 def _perplexity(loss: float) -> float:
     """The exponential; the greatest number where that is larger."""
     return math.exp(loss) if loss < 700 else math.exp(700)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= CHARACTERS else text[: CHARACTERS - 1] + "…"

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from specrun.runtime.disk import sync
 from specrun.spec.diagnostics import InputError, RunError
 
 
@@ -107,7 +108,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -131,16 +132,7 @@ def replace_folder(new: Path, path: Path) -> None:
         os.rename(path, old)
         os.rename(new, path)
         shutil.rmtree(old)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Bring renames in a folder onto the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path.parent)
 
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2

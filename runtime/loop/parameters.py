@@ -49,6 +49,18 @@ def write_parameters(
     return whole
 
 
+def first_saved(run: Path, names: tuple[str, ...]) -> Path:
+    """The first of these folders of a run's folder that is there. InputError where none is."""
+    for name in names:
+        if (run / name).is_dir():
+            return run / name
+    raise InputError(
+        f"{run} holds no {' or '.join(f'{name}/' for name in names)}: that run has saved no such parameters yet",
+        code="unfinished-run",
+        hint="let it finish: `specrun run` on its plan goes on where it stopped",
+    )
+
+
 def copy_parameters(source: Path, folder: Path) -> None:
     """Make ``folder`` hold what ``source`` holds, in one move. Shares the bytes where links work."""
     new = folder.with_name(f".{folder.name}.new")

@@ -1,12 +1,11 @@
-"""Texts that the model adds to a segment's rows: made when it begins, kept as files, each vouched for by an event."""
+"""Texts that the model adds to a segment's rows: made when it begins, kept as files of its folder."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,8 @@ from specrun.runtime.data.tokens import Ragged, Tokens
 from specrun.runtime.generate.filler import Completion, Filler
 from specrun.runtime.generate.pseudo import Rules, pseudo_texts
 from specrun.runtime.loop.events import Event, EventLog
-from specrun.runtime.loop.folder import RunFolder, write_atomic
+from specrun.runtime.loop.folder import RunFolder
+from specrun.runtime.loop.vouched import Vouched
 from specrun.runtime.program.state import parameters_of
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import RunError
@@ -156,50 +156,30 @@ def make_writer(
     """
     if all(segment.pseudo is None for segment in plan.segments):
         return None
-    _remove_unknown(folder, events.events)
+    texts_of(folder).remove_unknown(events.events)
     tokenizer = Tokenizer(tokenizer_text)
     filler = Filler(plan, plan.model, tokenizer, plan.name)
     return Writer(plan, rows, tokens, tokenizer, folder, filler)
+
+
+def texts_of(folder: RunFolder) -> Vouched:
+    """The files of the texts that a run's model made."""
+    return Vouched(folder.root, folder.pseudo, PSEUDO, "the texts made")
 
 
 def write(folder: RunFolder, segment: int, made: Made) -> tuple[str, str]:
     """Write the texts of a segment as JSON; the file's name in the run's folder, and its SHA-256."""
     tree = {"texts": made.texts, "sources": made.sources, "left_out": dict(made.left_out)}
     content = json.dumps(tree, ensure_ascii=False, sort_keys=True, indent=1).encode() + b"\n"
-    path = folder.pseudo / f"{segment:04d}.json"
-    path.parent.mkdir(exist_ok=True)
-    write_atomic(path, content)
-    return path.relative_to(folder.root).as_posix(), hashlib.sha256(content).hexdigest()
+    return texts_of(folder).write(f"{segment:04d}.json", content)
 
 
 def read(folder: RunFolder, event: Event) -> Made:
     """The texts that an event vouches for. RunError when they are gone or others."""
-    path = folder.root / str(event["file"])
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _lost(path, event, f"cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != event["sha256"]:
-        raise _lost(path, event, "was changed: it does not match the digest in events.jsonl")
-    tree = json.loads(content)
+    tree = json.loads(texts_of(folder).read(event))
     return Made(tuple(tree["texts"]), tuple(tree["sources"]), tree["left_out"])
-
-
-def _remove_unknown(folder: RunFolder, events: Iterable[Event]) -> None:
-    """Remove what no event vouches for: it is made again."""
-    known = {str(e["file"]) for e in events if e["kind"] == PSEUDO}
-    for path in list(folder.pseudo.iterdir()) if folder.pseudo.is_dir() else []:
-        if path.relative_to(folder.root).as_posix() not in known:
-            path.unlink()
 
 
 def _seed(seed: int, segment: int) -> int:
     """Of one segment's draws: 32 bits."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{segment}".encode()).digest()[:4], "big")
-
-
-def _lost(path: Path, event: Event, what: str) -> RunError:
-    return RunError(
-        f"the texts made after step {event['after']}, {path}: the file {what}. The weights of that step are gone, so "
-        "they cannot be made again. Put the file back, or remove the run's folder and start again"
-    )

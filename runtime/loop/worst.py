@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from specrun.runtime.data.items import shown
+from specrun.runtime.data.items import shortened, shown
 from specrun.runtime.data.rows import Split
 from specrun.runtime.loop.evaluate import Measured
 from specrun.runtime.vectors import Compare, Vectors, cut
@@ -89,7 +89,7 @@ def _one(
     row = int(pairs.queries[index])
     best = max(pairs.relevant[index], key=lambda c: (scores[c], c))
     return {
-        "query": _cut(shown(split.queries[row], split.images)),
+        "query": _text(split.queries[row], split),
         "place": split.places[row],
         "rank": rank,
         "expected": _candidate(best, scores, measured, split),
@@ -103,15 +103,15 @@ def _candidate(index: int, scores: np.ndarray, measured: Measured, split: Split)
     if index >= len(pairs.candidates):  # an explicit negative, which has no row of its own
         assert split.negatives is not None
         text = split.negatives.texts[int(pairs.negatives[index - len(pairs.candidates)])]
-        return {"text": _cut(shown(text, split.images)), "place": "", "name": "", "score": score}
+        return {"text": _text(text, split), "place": "", "name": "", "score": score}
     row = int(pairs.candidates[index])
     return {
-        "text": _cut(shown(split.positives[row], split.images)),
+        "text": _text(split.positives[row], split),
         "place": split.places[row],
         "name": split.names[row],
         "score": score,
     }
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= CHARACTERS else text[: CHARACTERS - 1] + "…"
+def _text(item: str, split: Split) -> str:
+    return shortened(shown(item, split.images), CHARACTERS)

@@ -101,6 +101,22 @@ def given(x: Given | None) -> Given:
     return x
 
 
+def weight_of_all(batch: Rows) -> jax.Array:
+    """The weight of a loss in which every row counts. []"""
+    return batch.weight.sum()
+
+
+def weights_with_own(batch: Rows) -> jax.Array:
+    """The rows' weights, 0 for a row without explicit negatives. [B]"""
+    there = given(batch.negative_weight) > 0  # [B, N]
+    return jnp.where(jnp.any(there, axis=-1), batch.weight, 0.0)
+
+
+def weighted(weight: jax.Array, losses: jax.Array) -> jax.Array:
+    """``Σ_i w_i · l_i`` over rows of a weight above 0: what others have may be infinite. []"""
+    return jnp.sum(jnp.where(weight > 0, weight * losses, 0.0))
+
+
 def divisor(weight: jax.Array) -> jax.Array:
     """``weight``, and 1 where it is 0: a loss without any weight is 0, never NaN."""
     return jnp.where(weight > 0, weight, jnp.ones_like(weight))

@@ -8,7 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from specrun.runtime.losses.algebra import Outputs, Rows, Term, given
+from specrun.runtime.losses.algebra import (
+    Outputs,
+    Rows,
+    Term,
+    given,
+    weight_of_all,
+    weights_with_own,
+)
 from specrun.runtime.losses.candidates import masks_of, token_candidates
 from specrun.runtime.losses.contrast import own_score_entropy, score_entropy
 from specrun.runtime.losses.maxsim import maxsim, maxsim_of_pairs
@@ -32,9 +39,6 @@ def colbert(plan: ColBERT, tile_rows: int) -> Term:
 def _in_batch(plan: ColBERT, tile_rows: int) -> Term:
     negatives = "all" if plan.negatives == "all" else "in_batch"
 
-    def weight(batch: Rows) -> jax.Array:
-        return batch.weight.sum()
-
     def sum_(parameters: Mapping[str, Any], outputs: Outputs, batch: Rows) -> jax.Array:
         del parameters
         documents = token_candidates(negatives, outputs)
@@ -42,16 +46,12 @@ def _in_batch(plan: ColBERT, tile_rows: int) -> Term:
         masks = masks_of(negatives, batch)
         return score_entropy(scores / plan.temperature, masks, plan.symmetric)
 
-    return Term(plan.name, "in_batch", weight, sum_)
+    return Term(plan.name, "in_batch", weight_of_all, sum_)
 
 
 def _own(plan: ColBERT, tile_rows: int) -> Term:
-    def rows(batch: Rows) -> jax.Array:
-        there = given(batch.negative_weight) > 0  # [B, N]
-        return jnp.where(jnp.any(there, axis=-1), batch.weight, 0.0)
-
     def weight(batch: Rows) -> jax.Array:
-        return rows(batch).sum()
+        return weights_with_own(batch).sum()
 
     def sum_(parameters: Mapping[str, Any], outputs: Outputs, batch: Rows) -> jax.Array:
         del parameters
@@ -60,7 +60,7 @@ def _own(plan: ColBERT, tile_rows: int) -> Term:
             given(outputs.positive_tokens),
             given(outputs.negative_tokens),
             given(batch.negative_weight) > 0,
-            rows(batch),
+            weights_with_own(batch),
         )
 
         def one(value: jax.Array, part: tuple[Any, ...]) -> jax.Array:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from specrun.runtime.chunks import filled
+from specrun.runtime.losses.algebra import weighted
 
 _LEAST_SQUARE = 1e-24
 
@@ -77,7 +78,7 @@ def own_score_entropy(
 ) -> jax.Array:
     """``own_cross_entropy`` of any scores: [B] of the positives, [B, N] of the negatives. []"""
     scores = jnp.concatenate([right[:, None], jnp.where(valid, wrong, -jnp.inf)], axis=1)
-    return _weighted(weight, jax.nn.logsumexp(scores, axis=1) - right)
+    return weighted(weight, jax.nn.logsumexp(scores, axis=1) - right)
 
 
 def normalise(x: jax.Array) -> jax.Array:
@@ -104,11 +105,11 @@ def score_entropy(
     """``cross_entropy`` of any scores [B, C]; limits of similarity, where there are, hold for ``cosines``. []"""
     part = _every_row(masks, scores if cosines is None else cosines)
     right = part.right(scores)
-    value = _weighted(masks.weight, _logsumexp(scores, part.across, 1) - right)
+    value = weighted(masks.weight, _logsumexp(scores, part.across, 1) - right)
     if not both:
         return value
     down = _logsumexp(part.square(scores), part.down, 0)
-    return 0.5 * (value + _weighted(masks.weight, down - right))
+    return 0.5 * (value + weighted(masks.weight, down - right))
 
 
 def kept_pairs(masks: Masks) -> jax.Array:
@@ -161,10 +162,6 @@ def _differ(keys: jax.Array, others: jax.Array) -> jax.Array:
 
 def _logsumexp(scores: jax.Array, kept: jax.Array, axis: int) -> jax.Array:
     return jax.nn.logsumexp(jnp.where(kept, scores, -jnp.inf), axis=axis)
-
-
-def _weighted(weight: jax.Array, losses: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.where(weight > 0, weight * losses, 0.0))
 
 
 # --- in tiles --------------------------------------------------------------------------------------------------------
@@ -227,9 +224,9 @@ def _forward(
     none = jnp.full(masks.weight.shape, -jnp.inf)
     down, found = jax.lax.scan(one, none, jnp.arange(tiles))
     across, right = (x.T.reshape(-1)[: len(none)] for x in found)  # [n, T] dealt back to [B]
-    value = _weighted(masks.weight, across - right)
+    value = weighted(masks.weight, across - right)
     if both:
-        value = 0.5 * (value + _weighted(masks.weight, down - right))
+        value = 0.5 * (value + weighted(masks.weight, down - right))
     return value, (queries, candidates, masks, scale, across, down)
 
 

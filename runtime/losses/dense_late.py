@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from specrun.runtime.losses.algebra import Outputs, Rows, Term, given
+from specrun.runtime.losses.algebra import Outputs, Rows, Term, given, weight_of_all, weighted
 from specrun.runtime.losses.candidates import candidates_of, token_candidates
 from specrun.runtime.losses.contrast import kept_pairs, normalise
 from specrun.runtime.losses.maxsim import maxsim
@@ -25,9 +25,6 @@ def dense_late_kl(plan: DenseLateKL, tile_rows: int) -> Term:
     The divergence between the two kinds of similarity in Günther et al. 2025 (jina-embeddings-v4).
     """
 
-    def weight(batch: Rows) -> jax.Array:
-        return batch.weight.sum()
-
     def sum_(parameters: Mapping[str, Any], outputs: Outputs, batch: Rows) -> jax.Array:
         del parameters
         candidates, masks = candidates_of(plan.negatives, outputs, batch)
@@ -38,9 +35,9 @@ def dense_late_kl(plan: DenseLateKL, tile_rows: int) -> Term:
         kept = kept_pairs(masks)
         p, r = (_log_softmax(x / plan.temperature, kept) for x in (dense, late))
         losses = jnp.sum(jnp.where(kept, jnp.exp(p) * (p - r), 0.0), axis=1)
-        return jnp.sum(jnp.where(masks.weight > 0, masks.weight * losses, 0.0))
+        return weighted(masks.weight, losses)
 
-    return Term(plan.name, "in_batch", weight, sum_)
+    return Term(plan.name, "in_batch", weight_of_all, sum_)
 
 
 def _detached(plan: DenseLateKL, dense: jax.Array, late: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from specrun.runtime.losses.algebra import Outputs, Rows, Term, given
+from specrun.runtime.losses.algebra import Outputs, Rows, Term, given, weighted
 from specrun.runtime.losses.candidates import candidates_of
 from specrun.runtime.losses.contrast import normalise
 from specrun.runtime.losses.tiles import fold
@@ -66,7 +66,7 @@ def _in_batch(plan: Distillation, measure: Measure, tile_rows: int) -> Term:
             right = part["teacher"] @ told.T / plan.temperature
             # The positive always counts, so that the unused loss of a row of weight 0 is finite.
             losses = measure(scores, right, own, own | masks.valid)
-            return value + _weighted(part["weight"], losses)
+            return value + weighted(part["weight"], losses)
 
         return fold(one, jnp.zeros((), jnp.float32), rows, tile_rows)
 
@@ -98,7 +98,7 @@ def _own(plan: Distillation, measure: Measure) -> Term:
         own = jnp.broadcast_to(jnp.arange(counts.shape[1]) == 0, counts.shape)
         scores = _own_cosines(query, outputs.positive, outputs.negatives) / plan.temperature
         right = jnp.where(counts, _own_scores(plan, batch), 0.0)
-        return _weighted(rows(batch), measure(scores, right, own, own | counts))
+        return weighted(rows(batch), measure(scores, right, own, own | counts))
 
     return Term(plan.name, "separable", weight, sum_)
 
@@ -134,10 +134,6 @@ def _own_products(query: jax.Array, positive: jax.Array, negatives: jax.Array | 
     if negatives is None:
         return right
     return jnp.concatenate([right, jnp.einsum("BD,BND->BN", query, negatives)], axis=1)
-
-
-def _weighted(weight: jax.Array, losses: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.where(weight > 0, weight * losses, 0.0))
 
 
 # --- what is measured ------------------------------------------------------------------------------------------------

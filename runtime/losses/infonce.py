@@ -11,7 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from specrun.runtime import trees
-from specrun.runtime.losses.algebra import Outputs, Rows, Term, given
+from specrun.runtime.losses.algebra import (
+    Outputs,
+    Rows,
+    Term,
+    given,
+    weight_of_all,
+    weights_with_own,
+)
 from specrun.runtime.losses.candidates import candidates_of, limit_of
 from specrun.runtime.losses.contrast import cross_entropy, own_cross_entropy
 from specrun.spec.plan.losses import InfoNCE
@@ -37,9 +44,6 @@ def infonce(plan: InfoNCE, tile_rows: int) -> Term:
 
 
 def _in_batch(plan: InfoNCE, tile_rows: int) -> Term:
-    def weight(batch: Rows) -> jax.Array:
-        return batch.weight.sum()
-
     def sum_(parameters: Mapping[str, Any], outputs: Outputs, batch: Rows) -> jax.Array:
         negatives = "all" if plan.negatives == "all" else "in_batch"
         candidates, masks = candidates_of(negatives, outputs, batch, plan.false_negatives)
@@ -48,16 +52,12 @@ def _in_batch(plan: InfoNCE, tile_rows: int) -> Term:
             outputs.query, candidates, masks, factor, both=plan.symmetric, tile_rows=tile_rows
         )
 
-    return Term(plan.name, "in_batch", weight, sum_)
+    return Term(plan.name, "in_batch", weight_of_all, sum_)
 
 
 def _own(plan: InfoNCE) -> Term:
-    def rows(batch: Rows) -> jax.Array:
-        there = given(batch.negative_weight) > 0  # [B, N]
-        return jnp.where(jnp.any(there, axis=-1), batch.weight, 0.0)
-
     def weight(batch: Rows) -> jax.Array:
-        return rows(batch).sum()
+        return weights_with_own(batch).sum()
 
     def sum_(parameters: Mapping[str, Any], outputs: Outputs, batch: Rows) -> jax.Array:
         return own_cross_entropy(
@@ -65,7 +65,7 @@ def _own(plan: InfoNCE) -> Term:
             outputs.positive,
             given(outputs.negatives),
             given(batch.negative_weight) > 0,
-            rows(batch),
+            weights_with_own(batch),
             scale(plan, parameters),
             limit_of(plan.false_negatives, outputs),
         )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from specrun.runtime import trees
-from specrun.runtime.losses.algebra import Outputs, Rows, Term
+from specrun.runtime.losses.algebra import Outputs, Rows, Term, weight_of_all, weighted
 from specrun.runtime.losses.candidates import candidates_of
 from specrun.runtime.losses.contrast import normalise
 from specrun.runtime.losses.tiles import fold
@@ -28,9 +28,6 @@ def siglip(plan: SigLIP, tile_rows: int) -> Term:
     Zhai et al. 2023, algorithm 1; equal to the loss of transformers' SiglipModel and to open_clip's
     SigLipLoss on one device.
     """
-
-    def weight(batch: Rows) -> jax.Array:
-        return batch.weight.sum()
 
     def sum_(parameters: Mapping[str, Any], outputs: Outputs, batch: Rows) -> jax.Array:
         candidates, masks = candidates_of(plan.negatives, outputs, batch, plan.false_negatives)
@@ -53,11 +50,11 @@ def siglip(plan: SigLIP, tile_rows: int) -> Term:
             scores = cosines * factor + offset
             losses = -jax.nn.log_sigmoid(jnp.where(own, scores, -scores))
             found = jnp.sum(jnp.where(kept, losses, 0.0), axis=1)
-            return value + jnp.sum(jnp.where(weight > 0, weight * found, 0.0))
+            return value + weighted(weight, found)
 
         return fold(one, jnp.zeros((), jnp.float32), rows, tile_rows)
 
-    return Term(plan.name, "in_batch", weight, sum_)
+    return Term(plan.name, "in_batch", weight_of_all, sum_)
 
 
 def scale(plan: SigLIP, parameters: Mapping[str, Any]) -> jax.Array:

@@ -21,7 +21,7 @@ from specrun.runtime.mining.pool import Pool, choose, pool_of
 from specrun.runtime.mining.snapshots import (
     MINED,
     read_snapshot,
-    remove_unknown,
+    snapshots,
     write_snapshot,
 )
 from specrun.runtime.program.program import Program
@@ -171,7 +171,7 @@ def make_miner(
     """The miner of a plan, files of no event removed; None when the plan mines nothing."""
     if plan.data.mining is None:
         return None
-    remove_unknown(folder, events.events)
+    snapshots(folder).remove_unknown(events.events)
     return Miner(plan, plan.data.mining, rows, tokens, program, folder)
 
 

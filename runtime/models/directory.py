@@ -20,6 +20,7 @@ from specrun.runtime.models.sentences import (
     read_sentences,
 )
 from specrun.runtime.models.tables import rows
+from specrun.runtime.models.values import short
 from specrun.runtime.weights.files import digest, find
 from specrun.runtime.weights.head import FILE, ROLE, match_head
 from specrun.runtime.weights.load import match_weights, vocabulary_faults
@@ -169,7 +170,7 @@ def _family_config(
     family = family_of(model_type)
     if family is None:
         known = ", ".join(name for f in FAMILIES for name in f.model_types)
-        message = f"model_type must be one of: {known}; found {_short(model_type)}"
+        message = f"model_type must be one of: {known}; found {short(model_type)}"
         hint = "only these architectures are implemented"
         if model_type in NOT_YET:
             hint = f"{model_type} is planned and not there yet; {hint}"
@@ -210,7 +211,7 @@ def _refuse_unlike(model: Folder, raw: dict[str, object], family: Family) -> Non
     """Keys that change the arithmetic must have the one value that is implemented."""
     for key, only in family.fixed.items():
         if key in raw and raw[key] != only and not (raw[key] is None and not only):
-            message = f"{key} must be {only!r}, found {_short(raw[key])}"
+            message = f"{key} must be {only!r}, found {short(raw[key])}"
             model.fault("config.json", message, _VARIANT)
     code = raw.get("auto_map")
     if isinstance(code, dict) and any(str(k) not in ("AutoTokenizer", "AutoConfig") for k in code):
@@ -224,32 +225,27 @@ def _value(model: Folder, raw: dict[str, object], key: str, default: object) -> 
     if isinstance(default, bool):
         if isinstance(value, bool):
             return value
-        model.fault("config.json", f"{key} must be true or false, found {_short(value)}", _TYPE)
+        model.fault("config.json", f"{key} must be true or false, found {short(value)}", _TYPE)
     elif isinstance(default, int):
         least, most = _RANGES.get(key, (1, 2**31 - 1))
         if type(value) is int and least <= value <= most:
             return value
-        message = f"{key} must be a whole number from {least} to {most}, found {_short(value)}"
+        message = f"{key} must be a whole number from {least} to {most}, found {short(value)}"
         model.fault("config.json", message, _TYPE)
     elif isinstance(default, float):
         if isinstance(value, int | float) and type(value) is not bool and _in_range(key, value):
             return float(value)
         rule = "a number from 0 to below 1" if key.endswith(_SHARES) else "a number above 0"
-        model.fault("config.json", f"{key} must be {rule}, found {_short(value)}", _TYPE)
+        model.fault("config.json", f"{key} must be {rule}, found {short(value)}", _TYPE)
     elif isinstance(value, str):
         return value
     else:
-        model.fault("config.json", f"{key} must be text, found {_short(value)}", _TYPE)
+        model.fault("config.json", f"{key} must be text, found {short(value)}", _TYPE)
     return default
 
 
 _RANGES = {"num_hidden_layers": (0, 512), "pad_token_id": (0, 2**31 - 1)}
 """Least and greatest value of the whole numbers that may be 0."""
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 _TYPE = "config.json must be the model's own, as transformers writes it"
@@ -267,7 +263,7 @@ def _check_activation(model: Folder, activation: object, family: Family) -> None
     if activation not in family.activations:
         known = ", ".join(family.activations)
         key = family.keys.get("hidden_act", "hidden_act")
-        message = f"{key} must be one of: {known}; found {_short(activation)}"
+        message = f"{key} must be one of: {known}; found {short(activation)}"
         model.fault("config.json", message, "this activation is not implemented")
 
 

@@ -18,6 +18,7 @@ from specrun.runtime.loop.parameters import (
     MANIFEST,
     PARAMETERS,
     check_leaves,
+    first_saved,
     read_manifest,
     read_parameters,
 )
@@ -51,7 +52,7 @@ def inspect_run(folder: Path) -> Inspected:
     """
     run, which = _run_of(folder)
     plan = read_plan(run.plan)
-    source = _source(run, which)
+    source = first_saved(run.root, ("best", "final") if which is None else (which,))
     tree = read_parameters(source)
     check_leaves(plan.model, tree, source)
     manifest = read_manifest(source) or {}
@@ -134,19 +135,6 @@ def _run_of(folder: Path) -> tuple[RunFolder, Literal["best", "final"] | None]:
         f"{folder} is no run's folder: there is no plan.json in it",
         code="no-run",
         hint="name the output folder of a run, or its best or final folder",
-    )
-
-
-def _source(run: RunFolder, which: Literal["best", "final"] | None) -> Path:
-    wanted = [run.best, run.final] if which is None else [run.root / which]
-    for path in wanted:
-        if path.is_dir():
-            return path
-    names = " or ".join(f"{path.name}/" for path in wanted)
-    raise InputError(
-        f"{run.root} holds no {names}: that run has saved no such parameters yet",
-        code="unfinished-run",
-        hint="let it finish: `specrun run` on its plan goes on where it stopped",
     )
 
 

@@ -52,3 +52,10 @@ def _lora(lora: LoraPlan, begin: str) -> LoraPlan:
     return replace(
         lora, matches=tuple(replace(m, module=m.module.removeprefix(begin)) for m in own)
     )
+
+
+def lora_of(model: ModelPlan) -> LoraPlan:
+    """The plan of the adapters. ValueError, an internal error, where there are none."""
+    if model.lora is None:
+        raise ValueError("internal error: the plan has no adapters")
+    return model.lora

@@ -13,7 +13,7 @@ from specrun.runtime.cache import file_digest
 from specrun.runtime.data.columns import rows_of_records
 from specrun.runtime.data.items import image_item, image_of
 from specrun.runtime.data.pictures import place_of
-from specrun.runtime.data.python_source import read_file
+from specrun.runtime.data.python_source import Function, definitions, read_file
 from specrun.runtime.data.raw import Fault, FileError, Row
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.sources import SourceFile, list_inputs
@@ -251,38 +251,12 @@ def _with_others(file: SourceFile, documented: list[Row]) -> list[Row]:
     file_name = file.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return [
         known.get(place) or Row("", _source(lines, node), place, name)
-        for name, node in _named(tree)
-        if (place := f"{file_name}:{node.lineno}")
+        for name, node in definitions(tree)
+        if isinstance(node, Function) and (place := f"{file_name}:{node.lineno}")
     ]
 
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-def _named(tree: ast.Module) -> list[tuple[str, _Function]]:
-    """Functions at any depth with their qualified names, in the order of lines."""
-    found: list[tuple[str, _Function]] = []
-    pending: list[tuple[ast.AST, str]] = [(tree, "")]
-    while pending:
-        node, prefix = pending.pop()
-        if isinstance(node, _Function | ast.ClassDef):
-            name = prefix + node.name
-            prefix = f"{name}."
-            if isinstance(node, _Function):
-                found.append((name, node))
-        pending.extend((child, prefix) for child in _statements(node))
-    return sorted(found, key=lambda f: (f[1].lineno, f[1].col_offset))
-
-
-def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """The statements within a statement: only there can a ``def`` be."""
-    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
-        children = getattr(node, block, None)
-        if isinstance(children, list):
-            yield from children
-
-
-def _source(lines: list[str], node: _Function) -> str:
+def _source(lines: list[str], node: Function) -> str:
     """A function's text from its decorators on, without its indentation."""
     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
     indent = lines[node.lineno - 1][: node.col_offset]

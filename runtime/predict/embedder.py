@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from specrun.runtime.chunks import power_of_two
 from specrun.runtime.loop.embed import embed, embed_tokens
 from specrun.runtime.predict.compiled import compiled
 from specrun.runtime.predict.pictures import MAX_PIXELS, Opened, Paired, Picture
@@ -167,7 +168,7 @@ class Embedder:
     ) -> tuple[dict[str, Any], Counted]:
         if type(batch_size) is not int or batch_size < 1:
             raise InputError(f"batch_size must be a whole number above 0, found {batch_size!r}")
-        size = min(batch_size, _power_of_two(len(items)))
+        size = min(batch_size, power_of_two(len(items)))
         given = {
             "sequences": items,
             "encode": lambda content, mask: self._encode(content, mask, side),
@@ -225,7 +226,3 @@ class Embedder:
         if side is not None and side not in SIDES:
             raise InputError(f"side must be query or positive, found {side!r}", code="side")
         return side or "positive"
-
-
-def _power_of_two(count: int) -> int:
-    return 1 << max(count - 1, 0).bit_length()

@@ -12,6 +12,7 @@ from specrun.runtime.loop.embed import normalised
 from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.predict.corpus import folder_of_images, read_lines
 from specrun.runtime.predict.predictor import Predictor
+from specrun.runtime.predict.targets import check_file
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.sides import Side
@@ -34,7 +35,7 @@ def encode_file(
     hears how many texts are done. InputError names the file and line of what cannot be read.
     """
     target = Path(output)
-    _check_target(target)
+    check_file(target, ".npy")
     images = folder_of_images(Path(input)).images if Path(input).is_dir() else ()
     texts = [] if images else read_lines(Path(input), column)
     predictor = Predictor(folder)
@@ -53,17 +54,3 @@ def encode_file(
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}", code="unwritable") from error
     return found.shape[0], found.shape[1]
-
-
-def _check_target(target: Path) -> None:
-    """Refuse before the work what could not be written after it."""
-    if target.suffix != ".npy":
-        raise InputError(
-            f"the output must be a .npy file, found {target}", code="output", hint="name it *.npy"
-        )
-    if not target.parent.is_dir():
-        raise InputError(
-            f"there is no folder {target.parent} to write {target.name} into",
-            code="unwritable",
-            hint="make the folder first",
-        )

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from specrun.runtime.loop.folder import RunFolder, sync_folder, writing
+from specrun.runtime.disk import sync
+from specrun.runtime.loop.folder import RunFolder, writing
 from specrun.runtime.models.towers import tower
 from specrun.runtime.predict.adapter import open_adapter
 from specrun.runtime.predict.composed import Composed, open_composed
@@ -249,7 +250,7 @@ def _aside(target: Path) -> Iterator[Path]:
         new.chmod(0o755)
         yield new
         os.replace(new, target)  # an empty folder gives way
-        sync_folder(target.parent)
+        sync(target.parent)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise

@@ -25,6 +25,7 @@ from specrun.runtime.mining.nearest import require_faiss
 from specrun.runtime.predict.collection import embed_corpus, open_corpus
 from specrun.runtime.predict.corpus import Corpus
 from specrun.runtime.predict.predictor import Predictor
+from specrun.runtime.predict.targets import check_parent
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
 
@@ -140,12 +141,7 @@ def _check(kind: str, target: Path) -> None:
         raise InputError(
             f"{target} is there already", code="output-exists", hint="name a new directory"
         )
-    if not target.parent.is_dir():
-        raise InputError(
-            f"there is no folder {target.parent} to make {target.name} in",
-            code="unwritable",
-            hint="make the folder first",
-        )
+    check_parent(target, f"make {target.name} in")
 
 
 def _index(kind: Kind, vectors: np.ndarray) -> tuple[Any, dict[str, int]]:

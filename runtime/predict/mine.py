@@ -17,6 +17,7 @@ from specrun.runtime.mining.nearest import Backend, nearest, require_faiss
 from specrun.runtime.mining.pool import choose, pool_of
 from specrun.runtime.predict.mined_rows import Pairs, read_rows
 from specrun.runtime.predict.predictor import Predictor
+from specrun.runtime.predict.targets import check_file
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import BadRows
@@ -87,7 +88,7 @@ def mine(
     be used.
     """
     rule, target = rule or Rule(), Path(output)
-    _check_target(target)
+    check_file(target, ".jsonl")
     if rule.backend == "faiss":
         require_faiss("backend")
     predictor = Predictor(folder)
@@ -144,21 +145,6 @@ def _together(own: list[str], mined: Iterable[str]) -> list[str]:
     """The row's own negatives, then the mined ones that are not among them."""
     known = {normalise(text) for text in own}
     return [*own, *(text for text in mined if normalise(text) not in known)]
-
-
-def _check_target(target: Path) -> None:
-    if target.suffix != ".jsonl":
-        raise InputError(
-            f"the output must be a .jsonl file, found {target}",
-            code="output",
-            hint="name it *.jsonl",
-        )
-    if not target.parent.is_dir():
-        raise InputError(
-            f"there is no folder {target.parent} to write {target.name} into",
-            code="unwritable",
-            hint="make the folder first",
-        )
 
 
 def _wrong(message: str, hint: str = "") -> InputError:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from specrun.runtime import cache
+from specrun.runtime.data.items import shortened
 from specrun.runtime.data.scan import ensure_rows
 from specrun.runtime.loop.embed import normalised
 from specrun.runtime.metrics import top_k
@@ -173,4 +174,4 @@ def _embeddings(predictor: Predictor, corpus: Corpus, tell: Tell) -> np.ndarray:
 def _line(corpus: Corpus, index: int) -> str:
     """The function's name, or the first line of the text, cut to ``WIDTH``."""
     text = corpus.labels[index] or corpus.texts[index].strip().split("\n", 1)[0]
-    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+    return shortened(text, WIDTH)

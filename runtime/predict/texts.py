@@ -8,23 +8,24 @@ from specrun.runtime.data.raw import is_unicode
 from specrun.spec.diagnostics import InputError
 
 
-def check_texts(texts: Sequence[str]) -> None:
-    """InputError unless they are a list of texts of valid Unicode."""
+def check_texts(texts: Sequence[str], called: str = "text") -> None:
+    """InputError unless they are a list of texts of valid Unicode; ``called`` is what the caller calls one of them."""
+    code = f"bad-{called}"
     if not isinstance(texts, list | tuple):
         raise InputError(
-            f"texts must be a list of str, found {type(texts).__name__}",
-            code="bad-text",
-            hint="put a single text into a list",
+            f"{called}s must be a list of str, found {type(texts).__name__}",
+            code=code,
+            hint=f"put a single {called} into a list",
         )
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(
-                f"texts must be a list of str, but texts[{i}] is {type(text).__name__}",
-                code="bad-text",
+                f"{called}s must be a list of str, but {called}s[{i}] is {type(text).__name__}",
+                code=code,
             )
         if not is_unicode(text):
             raise InputError(
-                f"texts[{i}] is not valid Unicode: it holds half of a surrogate pair",
-                code="bad-text",
+                f"{called}s[{i}] is not valid Unicode: it holds half of a surrogate pair",
+                code=code,
                 hint="decode it with errors='replace'",
             )

@@ -14,7 +14,7 @@ from specrun.runtime.adapters import lora
 from specrun.runtime.data.tokenizer import Tokenizer, load, lowercased
 from specrun.runtime.loop import digests
 from specrun.runtime.loop.folder import RunFolder
-from specrun.runtime.loop.parameters import MANIFEST, check_leaves, read_parameters
+from specrun.runtime.loop.parameters import MANIFEST, check_leaves, first_saved, read_parameters
 from specrun.runtime.models.directory import PretrainedDirectory, inspect
 from specrun.runtime.models.stacking import stack
 from specrun.runtime.models.tables import rows
@@ -126,16 +126,7 @@ def _widths(whole: int, dims: tuple[int, ...]) -> tuple[int, ...]:
 
 def parameters_folder(folder: RunFolder, which: Which) -> Path:
     """Where a run keeps them: best/, or final/ of a run that has evaluated nothing."""
-    wanted = [folder.best, folder.final] if which == "best" else [folder.final]
-    for path in wanted:
-        if path.is_dir():
-            return path
-    unfinished = " or ".join(f"{path.name}/" for path in wanted)
-    raise InputError(
-        f"{folder.root} holds no {unfinished}: the run has saved no such parameters yet",
-        code="unfinished-run",
-        hint="let the run finish: `specrun run` on its plan goes on where it stopped",
-    )
+    return first_saved(folder.root, ("best", "final") if which == "best" else ("final",))
 
 
 def _read_stable(folder: Path) -> Tree:

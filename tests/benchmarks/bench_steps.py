@@ -32,6 +32,7 @@ from typing import Any
 
 from tests.benchmarks.networks import FULL, TINY, Network, with_tokens, write
 from tests.benchmarks.sides import Actions, Side, cores, in_turn, medians, paired
+from tests.benchmarks.torch_step import torch_actions
 
 PEAKS = {
     "B200": 2250e12,
@@ -220,33 +221,18 @@ def theirs(root: Path, network: Network, text: str, compiled: bool) -> Actions:
     torch.set_float32_matmul_precision("highest" if plan.precision.matmul == "highest" else "high")
     network_of = {"clip": _torch_clip, "bert": _torch_bert}[network.name]
     model, scores_of = network_of(root / "model", batch_of(plan), plan, device, compiled)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.01, fused=True)
-    half = plan.precision.compute == "bfloat16"
     ids = torch.arange(plan.train.batch_size, device=device)
-    held: dict[str, Any] = {}
 
-    def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=half):
-            query, positive = scores_of()
-        query, positive = (
-            torch.nn.functional.normalize(x.float(), dim=-1) for x in (query, positive)
-        )
+    def loss_of(sides: Any) -> Any:
+        query, positive = (torch.nn.functional.normalize(x.float(), dim=-1) for x in sides)
         scores = query @ positive.T / 0.05
         loss = torch.nn.functional.cross_entropy(scores, ids)
         if plan.losses[0].symmetric:
             loss = (loss + torch.nn.functional.cross_entropy(scores.T, ids)) / 2
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        held["loss"] = loss.item()
-        if device == "cuda":
-            torch.cuda.synchronize()
+        return loss
 
-    found: Actions = {"train": step, "first_loss": lambda: loss_of(step, held)}
-    if device == "cuda":
-        found["peak"] = lambda: torch.cuda.max_memory_allocated() // 2**20
-    return found
+    half = plan.precision.compute == "bfloat16"
+    return torch_actions(model, scores_of, loss_of, half=half)
 
 
 def _torch_clip(model: Path, batch: Any, plan: Any, device: str, compiled: bool) -> Any:

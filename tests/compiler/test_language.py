@@ -10,7 +10,8 @@ import pytest
 
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.front import load
-from specrun.compiler.passes.language import both_counts, guide_count, masked_lm, size_as_named
+from specrun.compiler.passes.language import both_counts, guide_count, size_as_named
+from specrun.compiler.passes.scratch import masked_lm
 from specrun.runtime.models.tables import rows
 from specrun.spec.plan.networks import TextEncoderConfig
 from specrun.spec.words.language import MaskedLmModel

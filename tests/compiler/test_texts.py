@@ -241,7 +241,7 @@ def test_what_a_selection_is_called() -> None:
     [(None, "rotary", (512, 0)), (256, "rotary", (256, 0)), (None, "learned", (128, 0))],
 )
 def test_tokens_of_a_text(given: int | None, positions: str, expected: tuple[int, int]) -> None:
-    from specrun.compiler.passes.language import masked_lm
+    from specrun.compiler.passes.scratch import masked_lm
 
     model = MaskedLmModel(position_embedding=positions, max_position_embeddings=128)  # type: ignore[arg-type]
     draft = Draft(

@@ -119,7 +119,7 @@ IN_TEXTS = (
 
 
 def test_kills_in_every_stage_of_a_language_model(tmp_path: Path):
-    """In each stage, at the transitions, and while the model makes texts for the last stage."""
+    """In each stage, at the transitions, and while the model makes texts for the last stage; these lost after it."""
     writing = Bench(tmp_path, spec=TEXTS)
     try:
         want = writing.finish(tmp_path / "whole")
@@ -138,12 +138,20 @@ def test_kills_in_every_stage_of_a_language_model(tmp_path: Path):
         assert writing.attempt(lost, sabotage="before the result")[0] == -signal.SIGKILL
         made = lost / "run/pseudo/0002.json"
         content = made.read_bytes()
-        made.write_bytes(content.replace(b"texts", b"taxts"))
         shutil.rmtree(lost / f"run/checkpoints/{saved_steps(lost)[-1]}")
-        code, said = writing.attempt(lost)
-        assert code == 1
-        assert "0002.json: the file was changed" in said
-        made.write_bytes(content)
+        for damaged, told in (
+            (content.replace(b"texts", b"taxts"), "was changed"),
+            (content[:-4], "was changed"),
+            (None, "cannot be read"),
+        ):
+            made.unlink()
+            if damaged is not None:
+                made.write_bytes(damaged)
+            code, said = writing.attempt(lost)
+            assert code == 1
+            assert f"0002.json: the file {told}" in said
+            made.write_bytes(content)
+        made.with_name("0001.json").write_bytes(b"of no event")
         assert writing.finish(lost) == want
     finally:
         writing.close()

@@ -11,12 +11,14 @@ import pytest
 
 from specrun.runtime.models.clip.config import clip_config
 from tests.parity.towers import (
+    BLOCKS,
     OUTPUT,
     compare,
     config_of,
     moved,
     pixels,
     round_trip,
+    seen,
     texts,
     torch_pixels,
     torch_texts,
@@ -29,12 +31,6 @@ pytestmark = pytest.mark.parity
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "towers"
 
-BLOCKS = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-}
 TEXT = {**BLOCKS, "vocab_size": 60, "max_position_embeddings": 12}
 IDS = {"bos_token_id": 58, "eos_token_id": 59, "pad_token_id": 0}
 VISION = {**BLOCKS, "image_size": 16, "patch_size": 4}
@@ -104,10 +100,6 @@ def test_a_network_of_images_alone_equals_torch(tmp_path: Path):
     vision, images = towers(tmp_path)[1], pixels(16)
     expected = theirs(torch_pixels(images)).image_embeds
     compare(vision, theirs, expected, tmp_path, images, seen(vision))
-
-
-def seen(vision: OneTower) -> np.ndarray:
-    return np.ones((4, vision.config.tokens), bool)
 
 
 def test_padding_with_the_end_of_text_is_pooled_at_its_first_place(tmp_path: Path):

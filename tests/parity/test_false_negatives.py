@@ -18,6 +18,7 @@ from tests.parity.test_losses import (
     given_rows,
     ours,
     theirs,
+    unit,
     vectors,
 )
 from tests.runtime.plans import make_false, make_infonce, make_siglip, make_triplet
@@ -47,10 +48,6 @@ def batch(seed: int = 0):
         "negative_text": draw.integers(0, 8, (COUNT, 2)).astype(np.int32),
     }
     return query, positive, others.astype(np.float32), rows
-
-
-def unit(x):
-    return torch.nn.functional.normalize(x, dim=-1)
 
 
 def limits(cosines, false):

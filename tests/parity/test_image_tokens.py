@@ -29,6 +29,7 @@ from tests.front.test_text_image import (  # noqa: F401  the fixtures
     here,
 )
 from tests.parity.test_losses import given_rows, unit
+from tests.parity.towers import torch_pixels
 from tests.runtime.plans import make_colbert
 
 torch = pytest.importorskip("torch")
@@ -125,10 +126,6 @@ def normalised(plan: Any, pixels: np.ndarray) -> np.ndarray:
 
     scale, shift = affine(plan.model.image_processor)
     return (pixels * scale + shift).astype(np.float32)
-
-
-def torch_pixels(images: np.ndarray) -> Any:
-    return torch.tensor(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
 def their_slopes(name: str, model: Any, mode: str) -> list[tuple[str, np.ndarray]]:

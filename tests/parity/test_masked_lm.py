@@ -24,8 +24,8 @@ from specrun.runtime.models.vocabulary import logits_of
 from specrun.runtime.predict.network_files import language_tensors
 from specrun.spec.plan.model import ModelPlan, MultiVectorPlan
 from specrun.spec.plan.networks import TextEncoderConfig
+from tests.parity.scratch import batch, both_sides, dense, norm, states_in_torch
 from tests.parity.test_bert import batch as bert_batch
-from tests.parity.test_text_encoder import batch, dense, norm, states_in_torch
 from tests.runtime.models.tiny import model_plan, text_config
 
 torch = pytest.importorskip("torch")
@@ -112,14 +112,7 @@ def test_scores_equal_torch(act: Any, kind: Any, positions: Any, head: Any, bias
 def compare_scratch(config: TextEncoderConfig, *, gradients: bool) -> None:
     model = language_model(config)
     rng = np.random.default_rng(2)
-    params = jax.tree.map(
-        lambda x: x + 0.1 * rng.normal(size=x.shape).astype(np.float32),
-        initial_parameters(model, 0),
-    )
-    theirs = {
-        path: torch.tensor(np.asarray(leaf), requires_grad=True)
-        for path, leaf in unstack(params, model.groups).items()
-    }
+    params, theirs = both_sides(model, rng)
     ids, mask = batch()
     hidden = hidden_of(mask)
     found = in_torch(config, theirs, torch.tensor(ids).long(), torch.tensor(mask))

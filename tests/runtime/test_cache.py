@@ -15,6 +15,7 @@ import pytest
 
 from specrun.runtime import cache
 from specrun.spec.diagnostics import RunError
+from tests.faults.full_disk import full_disk
 
 KEY = "sha256:" + "ab" * 32
 
@@ -129,21 +130,18 @@ def test_a_file_in_the_place_of_an_artefact_gives_way(root: Path) -> None:
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing(
     root: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     def write_too_much(folder: Path) -> None:
         write(folder)
-        full()
+        full_disk()
 
     with monkeypatch.context() as patch:
         match step:
             case "fsync":
-                patch.setattr(cache.os, "fsync", full)
+                patch.setattr(cache.os, "fsync", full_disk)
             case "rename":
-                patch.setattr(cache, "_move", full)
+                patch.setattr(cache, "_move", full_disk)
             case "mkdir":
-                patch.setattr(cache.tempfile, "mkdtemp", full)
+                patch.setattr(cache.tempfile, "mkdtemp", full_disk)
         with pytest.raises(RunError, match=r"No space left on device.*SPECRUN_CACHE"):
             cache.make("kind", KEY, write_too_much if step == "write" else write)
     assert left(root) == []

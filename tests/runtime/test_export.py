@@ -34,6 +34,7 @@ from specrun.spec.plan.data import TokenizerFile, TokenizerPlan
 from specrun.spec.plan.file import read_plan, write_plan
 from specrun.spec.plan.model import ModelPlan, MultiVectorPlan
 from specrun.spec.plan.plan import Plan
+from tests.faults.full_disk import full_disk
 from tests.runtime.folders import GOLDEN, TEXTS, make_directory, make_run, tokenizer_text
 from tests.runtime.models.tiny import lora_plan, model_plan
 from tests.runtime.plans import make_colbert, make_infonce, make_plan, separate
@@ -492,10 +493,7 @@ def test_an_export_for_peft_leaves_nothing_when_the_disk_is_full(
     frozen(tmp_path / "run")
     (tmp_path / "there").mkdir()
 
-    def fail(*arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(adapting, "write_tokenizer", fail)
+    monkeypatch.setattr(adapting, "write_tokenizer", full_disk)
     with pytest.raises(RunError, match="the disk is full"):
         export(tmp_path / "run", tmp_path / "there" / "out", to="peft")
     assert list((tmp_path / "there").iterdir()) == []

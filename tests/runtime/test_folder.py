@@ -29,6 +29,7 @@ from specrun.runtime.loop.parameters import (
 )
 from specrun.runtime.loop.position import Best
 from specrun.spec.diagnostics import InputError, RunError
+from tests.faults.full_disk import full_disk
 
 TREE = {
     "a": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)},
@@ -79,10 +80,7 @@ def test_a_failed_write_leaves_the_old_content_and_no_litter(
     path = tmp_path / "result.json"
     write_atomic(path, b"old")
 
-    def full(handle: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from tests.runtime.devices import split_into
+from tests.runtime.devices import run_split
 
 ROWS, PASSES = 32, 2
 CASES = ((1, ROWS), (8, ROWS), (1, 8), (8, 8))
@@ -75,15 +71,7 @@ for case in sys.argv[2:]:
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("devices")
     names = {case: f"{case[0]}-{case[1]}" for case in CASES}
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(folder), *names.values()],
-        cwd=Path(__file__).parents[2],
-        env=split_into(8),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_split(MEASURE, 8, str(folder), *names.values())
     return {case: dict(np.load(folder / f"{name}.npz")) for case, name in names.items()}
 
 

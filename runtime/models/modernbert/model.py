@@ -26,6 +26,7 @@ from specrun.runtime.models.attention import (
 )
 from specrun.runtime.models.bert.model import ACTIVATIONS
 from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm
+from specrun.runtime.models.projection import projection
 from specrun.runtime.models.randomness import Keys, dropout, fork
 from specrun.spec.plan.networks import ModernbertConfig
 
@@ -122,11 +123,7 @@ class Ends(nnx.Module):
     def __init__(self, config: ModernbertConfig):
         self.embeddings = Embeddings(config)
         self.final_norm = _norm(config)
-        self.projection = (
-            Dense(config.hidden_size, config.projection_dim, bias=False)
-            if config.projection_dim is not None
-            else None
-        )
+        self.projection = projection(config.hidden_size, config.projection_dim)
 
     def embed(self, ids: jax.Array, key: Keys) -> jax.Array:
         return self.embeddings(ids, key)

@@ -17,6 +17,7 @@ from flax import nnx
 from specrun.runtime.models.activations import silu
 from specrun.runtime.models.attention import attention, join_heads, rotary_table, rotate
 from specrun.runtime.models.modules import Adapter, Dense, Embedding, RMSNorm
+from specrun.runtime.models.projection import projection
 from specrun.runtime.models.randomness import Keys, fork
 from specrun.spec.plan.networks import Qwen3Config
 
@@ -99,11 +100,7 @@ class Ends(nnx.Module):
     def __init__(self, config: Qwen3Config):
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.projection = (
-            Dense(config.hidden_size, config.projection_dim, bias=False)
-            if config.projection_dim is not None
-            else None
-        )
+        self.projection = projection(config.hidden_size, config.projection_dim)
 
     def embed(self, ids: jax.Array, key: Keys) -> jax.Array:
         del key  # there is no dropout here

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from specrun.runtime.models.clip.config import block_values, image_values
 from specrun.runtime.models.siglip.table import text_rows, vision_rows
 from specrun.runtime.models.values import Values
-from specrun.spec.plan.towers import SiglipTextConfig, SiglipVisionConfig
+from specrun.spec.plan.towers import Siglip2VisionConfig, SiglipTextConfig, SiglipVisionConfig
+
+Vision = TypeVar("Vision", SiglipVisionConfig, Siglip2VisionConfig)
 
 BLOCKS: dict[str, Any] = {
     "hidden": 768,
@@ -26,26 +28,34 @@ def siglip_config(raw: Mapping[str, Any]) -> tuple[SiglipTextConfig, SiglipVisio
     SigLIP 2 of a fixed resolution says ``siglip`` as well; ``siglip2`` has a folder of its own. ``pad_token_id`` is config.json's, which need not be the
     tokenizer's: the tokenizer decides what texts are padded with.
     """
-    values = Values(raw)
-    values.choice("model_type", "siglip", ("siglip",))
-    values.no_code()
-    text = text_values(values.part("text_config"))
-    vision = _vision(values.part("vision_config"))
-    require_one_width(values, text.projection_dim, vision.embedding_dim)
-    values.finish()
-    text_rows(text)  # raises where heads do not divide the width
-    vision_rows(vision)
+    text, vision = both_networks(raw, "siglip", _vision)
+    vision_rows(vision)  # raises where heads do not divide the width
     return text, vision
 
 
-def require_one_width(values: Values, text: int, image: int) -> None:
+def both_networks(
+    raw: Mapping[str, Any], model_type: str, vision_values: Callable[[Values], Vision]
+) -> tuple[SiglipTextConfig, Vision]:
+    """The two networks of a config.json of SigLIP or SigLIP 2. One InputError names every fault."""
+    values = Values(raw)
+    values.choice("model_type", model_type, (model_type,))
+    values.no_code()
+    text = _text(values.part("text_config"))
+    vision = vision_values(values.part("vision_config"))
+    _require_one_width(values, text.projection_dim, vision.embedding_dim)
+    values.finish()
+    text_rows(text)  # raises where heads do not divide the width
+    return text, vision
+
+
+def _require_one_width(values: Values, text: int, image: int) -> None:
     """Note a fault unless both networks give vectors of as many numbers."""
     if text != image:
         message = f"texts become vectors of {text} numbers and images of {image}, which cannot be compared"
         values.refuse(message, "projection_size of text_config is hidden_size of vision_config")
 
 
-def text_values(values: Values) -> SiglipTextConfig:
+def _text(values: Values) -> SiglipTextConfig:
     """The network of texts, which SigLIP and SigLIP 2 have in common."""
     blocks = block_values(values, **BLOCKS)
     width = values.whole("projection_size", 0) if values.has("projection_size") else None

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from specrun.runtime.models.clip.config import CHANNELS, block_values
-from specrun.runtime.models.siglip.config import BLOCKS, require_one_width, text_values
-from specrun.runtime.models.siglip.table import text_rows
+from specrun.runtime.models.siglip.config import BLOCKS, both_networks
 from specrun.runtime.models.siglip2.table import vision_rows
 from specrun.runtime.models.values import Values
 from specrun.spec.plan.towers import Siglip2VisionConfig, SiglipTextConfig
@@ -23,15 +22,8 @@ def siglip2_config(raw: Mapping[str, Any]) -> tuple[SiglipTextConfig, Siglip2Vis
     config.json does not say how many patches an image may have: the directory's processor does, and takes the place
     of the default that stands here.
     """
-    values = Values(raw)
-    values.choice("model_type", "siglip2", ("siglip2",))
-    values.no_code()
-    text = text_values(values.part("text_config"))
-    vision = _vision(values.part("vision_config"))
-    require_one_width(values, text.projection_dim, vision.embedding_dim)
-    values.finish()
-    text_rows(text)  # raises where heads do not divide the width
-    vision_rows(vision)
+    text, vision = both_networks(raw, "siglip2", _vision)
+    vision_rows(vision)  # raises where heads do not divide the width
     return text, vision
 
 

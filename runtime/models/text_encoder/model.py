@@ -25,6 +25,7 @@ from specrun.runtime.models.attention import (
     split_heads,
 )
 from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm, RMSNorm
+from specrun.runtime.models.projection import projection
 from specrun.runtime.models.randomness import Keys, dropout, fork
 from specrun.spec.plan.networks import TextEncoderConfig
 
@@ -116,11 +117,7 @@ class Ends(nnx.Module):
     def __init__(self, config: TextEncoderConfig):
         self.embeddings = Embeddings(config)
         self.final_norm = _norm(config) if config.final_layer_norm else None
-        self.projection = (
-            Dense(config.hidden_size, config.projection_dim, bias=False)
-            if config.projection_dim is not None
-            else None
-        )
+        self.projection = projection(config.hidden_size, config.projection_dim)
 
     def embed(self, ids: jax.Array, key: Keys) -> jax.Array:
         return self.embeddings(ids, key)

@@ -15,6 +15,7 @@ from specrun.runtime.models.attention import attention, join_heads, split_heads
 from specrun.runtime.models.clip.model import ACTIVATIONS
 from specrun.runtime.models.modules import Adapter, Dense, Embedding, LayerNorm
 from specrun.runtime.models.patches import check_pixels, cut, patch_matrix, with_class_token
+from specrun.runtime.models.projection import projection
 from specrun.runtime.models.randomness import Keys, dropout, fork
 from specrun.spec.plan.towers import VitConfig
 
@@ -126,11 +127,7 @@ class VisionEnds(nnx.Module):
         self.layernorm = (
             LayerNorm(width, config.layer_norm_eps) if config.final_layer_norm else None
         )
-        self.projection = (
-            Dense(width, config.projection_dim, bias=False)
-            if config.projection_dim is not None
-            else None
-        )
+        self.projection = projection(width, config.projection_dim)
         self.config = config
 
     def embed(self, pixels: jax.Array, key: Keys) -> jax.Array:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
-import os
 import struct
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from specrun.runtime.data.emoji_font import NOTO, find_font, read_font
 from specrun.runtime.data.emoji_source import ROWS, emoji_folder, plain_png, render
 from specrun.runtime.images.decode import decode
 from specrun.spec.diagnostics import InputError, RunError
+from tests.faults.full_disk import full_disk
 from tests.runtime.data.fonts import (
     FEMALE,
     JOINER,
@@ -264,11 +263,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     monkeypatch.setenv("SPECRUN_CACHE", str(tmp_path / "cache"))
     path = written(tmp_path, FontMaker())
 
-    def full(*_: object) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(Path, "write_bytes", full_disk)
         with pytest.raises(RunError, match=r"No space left on device.*SPECRUN_CACHE"):
             emoji_folder(path, 16)
     assert list((tmp_path / "cache" / "emoji").iterdir()) == []

@@ -25,6 +25,7 @@ from specrun.spec.plan.data import (
     Scan,
     TextSource,
 )
+from tests.faults.full_disk import full_disk
 from tests.runtime.plans import make_text_source
 
 STORY = "The cat sat down. It was tired of the day! Was it raining?\nIt was.\n\nA second paragraph is here.\n"
@@ -489,9 +490,6 @@ def test_a_folder_that_may_not_be_read_is_an_error(
 def test_a_full_disk_leaves_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, STORY)
 
-    def full(*_: Any) -> Any:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("specrun.runtime.data.rows._write_texts", full)
+    monkeypatch.setattr("specrun.runtime.data.rows._write_texts", full_disk)
     with pytest.raises(RunError, match="No space left on device"):
         scan(source_of(path), None, "skip")

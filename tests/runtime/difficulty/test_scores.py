@@ -22,6 +22,7 @@ from specrun.runtime.difficulty.scores import ensure_scored
 from specrun.runtime.teacher import texts
 from specrun.spec.diagnostics import InputError, RunError
 from specrun.spec.plan.plan import Plan
+from tests.faults.full_disk import full_disk
 from tests.runtime.folders import make_directory, make_run
 
 SPEC = """\
@@ -252,10 +253,7 @@ def test_an_encoder_that_changed_gives_other_scores_and_the_run_refuses(tmp_path
 
 
 def test_a_full_disk_is_told(work: Path, monkeypatch: pytest.MonkeyPatch):
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(cache, "_seal", full)
+    monkeypatch.setattr(cache, "_seal", full_disk)
     with pytest.raises(RunError, match="No space left on device"):
         made("data.difficulty.idf_corpus_size=7")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -23,6 +22,7 @@ from specrun.runtime.images.pixels import process
 from specrun.runtime.telling import Tell, silent
 from specrun.spec.diagnostics import InputError, RunError
 from specrun.spec.plan.images import ImageProcessor, uniform
+from tests.faults.full_disk import full_disk
 from tests.runtime.images.pictures import noise, saved
 
 MANY = 10**8
@@ -193,7 +193,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(
         def __exit__(self, *_: object) -> None: ...
 
         def write(self, _: object) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            full_disk()
 
     def open_full(path: Path, mode: str = "r", *rest: object):
         return Full() if path.name == "pixels.u1" and "w" in mode else real(path, mode, *rest)  # pyright: ignore

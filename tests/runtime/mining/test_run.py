@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
@@ -24,6 +23,7 @@ from specrun.runtime.loop.run import summary
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.plan import Plan
 from tests.faults.bench import SPEC, tiny_rows
+from tests.runtime.runs import keeping_compiled, stop_after
 
 MINED = "data.negatives={kind: mined, refresh_every_steps: 16, top_k: 20, num_negatives: 2}"
 MORE = (MINED, "curriculum=null", "train.max_steps=40", "evaluation.every_steps=20")
@@ -33,20 +33,10 @@ MORE = (MINED, "curriculum=null", "train.max_steps=40", "evaluation.every_steps=
 def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("mining")
     (root / "rows.jsonl").write_text(tiny_rows(), encoding="utf-8")
-    settings = {
-        "jax_compilation_cache_dir": str(root / "compiled"),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": 0,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, keeping_compiled(root / "compiled"):
         patch.setenv("SPECRUN_CACHE", str(root / "cache"))
         patch.chdir(root)
-        for name, value in settings.items():
-            jax.config.update(name, value)
         yield root
-        for name, value in before.items():
-            jax.config.update(name, value)
 
 
 @pytest.fixture(autouse=True)
@@ -192,23 +182,6 @@ def test_another_backend_mines_the_same(work: Path, whole: Any):
     np.testing.assert_array_equal(ours, searched(made(work, "data.negatives.backend=faiss")))
 
 
-def _stop_after(step: int, patch: pytest.MonkeyPatch) -> None:
-    """A SIGTERM after a step: saved there, and ended."""
-    import os
-    import signal
-
-    from specrun.runtime.loop.loop import Loop
-
-    original = Loop._step
-
-    def stepped(loop: Loop, batch: object) -> None:
-        original(loop, batch)
-        if loop.standing.step == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    patch.setattr(Loop, "_step", stepped)
-
-
 def same_end(work: Path, result: Any, whole: Any) -> None:
     """The run here ended with the bytes of the undisturbed one."""
     assert result.parameters_sha256 == whole.parameters_sha256
@@ -219,7 +192,7 @@ def same_end(work: Path, result: Any, whole: Any) -> None:
 def test_going_on_at_a_step_of_mining_ends_the_same(work: Path, whole: Any):
     plan = made(work)
     with pytest.MonkeyPatch.context() as patch:
-        _stop_after(16, patch)
+        stop_after(16, patch)
         with pytest.raises(specrun.SpecrunError, match="saved after step 16"):
             specrun.run(plan)
     assert [e["after"] for e in events_of(Path("run"))] == [0]
@@ -229,7 +202,7 @@ def test_going_on_at_a_step_of_mining_ends_the_same(work: Path, whole: Any):
 def test_going_on_between_two_reads_the_file_and_a_lost_one_is_an_error(work: Path, whole: Any):
     plan = made(work)
     with pytest.MonkeyPatch.context() as patch:
-        _stop_after(18, patch)
+        stop_after(18, patch)
         with pytest.raises(specrun.SpecrunError, match="saved after step 18"):
             specrun.run(plan)
     assert [e["after"] for e in events_of(Path("run"))] == [0, 16]

@@ -29,7 +29,7 @@ from specrun.spec.plan.losses import teacher_of
 from specrun.spec.plan.plan import Plan
 from tests.faults.bench import SPEC, tiny_rows
 from tests.runtime.folders import make_directory, make_run
-from tests.runtime.mining.test_run import _stop_after
+from tests.runtime.runs import stop_after
 
 MORE = ("curriculum=null", "train.max_steps=12", "evaluation=null")
 TEACHER = "{kind: pretrained, name_or_path: teacher, max_length: 7}"
@@ -189,7 +189,7 @@ def test_the_teacher_speaks_once_and_a_resumed_run_hears_the_same(
     monkeypatch.setattr(teaching_texts, "open_folder", lambda *a: opened.append(a) or original(*a))
     plan = made(work)
     with pytest.MonkeyPatch.context() as patch:
-        _stop_after(5, patch)
+        stop_after(5, patch)
         with pytest.raises(specrun.SpecrunError, match="saved after step 5"):
             specrun.run(plan)
     assert opened == [], "the cache has them"
@@ -221,7 +221,7 @@ def test_a_damaged_artefact_is_made_again(work: Path, whole: Any):
 def test_other_embeddings_than_the_earlier_steps_had_are_refused(work: Path, whole: Any):
     plan = made(work)
     with pytest.MonkeyPatch.context() as patch:
-        _stop_after(4, patch)
+        stop_after(4, patch)
         with pytest.raises(specrun.SpecrunError, match="saved after step 4"):
             specrun.run(plan)
     original = embeddings.ensure_told

@@ -1,4 +1,4 @@
-"""What an evaluation measures and chooses by, where the spec leaves it to the objective."""
+"""What the losses train: whether they hide tokens, and what an evaluation measures and chooses by where the spec leaves it open."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ RATES = (0.15, 0.5, 0.85)
 """Shares hidden of held-out texts: little, half and most of a text."""
 
 
+def masked_loss(spec: Experiment) -> MaskedDiffusionLoss | None:
+    """The loss that hides tokens; None where none does."""
+    return next((loss for loss in spec.losses if isinstance(loss, MaskedDiffusionLoss)), None)
+
+
 def hides_tokens(spec: Experiment) -> bool:
     """Whether the objective is to tell hidden tokens, instead of finding one text by another."""
-    return any(isinstance(loss, MaskedDiffusionLoss) for loss in spec.losses)
+    return masked_loss(spec) is not None
 
 
 def metrics_of(spec: Experiment, part: Evaluation) -> tuple[str, ...]:
