@@ -52,6 +52,7 @@ def _setting(*names: str, **settings: Any) -> Option:
 
 SPEC = _arg("spec", metavar="SPEC", help="the YAML spec")
 PLAN = _arg("plan", metavar="PLAN", help="a plan.json")
+RUN = _arg("folder", metavar="FOLDER", help="a run's folder")
 FOLDER = _arg("folder", metavar="FOLDER", help="a run's folder, or a Hugging Face directory")
 SET = _arg(
     "--set",
@@ -102,9 +103,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("run", "carry out a plan, or continue it", "run", (
         PLAN, _arg("--extend", action="store_true", help="go on with a longer horizon"), QUIET,
     )),
-    Command("report", "write report.html of a run, finished or not", "make_report", (
-        _arg("folder", metavar="FOLDER", help="a run's folder"),
-    )),
+    Command("report", "write report.html of a run, finished or not", "make_report", (RUN,)),
     Command("encode", "embed texts or images into a .npy file", "encode", (
         FOLDER,
         _arg("input", metavar="INPUT", help="a text file, one text a line, a .jsonl, .csv, .tsv or .parquet file, or a folder of images"),
@@ -152,7 +151,7 @@ COMMANDS: tuple[Command, ...] = (
         _arg("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights (default float32)"),
     )),
     Command("generate", "write texts with a trained masked language model", "generate", (
-        FOLDER,
+        RUN,
         _arg("prompts", nargs="*", metavar="PROMPT", help="continued to --max-length tokens; with [MASK] in it, each mark becomes one token instead"),
         _setting("--temperature", type=float, metavar="T", help="0 takes the best token"),
         _setting("--steps", type=int, metavar="N", help="steps over which tokens are filled in"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from specrun.runtime.generate.filler import BATCH_SIZE, Completion, Filler, no_tokens
+from specrun.runtime.generate.filler import BATCH_SIZE, Completion, Filler
 from specrun.runtime.generate.options import with_options
 from specrun.runtime.generate.prompts import rows_of
 from specrun.runtime.predict.trained import Trained
@@ -20,10 +20,14 @@ class Generator:
     def __init__(self, trained: Trained, parameters: Any, name: str):
         """``parameters`` are ``trained``'s, wherever they lie; ``name`` is the run's, for messages.
 
-        InputError for a model that predicts no tokens.
+        InputError for a directory that no run has trained, and for a model that predicts no tokens.
         """
         if trained.plan is None:
-            raise no_tokens(name)
+            raise InputError(
+                f"{name} is no run's folder, and only a run's plan says how its model writes",
+                code="no-run",
+                hint="train a run that starts from it, with `losses: [{kind: masked_diffusion}]`",
+            )
         self.filler = Filler(trained.plan, trained.model, trained.tokenizer, name)
         if trained.plan.generation is None:
             raise InputError(

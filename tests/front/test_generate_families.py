@@ -30,3 +30,11 @@ def test_a_family_with_its_own_head_writes(
     assert (len(whole.ids), len(some.ids)) == (8, 5)
     assert (some.filled >= 0).tolist() == [False, False, True, False, False]
     assert predictor.generate(["open"], max_length=8, steps=3) == [[whole.text]]
+
+
+def test_a_directory_that_no_run_has_trained_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "bert")
+    with pytest.raises(specrun.InputError, match="is no run's folder") as caught:
+        specrun.Predictor(tmp_path / "model").generate(["open [MASK] tree"])
+    assert caught.value.diagnostics[0].code == "no-run"
+    assert "masked_diffusion" in caught.value.diagnostics[0].hint
