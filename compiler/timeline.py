@@ -28,10 +28,8 @@ def rate_at(plan: Plan, segment: Segment, step: int) -> float:
 
 def timeline(plan: Plan) -> str:
     """Steps, rows, losses, what trains and the learning rate of every segment, then evaluations and checkpoints."""
-    lines: list[str] = []
-    peak = max(_rates(plan, s, range(s.first_step, s.stop_step))[1] for s in plan.segments)
-    for index, s in enumerate(plan.segments):
-        lines += _segment(plan, index, s, peak)
+    peak = _peak(plan)
+    lines = [line for index in range(len(plan.segments)) for line in _segment(plan, index, peak)]
     if plan.evaluation is not None:
         lines.append(f"evaluation  after {_moments(plan.evaluation.after)} steps")
     if plan.data.mining is not None:
@@ -40,7 +38,28 @@ def timeline(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _segment(plan: Plan, index: int, s: Segment, peak: float) -> list[str]:
+def stage(plan: Plan, index: int) -> str:
+    """One segment as the timeline shows it."""
+    return "\n".join(_segment(plan, index, _peak(plan)))
+
+
+def epoch(plan: Plan, number: int) -> str:
+    """The segment that an epoch of the run, counted from 0, is in, and that epoch's own line. InputError where there is none."""
+    index, own = plan.stage_of_epoch(number)
+    s = plan.segments[index]
+    first = s.first_step + own * s.steps_per_epoch
+    steps = range(first, min(first + s.steps_per_epoch, s.stop_step))
+    head = f"    epoch {number} of the run, {own} of the stage, both from 0:"
+    return "\n".join([stage(plan, index), head, _stretch(plan, index, steps)])
+
+
+def _peak(plan: Plan) -> float:
+    """The greatest learning rate of the run."""
+    return max(_rates(plan, s, range(s.first_step, s.stop_step))[1] for s in plan.segments)
+
+
+def _segment(plan: Plan, index: int, peak: float) -> list[str]:
+    s = plan.segments[index]
     trained = sum(p.size for p in plan.model.parameters if p.path in set(s.trained))
     low, high = _rates(plan, s, range(s.first_step, s.stop_step))
     weights = ", ".join(f"{name} × {weight:g}" for name, weight in s.loss_weights.items())

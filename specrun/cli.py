@@ -94,7 +94,10 @@ COMMANDS: tuple[Command, ...] = (
         _arg("left", metavar="A", help="a plan.json"), _arg("right", metavar="B", help="a plan.json"),
     )),
     Command("show", "show a plan's summary or timeline", "show", (
-        PLAN, _arg("--steps", action="store_true", help="the timeline of steps"),
+        PLAN,
+        _arg("--steps", action="store_true", help="the timeline of steps"),
+        _arg("--stage", metavar="NAME", help="one stage of it"),
+        _arg("--epoch", type=int, metavar="N", help="the stage that an epoch is in, and what the epoch does; the run's first is 0"),
     )),
     Command("schema", "print the JSON Schema of specs or plans", "schema", (
         _arg("--plan", action="store_true", help="of plan.json instead"),

@@ -117,12 +117,21 @@ def diff(options: Namespace) -> int:
 
 
 def show(options: Namespace) -> int:
+    from specrun.compiler import timeline
     from specrun.compiler.summary import summary
-    from specrun.compiler.timeline import timeline
     from specrun.spec.plan.file import read_plan
 
+    asked = [options.steps, options.stage is not None, options.epoch is not None]
+    if sum(asked) > 1:
+        message = "--steps shows all stages, --stage one, --epoch the one of an epoch"
+        raise InputError(message, code="usage", hint="give one of them")
     plan = read_plan(options.plan)
-    print(timeline(plan) if options.steps else summary(plan))
+    if options.stage is not None:
+        print(timeline.stage(plan, plan.stage_named(options.stage)))
+    elif options.epoch is not None:
+        print(timeline.epoch(plan, options.epoch))
+    else:
+        print(timeline.timeline(plan) if options.steps else summary(plan))
     return 0
 
 

@@ -96,13 +96,7 @@ def _chosen(selection: Selection) -> str:
     if selection.said or selection.field is None:
         return f" ({selection.words})"
     formats = f" ({selection.format})" if selection.format else ""
-    return f"{formats} with {_range(selection)}"
-
-
-def _range(chosen: Selection) -> str:
-    low, high = chosen.minimum, chosen.maximum
-    ends = ("−∞" if low is None else f"{low:g}", "∞" if high is None else f"{high:g}")
-    return f"{chosen.field} in [{ends[0]}, {ends[1]}]"
+    return f"{formats} with {selection.field} {selection.bounds}"
 
 
 def described(part: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from specrun.spec.annotations import Fact, FieldClass
+from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.cost import CostPlan
 from specrun.spec.plan.data import DataPlan, TokenizerPlan
 from specrun.spec.plan.difficulty import DifficultyPlan
@@ -104,6 +105,35 @@ class Plan:
         tuple[Value, ...], Fact(doc="Every value of the spec and its history.", klass="cosmetic")
     ]
     warnings: Annotated[tuple[Warning, ...], Fact(doc="Findings.", klass="cosmetic")]
+
+    @property
+    def total_epochs(self) -> int:
+        """Passes over the rows of all stages together."""
+        return sum(segment.epochs for segment in self.segments)
+
+    def stage_named(self, name: str) -> int:
+        """The index of the segment of a stage. InputError where there is none of the name."""
+        names = [segment.stage for segment in self.segments]
+        if name in names:
+            return names.index(name)
+        hint = f"there {'is' if len(names) == 1 else 'are'} {', '.join(f'`{n}`' for n in names)}"
+        raise InputError(f"the plan has no stage {name!r}", code="no-stage", hint=hint)
+
+    def stage_of_epoch(self, epoch: int) -> tuple[int, int]:
+        """The index of the segment that an epoch of the run is in, and its number in there, both from 0.
+
+        InputError where the run has no such epoch.
+        """
+        left = epoch
+        for index, segment in enumerate(self.segments):
+            if 0 <= left < segment.epochs:
+                return index, left
+            left -= segment.epochs
+        raise InputError(
+            f"the plan has no epoch {epoch}",
+            code="no-epoch",
+            hint=f"epochs count from 0 to {self.total_epochs - 1}",
+        )
 
     def mines_in(self, segment: int) -> bool:
         """Whether the rows of a segment carry mined negatives."""

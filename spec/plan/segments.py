@@ -32,12 +32,19 @@ class Selection:
 
     @property
     def words(self) -> str:
-        """For people: ``easy``, ``positive_chars in [, 400]``, ``sentences``, or ``easy sentences``."""
-        low, high = ("" if b is None else f"{b:g}" for b in (self.minimum, self.maximum))
-        chosen = self.said or (f"{self.field} in [{low}, {high}]" if self.field else "")
+        """For people: ``easy``, ``positive_chars up to 400``, ``sentences``, or ``easy sentences``."""
+        chosen = self.said or (f"{self.field} {self.bounds}" if self.field else "")
         if not self.format:
             return chosen
         return f"{chosen} {self.format}" if self.said else f"{self.format} {chosen}".strip()
+
+    @property
+    def bounds(self) -> str:
+        """``up to 400``, ``2 and more``, ``2 to 400``."""
+        if self.minimum is None:
+            return "" if self.maximum is None else f"up to {self.maximum:g}"
+        high = self.maximum
+        return f"{self.minimum:g} and more" if high is None else f"{self.minimum:g} to {high:g}"
 
 
 @record

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from specrun.compiler.summary import summary
-from specrun.compiler.timeline import timeline
+from specrun.compiler.timeline import epoch, stage, timeline
+from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.schedule import Constant, Cosine
 from specrun.spec.words.curriculum import Advance, Curriculum, Select, Stage
 from specrun.spec.words.data import PythonSourceData
@@ -42,6 +43,30 @@ def test_a_transition_is_in_the_plan_the_summary_and_the_timeline() -> None:
     assert "20-29         67% all and 33% easy, " in drawn
     assert "30-39         all, " in drawn
     assert "60-69         50% last and 50% more, " in drawn
+
+
+def test_a_stage_is_found_by_its_name_and_by_an_epoch() -> None:
+    """Epochs count from 0 over the run: the fourth of six is the second of the stage `all`."""
+    stages = (Stage(name="easy", epochs=2, select=EASY), Stage(name="all", epochs=4))
+    plan = plan_of(spec(**curriculum(*stages, transition_epochs=2)))
+    assert plan.total_epochs == 6
+    assert [plan.stage_named(name) for name in ("easy", "all")] == [0, 1]
+    epochs = [plan.stage_of_epoch(number) for number in range(6)]
+    assert epochs == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (1, 3)]
+    for number in (-1, 6):
+        with pytest.raises(InputError, match=f"no epoch {number}") as caught:
+            plan.stage_of_epoch(number)
+        assert caught.value.diagnostics[0].hint == "epochs count from 0 to 5"
+    with pytest.raises(InputError, match="no stage 'hard'") as caught:
+        plan.stage_named("hard")
+    assert caught.value.diagnostics[0].hint == "there are `easy`, `all`"
+    drawn = timeline(plan)
+    assert stage(plan, 0) + "\n" + stage(plan, 1) + "\n" in drawn
+    told = epoch(plan, 3).splitlines()
+    assert told[:-2] == stage(plan, 1).splitlines()
+    assert told[-2].strip() == "epoch 3 of the run, 1 of the stage, both from 0:"
+    assert told[-1] in drawn
+    assert "20-29         67% all and 33% easy, " in told[-1]
 
 
 @pytest.mark.parametrize(

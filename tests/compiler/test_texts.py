@@ -232,8 +232,8 @@ def test_stages_select_by_format_where_there_are_several() -> None:
 def test_what_a_selection_is_called() -> None:
     assert Selection(format="pairs").words == "pairs"
     assert Selection(field="difficulty_rank", minimum=0, maximum=9, said="easy", format="pairs").words == "easy pairs"  # fmt: skip
-    assert Selection(field="query_chars", maximum=40, format="pairs").words == "pairs query_chars in [, 40]"  # fmt: skip
-    assert Selection(field="level", minimum=2).words == "level in [2, ]"
+    assert Selection(field="query_chars", maximum=40, format="pairs").words == "pairs query_chars up to 40"  # fmt: skip
+    assert Selection(field="level", minimum=2).words == "level 2 and more"
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,11 @@ def test_the_way_from_spec_to_explanation(folder: Path, capsys: pytest.CaptureFi
     assert "the plans are the same" in capsys.readouterr().out
     assert main(["show", "a.json", "--steps"]) == 0
     assert "steps 0-2" in capsys.readouterr().out
+    whole = main(["show", "a.json", "--stage", "train"])
+    assert (whole, main(["show", "a.json", "--epoch", "0"])) == (0, 0)
+    assert capsys.readouterr().out.count("steps 0-2") == 2
+    assert main(["show", "a.json", "--epoch", "0", "--steps"]) == 2
+    assert "give one of them" in capsys.readouterr().err
     assert main(["baseline", "a.json"]) == 0
     assert "mrr@10" in capsys.readouterr().out
 
