@@ -13,7 +13,7 @@ from specrun.wiring import RuntimeFacts
 
 if TYPE_CHECKING:
     from specrun.compiler.compile import Compiled
-    from specrun.runtime.loop.run import RunResult
+    from specrun.runtime.loop.result import RunResult
     from specrun.spec.plan.plan import Plan
 
 Spec = str | os.PathLike[str]

@@ -21,7 +21,7 @@ from specrun.spec.tree import Texts
 from specrun.wiring import RuntimeFacts
 
 if TYPE_CHECKING:
-    from specrun.runtime.loop.run import RunResult
+    from specrun.runtime.loop.result import RunResult
     from specrun.spec.plan.plan import Plan
 
 

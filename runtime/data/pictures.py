@@ -127,7 +127,8 @@ def _faults(
 
 
 def _fault(path: Path, max_pixels: int) -> tuple[str, str] | None:
-    from specrun.runtime.images.decode import BadImage, decode
+    from specrun.runtime.images.decode import decode
+    from specrun.runtime.images.faults import BadImage
 
     try:
         decode(path, max_pixels)

@@ -12,9 +12,7 @@ import numpy as np
 
 from specrun.runtime.data.content import collate, lengths_of
 from specrun.runtime.embedded import Embedded
-from specrun.runtime.vectors import TokenVectors, gathered, normalised
-
-__all__ = ["Encode", "batches", "embed", "embed_tokens", "normalised", "padded_length"]
+from specrun.runtime.vectors import TokenVectors, gathered
 
 SHORTEST = 8
 """Least padded length, in tokens."""

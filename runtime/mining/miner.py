@@ -13,7 +13,7 @@ import numpy as np
 from specrun.runtime.data.rows import Rows
 from specrun.runtime.data.tokens import Tokens
 from specrun.runtime.embedded import embedded
-from specrun.runtime.loop.embed import embed, normalised
+from specrun.runtime.loop.embed import embed
 from specrun.runtime.loop.events import ADVANCE, EventLog
 from specrun.runtime.loop.folder import RunFolder
 from specrun.runtime.mining.nearest import nearest, require_faiss
@@ -26,6 +26,7 @@ from specrun.runtime.mining.snapshots import (
 )
 from specrun.runtime.program.program import Program
 from specrun.runtime.telling import Counted, Tell, silent
+from specrun.runtime.vectors import normalised
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.data import MiningPlan
 from specrun.spec.plan.plan import Plan

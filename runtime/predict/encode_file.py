@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from specrun.runtime.loop.embed import normalised
 from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.predict.corpus import folder_of_images, read_lines
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.predict.targets import check_file
 from specrun.runtime.telling import Tell, silent
+from specrun.runtime.vectors import normalised
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.sides import Side
 

@@ -19,7 +19,6 @@ from typing import Any, Literal, assert_never
 
 import numpy as np
 
-from specrun.runtime.loop.embed import normalised
 from specrun.runtime.loop.folder import write_atomic, write_json
 from specrun.runtime.mining.nearest import require_faiss
 from specrun.runtime.predict.collection import embed_corpus, open_corpus
@@ -27,6 +26,7 @@ from specrun.runtime.predict.corpus import Corpus
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.predict.targets import check_parent
 from specrun.runtime.telling import Tell, silent
+from specrun.runtime.vectors import normalised
 from specrun.spec.diagnostics import InputError
 
 FORMAT = 1

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from specrun.runtime.data.split import normalise
-from specrun.runtime.loop.embed import normalised
 from specrun.runtime.loop.folder import write_atomic
 from specrun.runtime.mining.nearest import Backend, nearest, require_faiss
 from specrun.runtime.mining.pool import choose, pool_of
@@ -19,6 +18,7 @@ from specrun.runtime.predict.mined_rows import Pairs, read_rows
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.predict.targets import check_file
 from specrun.runtime.telling import Tell, silent
+from specrun.runtime.vectors import normalised
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import BadRows
 

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from specrun.runtime.data.content import Both
-from specrun.runtime.images.decode import BadImage, pixels_of, read
+from specrun.runtime.images.decode import pixels_of, read
+from specrun.runtime.images.faults import BadImage
 from specrun.runtime.images.pixels import process
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.images import ImageProcessor

@@ -12,11 +12,10 @@ import numpy as np
 from specrun.runtime.generate.filler import BATCH_SIZE as GENERATED_AT_ONCE
 from specrun.runtime.generate.filler import Completion
 from specrun.runtime.generate.generator import Generator
-from specrun.runtime.loop.embed import normalised
 from specrun.runtime.predict.embedder import BATCH_SIZE, Embedder
 from specrun.runtime.predict.pictures import Picture
 from specrun.runtime.telling import Tell, silent
-from specrun.runtime.vectors import TokenVectors, cut, gathered, maxsim
+from specrun.runtime.vectors import TokenVectors, cut, gathered, maxsim, normalised
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.sides import Side
 

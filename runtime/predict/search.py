@@ -11,7 +11,6 @@ import numpy as np
 from specrun.runtime import cache
 from specrun.runtime.data.items import shortened
 from specrun.runtime.data.scan import ensure_rows
-from specrun.runtime.loop.embed import normalised
 from specrun.runtime.metrics import top_k
 from specrun.runtime.predict.collection import (
     ask,
@@ -26,7 +25,7 @@ from specrun.runtime.predict.index import open_index
 from specrun.runtime.predict.pictures import Picture
 from specrun.runtime.predict.predictor import Predictor
 from specrun.runtime.telling import Tell, silent
-from specrun.runtime.vectors import by_maxsim, cut
+from specrun.runtime.vectors import by_maxsim, cut, normalised
 from specrun.spec.diagnostics import InputError
 
 WIDTH = 80

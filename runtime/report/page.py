@@ -10,7 +10,8 @@ from typing import Any
 from specrun.runtime.report.card import versions
 from specrun.runtime.report.facts import inputs, plan_facts
 from specrun.runtime.report.plot import Line, Mark, chart, number
-from specrun.runtime.report.record import Json, Record
+from specrun.runtime.report.record import Record
+from specrun.runtime.report.shape import Json
 from specrun.runtime.report.style import STYLE
 from specrun.runtime.report.worst import worst_section
 from specrun.runtime.telling import duration, size

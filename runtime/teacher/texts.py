@@ -9,10 +9,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from specrun.runtime.loop.embed import embed, normalised
+from specrun.runtime.loop.embed import embed
 from specrun.runtime.predict.compiled import compiled
 from specrun.runtime.predict.trained import Trained, open_folder
 from specrun.runtime.telling import Counted, Tell
+from specrun.runtime.vectors import normalised
 from specrun.spec.diagnostics import RunError
 from specrun.spec.plan.losses import TeacherPlan
 from specrun.spec.plan.sides import Side

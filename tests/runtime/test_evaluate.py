@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from specrun.runtime.data.relevance import Relevance
-from specrun.runtime.loop.embed import SHORTEST, batches, embed, normalised, padded_length
+from specrun.runtime.loop.embed import SHORTEST, batches, embed, padded_length
 from specrun.runtime.loop.evaluate import Evaluator, make_evaluator
 from specrun.runtime.metrics import retrieval_metrics
+from specrun.runtime.vectors import normalised
 from specrun.spec.plan.plan import Plan
 from tests.runtime.plans import make_plan
 

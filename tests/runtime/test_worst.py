@@ -10,10 +10,10 @@ import pytest
 
 from specrun.runtime.data.relevance import Relevance
 from specrun.runtime.loop import worst
-from specrun.runtime.loop.embed import normalised
 from specrun.runtime.loop.evaluate import Measured
 from specrun.runtime.loop.worst import CHARACTERS, FOUND, SHOWN, worst_of
 from specrun.runtime.metrics import top_k
+from specrun.runtime.vectors import normalised
 
 
 def measured(queries: np.ndarray, candidates: np.ndarray, relevant) -> Measured:
