@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from specrun.compiler.chunks import CACHE
 from specrun.compiler.cost.cost import cost_of
+from specrun.compiler.cost.scores import HIDDEN
 from specrun.compiler.cost.work import Batching, Work, work_of
 from specrun.spec.diagnostics import Diagnostic
 from specrun.spec.plan.cost import CostPlan
@@ -18,6 +19,8 @@ from specrun.spec.plan.plan import Plan
 from specrun.spec.record import record
 
 GB = 1 << 30
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+DIGITS = (0, 1, 1, 2, 2)
 CODE = "too-much-memory"
 PATH = "hardware.max_memory_gb"
 PARTS = {
@@ -40,13 +43,15 @@ class Change:
 
     def __str__(self) -> str:
         also = f", {self.time:.2g} × the operations" if round(self.time, 2) > 1 else ""
-        return f"{self.text} ({gb(self.peak)}{also}{', ' + self.meaning if self.meaning else ''})"
+        return f"{self.text} ({size(self.peak)}{also}{', ' + self.meaning if self.meaning else ''})"
 
 
-def gb(count: float) -> str:
-    """Bytes in GB of 2^30."""
-    size = count / GB
-    return f"{size:.2f} GB" if size >= 0.1 else f"{size * 1024:.1f} MB"
+def size(count: float) -> str:
+    """Bytes with a binary unit: ``26.6 MiB``, ``13.91 GiB``."""
+    unit = 0
+    while count >= 1024 and unit < len(UNITS) - 1:
+        count, unit = count / 1024, unit + 1
+    return f"{count:.{DIGITS[unit]}f} {UNITS[unit]}"
 
 
 def allowed(max_memory_gb: float, margin: float) -> int:
@@ -81,11 +86,11 @@ def misfit(
     how = "by arithmetic" if measured is None else "as XLA compiled it"
     kept = f" less {margin:.0%} kept free" if margin else ""
     message = (
-        f"the plan needs {gb(found)} on each device {how}, and {max_memory_gb:g} GB{kept} "
-        f"are {gb(limit)}: {_parts(cost, measured)}"
+        f"the plan needs {size(found)} on each device {how}, and {max_memory_gb:g} GiB{kept} "
+        f"are {size(limit)}: {_parts(cost, measured)}"
     )
     if rule is not None:
-        message += f"; by the rule of thumb it would be {gb(rule)}"
+        message += f"; by the rule of thumb it would be {size(rule)}"
     return message, _hint(work, batching, limit, scale)
 
 
@@ -128,12 +133,12 @@ def _place(origin: str) -> tuple[str, int, int]:
 
 def _parts(cost: CostPlan, measured: int | None) -> str:
     if cost.teacher_bytes > max(cost.peak_bytes, cost.evaluation_bytes, cost.mining_bytes):
-        return f"{gb(cost.teacher_bytes)} while the teacher embeds the training texts"
+        return f"{size(cost.teacher_bytes)} while the teacher embeds the training texts"
     if cost.mining_bytes > max(cost.peak_bytes, cost.evaluation_bytes):
-        return f"{gb(cost.mining_bytes)} while negatives are mined, the embeddings of all positives among them"
+        return f"{size(cost.mining_bytes)} while negatives are mined, the embeddings of all positives among them"
     if cost.evaluation_bytes > cost.peak_bytes:
-        return f"{gb(cost.evaluation_bytes)} while held-out rows are encoded"
-    parts = ", ".join(f"{name} {gb(getattr(cost, part))}" for name, part in PARTS.items())
+        return f"{size(cost.evaluation_bytes)} while held-out rows are encoded"
+    parts = ", ".join(f"{name} {size(getattr(cost, part))}" for name, part in PARTS.items())
     return parts if measured is None else f"by arithmetic {parts}"
 
 
@@ -151,7 +156,7 @@ def _hint(work: Work, batching: Batching, limit: int, scale: float) -> str:
             work, replace(batching, rows=1, micro=1, tile=1, evaluated=min(1, batching.evaluated))
         )
         lines.append(
-            f"no batch is small enough: one row alone needs {gb(peak_of(fixed) * scale)}; "
+            f"no batch is small enough: one row alone needs {size(peak_of(fixed) * scale)}; "
             "choose a smaller model or shorter texts, or train fewer parameters"
         )
     return "; ".join(lines)
@@ -198,7 +203,10 @@ class _Base:
 
 
 def _gentle(base: _Base) -> Iterator[Change]:
-    """Settings of class throughput: scores in tiles, a rolled loop, layers computed again, encoding in chunks, or both."""
+    """Changes of speed alone: scores in tiles, a rolled loop, layers computed again, encoding in chunks, or both.
+
+    And where no row is compared with another, fewer rows a pass and more passes.
+    """
     b = base.batching
     rolled = replace(b, unroll=1)
     recomputed = replace(rolled, checkpointing=True)
@@ -209,6 +217,8 @@ def _gentle(base: _Base) -> Iterator[Change]:
     if base.work.groups and not b.checkpointing:
         found.append(base.judge(recomputed, f"{words}train.gradient_checkpointing: true"))
     found.append(_chunks(base, b, ""))
+    if hides(base.work):
+        found.append(_accumulated(base))
     if base.work.groups and not b.checkpointing and not any(found):
         found.append(_chunks(base, recomputed, f"{words}train.gradient_checkpointing: true and "))
     yield from (change for change in found if change)
@@ -238,30 +248,47 @@ def _chunks(base: _Base, batching: Batching, words: str) -> Change | None:
 
 def _harsh(base: _Base) -> Iterator[Change]:
     """A smaller batch, with as many rows a step by accumulation or without."""
-    b = base.batching
-
-    def smaller(rows: int, passes: int, meaning: str) -> Change | None:
-        """Chunks stay as large as divides the smaller batch."""
-        micro = max(m for m in _divisors(rows, b.devices) if m <= b.micro)
-        text = f"train.batch_size: {rows}"
-        text += f" and train.accumulation_steps: {passes}" if passes != b.passes else ""
-        if b.micro < b.rows and micro != b.micro:
-            text += f" and {b.chunks}: {micro}"
-        told = f"{rows - 1} in-batch negatives instead of {b.rows - 1}{meaning}"
-        return base.judge(
-            replace(b, rows=rows, micro=micro, passes=passes, tile=min(b.tile, rows)), text, told
-        )
-
-    def accumulated(rows: int) -> Change | None:
-        return smaller(rows, b.passes * (b.rows // rows), "")
-
-    def reduced(rows: int) -> Change | None:
-        return smaller(rows, b.passes, ", and fewer rows a step")
-
-    sizes = [rows for rows in _divisors(b.rows, b.devices) if 1 < rows < b.rows]
-    for change in (_first(accumulated, iter(sizes)), _first(reduced, iter(sizes))):
+    accumulated = None if hides(base.work) else _accumulated(base)
+    for change in (accumulated, _reduced(base)):
         if change:
             yield change
+
+
+def _accumulated(base: _Base) -> Change | None:
+    """The largest smaller batch that fits, with as many rows a step."""
+    b = base.batching
+    return _first(lambda rows: _smaller(base, rows, b.passes * (b.rows // rows)), _sizes(b))
+
+
+def _reduced(base: _Base) -> Change | None:
+    """The largest smaller batch that fits, with fewer rows a step."""
+    b = base.batching
+    return _first(lambda rows: _smaller(base, rows, b.passes), _sizes(b))
+
+
+def _sizes(batching: Batching) -> Iterator[int]:
+    """Smaller batches in which the rows of this one come out even."""
+    every = _divisors(batching.rows, batching.devices)
+    return (rows for rows in every if 1 < rows < batching.rows)
+
+
+def _smaller(base: _Base, rows: int, passes: int) -> Change | None:
+    """Chunks stay as large as divides the smaller batch."""
+    b = base.batching
+    micro = max(m for m in _divisors(rows, b.devices) if m <= b.micro)
+    text = f"train.batch_size: {rows}"
+    text += f" and train.accumulation_steps: {passes}" if passes != b.passes else ""
+    if b.micro < b.rows and micro != b.micro:
+        text += f" and {b.chunks}: {micro}"
+    told = [] if hides(base.work) else [f"{rows - 1} in-batch negatives instead of {b.rows - 1}"]
+    told += ["fewer rows a step"] if rows * passes < b.rows * b.passes else []
+    batching = replace(b, rows=rows, micro=micro, passes=passes, tile=min(b.tile, rows))
+    return base.judge(batching, text, ", and ".join(told))
+
+
+def hides(work: Work) -> bool:
+    """Whether the loss hides tokens, so that each row is judged by itself and the batch's parts are alike."""
+    return any(HIDDEN in step.losses for step in work.steps)
 
 
 def _divisors(number: int, multiple: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specrun.compiler.fit import allowed
+from specrun.compiler.fit import allowed, size
 from specrun.compiler.passes.language import both_counts
 from specrun.compiler.passes.losses import describe
 from specrun.compiler.summary_presets import preset_lines
@@ -13,7 +13,6 @@ from specrun.spec.plan.plan import Plan
 from specrun.spec.plan.segments import Segment
 from specrun.spec.plan.sides import inside_layer
 
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 LISTED = 8
 CLASSES = ("easy", "medium", "hard")
 
@@ -32,14 +31,6 @@ def summary(plan: Plan) -> str:
         _findings(plan),
     ]
     return "\n".join(line for part in parts for line in part)
-
-
-def size(count: float) -> str:
-    """Bytes with a binary unit."""
-    unit = 0
-    while count >= 1024 and unit < len(UNITS) - 1:
-        count, unit = count / 1024, unit + 1
-    return f"{count:.0f} {UNITS[unit]}" if unit == 0 else f"{count:.1f} {UNITS[unit]}"
 
 
 def _head(plan: Plan) -> list[str]:

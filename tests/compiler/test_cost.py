@@ -129,6 +129,21 @@ def test_a_loss_that_is_most_of_the_memory_is_put_into_tiles() -> None:
     assert better.flops_per_step > cost.flops_per_step
 
 
+def test_a_loss_that_hides_tokens_knows_no_in_batch_negatives() -> None:
+    """The same rows in smaller batches change no result there, so they are among the gentle changes."""
+    given = (*CASES["masked"].settings, "train.batch_size=64")
+    work, batching = work_of(plan_of(Case(given)))
+    peak = peak_of(cost_of(work, batching))
+    gentle, harsh = changes(work, batching, peak // 2)
+    [parts] = [c for c in gentle if "train.accumulation_steps" in c.text]
+    assert parts.text == "train.batch_size: 16 and train.accumulation_steps: 4"
+    assert not any(c.meaning for c in gentle)
+    assert [(c.text, c.meaning) for c in harsh] == [("train.batch_size: 16", "fewer rows a step")]
+    _, [error] = found(*given, f"hardware.max_memory_gb={peak / 2 / GB / 0.9}")
+    assert "negatives" not in error.hint
+    assert error.hint.index(parts.text) < error.hint.index("it also fits with")
+
+
 def test_evaluation_alone_is_mended_by_its_own_key() -> None:
     held = ("data.validation={kind: fraction, fraction: 0.1}", "evaluation={batch_size: 4096}")
     _, [error] = found(*BAG, *held, "hardware.max_memory_gb=0.03")
