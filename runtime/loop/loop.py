@@ -67,7 +67,9 @@ class Loop:
     def __post_init__(self) -> None:
         train = self.plan.train
         self._pace = Pace(self.standing.step, train.total_steps)
-        self._watch = Watch(train.log_every_steps, train.total_steps, self._log_training)
+        self._watch = Watch(
+            train.log_every_steps, train.total_steps, self._log_training, self._pace.ready
+        )
         self._evaluations = frozenset(self.plan.evaluation.after if self.plan.evaluation else ())
         self._saves = frozenset(self.plan.checkpoint.after)
 
@@ -208,7 +210,7 @@ class Loop:
 
     def _log_training(self, step: int, values: dict[str, float]) -> None:
         rows = rows_per_step(self.plan, segment_at(self.plan, step - 1))
-        speed = self._pace.at(step, rows, self.memory)
+        speed = self._pace.at(rows, self.memory)
         with self._writing(str(self.metrics.path)):
             self.metrics.append({"kind": "training", "step": step, **values})
             self.times.append(self._timed(step, speed))

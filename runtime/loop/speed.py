@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ class Memory:
 class Speed:
     """Of this process alone. A row is a pair of query and positive; padding rows do not count.
 
-    ``steps_per_second`` is that since the last report, ``mean`` over all steps of this process, both
-    without the time of evaluations, checkpoints and the first compilation. ``left`` is in seconds,
-    with evaluations and checkpoints as they were so far.
+    ``steps_per_second`` is that between the last two moments at which results were there, ``mean`` over
+    all steps of this process, both without the time of evaluations, checkpoints and the first
+    compilation. ``left`` is in seconds, with evaluations and checkpoints as they were so far.
     """
 
     steps_per_second: float
@@ -39,14 +39,27 @@ class Speed:
     memory: Memory
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Moment:
+    """When the results of ``step`` steps were there: ``whole`` seconds since the start, ``training`` of them of steps."""
+
+    step: int
+    whole: float = 0.0
+    training: float = 0.0
+
+
 class Pace:
-    """Measures a process's steps. Time counts as training unless it is named otherwise by ``spent``."""
+    """Measures a process's steps. Time counts as training unless it is named otherwise by ``spent``.
+
+    A step is begun long before it is done, and metrics are fetched several steps at a time: rates are
+    taken between the moments of ``ready``, never between those of ``at``.
+    """
 
     def __init__(self, step: int, total: int, clock: Callable[[], float] = time.monotonic):
         self._first, self._total, self._clock = step, total, clock
         self._begun: float | None = None
         self._elsewhere = 0.0
-        self._last = (step, 0.0)
+        self._told = self._before = self._last = _Moment(step=step)
 
     def begin(self) -> None:
         """The first step was started, so it is compiled: the time counts from now."""
@@ -61,22 +74,31 @@ class Pace:
     def skip(self, steps: int) -> None:
         """So many steps will not be made: they count for no rate."""
         self._first += steps
-        self._last = (self._last[0] + steps, self._last[1])
+        self._told, self._before, self._last = (
+            replace(moment, step=moment.step + steps)
+            for moment in (self._told, self._before, self._last)
+        )
 
-    def at(self, step: int, rows_per_step: float, memory: Memory) -> Speed:
-        """The speed when ``step`` steps are finished, and the start of the next interval."""
+    def ready(self, step: int) -> None:
+        """The results of ``step`` steps are there now, and perhaps have been for a while."""
+        if step <= self._last.step:
+            return
         whole = 0.0 if self._begun is None else self._clock() - self._begun
-        training = whole - self._elsewhere
-        last_step, last_training = self._last
-        now = _rate(step - last_step, training - last_training)
-        mean = _rate(step - self._first, training)
-        self._last = (step, training)
-        each = whole / max(step - self._first, 1)
+        self._last = _Moment(step=step, whole=whole, training=whole - self._elsewhere)
+
+    def at(self, rows_per_step: float, memory: Memory) -> Speed:
+        """The speed up to the last moment of ``ready``; since the moment of the report before it, if that was earlier."""
+        last = self._last
+        if last.step > self._told.step:
+            self._before, self._told = self._told, last
+        before = self._before
+        now = _rate(last.step - before.step, last.training - before.training)
+        each = last.whole / max(last.step - self._first, 1)
         return Speed(
             steps_per_second=now,
             rows_per_second=now * rows_per_step,
-            mean=mean,
-            left=each * (self._total - step),
+            mean=_rate(last.step - self._first, last.training),
+            left=each * (self._total - last.step),
             memory=memory,
         )
 

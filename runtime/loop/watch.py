@@ -6,7 +6,10 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import islice, takewhile
 from typing import Any, NamedTuple
+
+import jax
 
 LAG = 8
 """Steps whose metrics may be outstanding: enough to hide the host, few enough to bound memory."""
@@ -15,6 +18,7 @@ SLOW_SECONDS = 0.1
 """Steps longer than this hide the host with one outstanding; more would only delay the answer to Ctrl-C."""
 
 Write = Callable[[int, dict[str, float]], None]
+Ready = Callable[[int], None]
 
 
 class NotFinite(Exception):
@@ -35,11 +39,11 @@ class Watch:
     """Takes each step's metrics as they are on the device; checks all, writes every ``every``-th step's.
 
     ``write(step, values)`` gets Python floats; ``step`` counts finished steps. The step ``last``
-    is always written.
+    is always written. ``ready(step)`` is told, before they are written, up to which step the results are there.
     """
 
-    def __init__(self, every: int, last: int, write: Write):
-        self._every, self._last, self._write = every, last, write
+    def __init__(self, every: int, last: int, write: Write, ready: Ready):
+        self._every, self._last, self._write, self._ready = every, last, write, ready
         self._outstanding: deque[_Outstanding] = deque()
         self._lag = LAG
 
@@ -53,7 +57,12 @@ class Watch:
 
     def drain(self, keep: int = 0) -> None:
         """Fetch and check all but the newest ``keep``. Raises NotFinite for the earliest bad one."""
-        while len(self._outstanding) > keep:
+        if len(self._outstanding) <= keep:
+            return
+        count = len(self._outstanding) - keep
+        jax.block_until_ready(self._outstanding[count - 1].metrics)
+        self._ready(self._newest(count))
+        for _ in range(count):
             step, metrics, facts = self._outstanding.popleft()
             values = {name: float(value) for name, value in metrics.items()}
             for name, value in values.items():
@@ -62,3 +71,12 @@ class Watch:
                     raise NotFinite(step, name, value)
             if step % self._every == 0 or step == self._last:
                 self._write(step, {**values, **facts})
+
+    def _newest(self, count: int) -> int:
+        """The newest step whose metrics are there, where those of the first ``count`` are."""
+        later = takewhile(_is_there, islice(self._outstanding, count, None))
+        return [self._outstanding[count - 1], *later][-1].step
+
+
+def _is_there(outstanding: _Outstanding) -> bool:
+    return all(leaf.is_ready() for leaf in jax.tree.leaves(outstanding.metrics))

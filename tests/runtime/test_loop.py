@@ -21,7 +21,45 @@ def metrics(loss: float = 1.0, norm: float = 2.0) -> dict[str, object]:
 
 def watched(every: int, last: int) -> tuple[Watch, list[tuple[int, dict[str, float]]]]:
     rows: list[tuple[int, dict[str, float]]] = []
-    return Watch(every, last, lambda step, values: rows.append((step, values))), rows
+    write = lambda step, values: rows.append((step, values))  # noqa: E731
+    return Watch(every, last, write, lambda step: None), rows
+
+
+class Late:
+    """A metric that is there once ``done`` says so."""
+
+    def __init__(self, step: int, done: list[int]):
+        self.step, self.done = step, done
+
+    def is_ready(self) -> bool:
+        return self.step <= self.done[0]
+
+    def block_until_ready(self) -> Late:
+        self.done[0] = max(self.done[0], self.step)
+        return self
+
+    def __float__(self) -> float:
+        assert self.is_ready()
+        return float(self.step)
+
+
+@pytest.mark.parametrize("ahead", [0, 3])
+def test_steps_are_told_to_be_ready_once_they_are_and_before_they_are_written(ahead: int):
+    """No step is waited for that is not due, and those that are done by then count too."""
+    done, told = [LAG + ahead if ahead else 0], []
+    watch = Watch(
+        1, 1000, lambda step, _: told.append(("wrote", step)), lambda s: told.append(("ready", s))
+    )
+    for step in range(1, 2 * LAG + 1):
+        watch.add(step, {"loss": Late(step, done)}, {})
+    assert told[0] == ("ready", LAG + ahead)
+    assert told[1:] == [("wrote", step) for step in range(1, LAG + 1)]
+    assert done == [LAG + ahead]
+    watch.drain()
+    assert told[LAG + 1] == ("ready", 2 * LAG)
+    assert len(told) == 2 * LAG + 2
+    watch.drain()
+    assert len(told) == 2 * LAG + 2
 
 
 def test_every_nth_step_and_the_last_are_written_in_order():

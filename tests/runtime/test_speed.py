@@ -32,14 +32,16 @@ def test_the_rate_leaves_out_compiling_evaluating_and_saving():
     clock.now += 30  # compiling, before the first step returns
     pace.begin()
     clock.now += 5
-    first = pace.at(10, 8.0, MEMORY)
+    pace.ready(10)
+    first = pace.at(8.0, MEMORY)
     assert first.steps_per_second == pytest.approx(2.0)
     assert first.rows_per_second == pytest.approx(16.0)
     assert first.left == pytest.approx(15.0)
     clock.now += 5
     pace.spent(5)  # an evaluation
     clock.now += 10
-    second = pace.at(20, 8.0, MEMORY)
+    pace.ready(20)
+    second = pace.at(8.0, MEMORY)
     assert second.steps_per_second == pytest.approx(1.0)
     assert second.mean == pytest.approx(20 / 15)
     assert second.left == pytest.approx(20 * 20 / 20)
@@ -51,10 +53,43 @@ def test_a_resumed_run_counts_its_own_steps_only():
     pace = Pace(1000, 1100, clock)
     pace.begin()
     clock.now += 10
-    found = pace.at(1020, 4.0, MEMORY)
+    pace.ready(1020)
+    found = pace.at(4.0, MEMORY)
     assert found.steps_per_second == found.mean == pytest.approx(2.0)
     assert found.left == pytest.approx(40.0)
     assert Pace(5, 9, clock).mean(5) is None
+
+
+def test_steps_fetched_together_share_one_rate_whatever_is_written_in_between():
+    """Eight lines written at once are no eight steps in no time."""
+    clock = Clock()
+    pace = Pace(0, 100, clock)
+    pace.begin()
+    rates = []
+    for step in (8, 16, 24):
+        clock.now += 4
+        pace.ready(step)
+        for _ in range(8):
+            clock.now += 1e-5  # a line is written
+            rates.append(pace.at(1.0, MEMORY).steps_per_second)
+    assert rates == pytest.approx([2.0] * 24, rel=1e-3)
+    pace.ready(24)  # known already
+    assert pace.at(1.0, MEMORY).steps_per_second == pytest.approx(2.0, rel=1e-3)
+
+
+def test_steps_that_are_skipped_count_for_no_rate():
+    clock = Clock()
+    pace = Pace(0, 100, clock)
+    pace.begin()
+    clock.now += 5
+    pace.ready(10)
+    assert pace.at(1.0, MEMORY).mean == pytest.approx(2.0)
+    pace.skip(50)
+    clock.now += 5
+    pace.ready(70)
+    found = pace.at(1.0, MEMORY)
+    assert (found.steps_per_second, found.mean) == pytest.approx((2.0, 2.0))
+    assert found.left == pytest.approx(15.0)
 
 
 def test_rows_of_a_step_leave_out_the_padding_of_the_last_batch():
