@@ -59,9 +59,18 @@ def allowed(max_memory_gb: float, margin: float) -> int:
     return int(max_memory_gb * GB * (1 - margin))
 
 
-def peak_of(cost: CostPlan) -> int:
-    """The worst of training, evaluation, mining and a teacher's embedding."""
-    return max(cost.peak_bytes, cost.evaluation_bytes, cost.mining_bytes, cost.teacher_bytes)
+def worst(cost: CostPlan) -> tuple[int, str]:
+    """(bytes, when) of the worst; "" is training."""
+    return max(
+        (cost.peak_bytes, ""),
+        (cost.evaluation_bytes, "while held-out rows are encoded"),
+        (
+            cost.mining_bytes,
+            "while negatives are mined, the embeddings of all positives among them",
+        ),
+        (cost.teacher_bytes, "while the teacher embeds the training texts"),
+        key=lambda found: found[0],
+    )
 
 
 def misfit(
@@ -79,10 +88,10 @@ def misfit(
     """
     cost = cost_of(work, batching)
     limit = allowed(max_memory_gb, margin)
-    found = peak_of(cost) if measured is None else measured
+    found = cost.most_bytes if measured is None else measured
     if found <= limit:
         return None
-    scale = found / peak_of(cost)
+    scale = found / cost.most_bytes
     how = "by arithmetic" if measured is None else "as XLA compiled it"
     kept = f" less {margin:.0%} kept free" if margin else ""
     message = (
@@ -90,7 +99,7 @@ def misfit(
         f"are {size(limit)}: {_parts(cost, measured)}"
     )
     if rule is not None:
-        message += f"; by the rule of thumb it would be {size(rule)}"
+        message += f"; by the micro-diffusion guide's rule of thumb it would be {size(rule)}"
     return message, _hint(work, batching, limit, scale)
 
 
@@ -132,12 +141,9 @@ def _place(origin: str) -> tuple[str, int, int]:
 
 
 def _parts(cost: CostPlan, measured: int | None) -> str:
-    if cost.teacher_bytes > max(cost.peak_bytes, cost.evaluation_bytes, cost.mining_bytes):
-        return f"{size(cost.teacher_bytes)} while the teacher embeds the training texts"
-    if cost.mining_bytes > max(cost.peak_bytes, cost.evaluation_bytes):
-        return f"{size(cost.mining_bytes)} while negatives are mined, the embeddings of all positives among them"
-    if cost.evaluation_bytes > cost.peak_bytes:
-        return f"{size(cost.evaluation_bytes)} while held-out rows are encoded"
+    peak, when = worst(cost)
+    if when:
+        return f"{size(peak)} {when}"
     parts = ", ".join(f"{name} {size(getattr(cost, part))}" for name, part in PARTS.items())
     return parts if measured is None else f"by arithmetic {parts}"
 
@@ -156,7 +162,7 @@ def _hint(work: Work, batching: Batching, limit: int, scale: float) -> str:
             work, replace(batching, rows=1, micro=1, tile=1, evaluated=min(1, batching.evaluated))
         )
         lines.append(
-            f"no batch is small enough: one row alone needs {size(peak_of(fixed) * scale)}; "
+            f"no batch is small enough: one row alone needs {size(fixed.most_bytes * scale)}; "
             "choose a smaller model or shorter texts, or train fewer parameters"
         )
     return "; ".join(lines)
@@ -192,7 +198,7 @@ class _Base:
     def judge(self, batching: Batching, text: str, meaning: str = "") -> Change | None:
         """The change, if it fits."""
         cost = cost_of(self.work, batching)
-        peak = round(peak_of(cost) * self.scale)
+        peak = round(cost.most_bytes * self.scale)
         if peak > self.limit:
             return None
         if self.evaluated != self.given.evaluated:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from specrun.compiler.fit import allowed, size
+from specrun.compiler.fit import allowed, size, worst
 from specrun.compiler.passes.language import both_counts
 from specrun.compiler.passes.losses import describe
 from specrun.compiler.summary_presets import preset_lines
+from specrun.spec.plan.cost import CostPlan
 from specrun.spec.plan.data import FormatCount, texts_only
 from specrun.spec.plan.model import networks, token_vectors
 from specrun.spec.plan.networks import BertShape, TextEncoderConfig, is_language_model
@@ -222,11 +223,18 @@ def _watch(plan: Plan) -> list[str]:
 def _cost(plan: Plan) -> list[str]:
     cost = plan.cost
     return [
-        f"cost       {size(cost.peak_bytes)} by arithmetic: weights {size(cost.weight_bytes)}, gradients {size(cost.gradient_bytes)}, "
+        f"cost       {_most(cost)}: weights {size(cost.weight_bytes)}, gradients {size(cost.gradient_bytes)}, "
         f"optimizer {size(cost.optimizer_bytes)}, activations {size(cost.activation_bytes)}, losses {size(cost.loss_bytes)}",
         *_rule(plan),
         f"           {cost.flops_per_step:.3g} FLOP per step, {cost.total_flops:.3g} in all",
     ]
+
+
+def _most(cost: CostPlan) -> str:
+    """What a limit is held against, and training's own peak where something else needs more."""
+    peak, when = worst(cost)
+    training = f"; training {size(cost.peak_bytes)}" if when else ""
+    return f"{size(peak)} by arithmetic{' ' if when else ''}{when}{training}"
 
 
 def _rule(plan: Plan) -> list[str]:
@@ -239,11 +247,13 @@ def _rule(plan: Plan) -> list[str]:
         f"{hardware.memory_multiplier:g} + the batch"
     )
     if hardware.max_memory_gb is None:
-        return [f"           {size(found)} by rule of thumb ({formula}); the arithmetic decides"]
+        return [
+            f"           {size(found)} by the micro-diffusion guide's rule of thumb ({formula}); the arithmetic decides"
+        ]
     limit = allowed(hardware.max_memory_gb, hardware.memory_margin)
     sign = "≤" if found <= limit else ">"
     return [
-        f"           {size(found)} by rule of thumb ({formula}) {sign} {size(limit)} allowed; the arithmetic decides"
+        f"           {size(found)} by the micro-diffusion guide's rule of thumb ({formula}) {sign} {size(limit)} allowed; the arithmetic decides"
     ]
 
 

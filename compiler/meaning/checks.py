@@ -54,6 +54,7 @@ from specrun.compiler.meaning.scores import (
 from specrun.compiler.meaning.texts import TEXT_CHECKS
 from specrun.compiler.meaning.training import (
     batch_divides,
+    bytes_have_a_rule,
     chunks_agree,
     epochs_agree,
     floor_below_peak,
@@ -105,6 +106,7 @@ CHECKS: tuple[Check, ...] = (
     teacher_scores_exist,
     labels_taken,
     negatives_suffice,
+    bytes_have_a_rule,
     floor_below_peak,
     temperature_in_range,
     columns_differ,

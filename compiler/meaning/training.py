@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from specrun.compiler.chunks import CACHE, MICRO, chunk_key, chunk_rows
+from specrun.compiler.cost.rule import rule_of
 from specrun.compiler.meaning.effects import level_of, no_effect
 from specrun.compiler.meaning.numbers import divisors, multiple, nearest
 from specrun.compiler.negatives import (
@@ -89,6 +90,14 @@ def tile_fits(spec: Experiment, report: Reporter) -> None:
         path, related = "train.score_tile_rows", ("train.batch_size",)
         message = f"`{path}` {tile} is above `train.batch_size` {rows}"
         report.error(path, "tile-too-large", message, hint="remove it", related=related)
+
+
+def bytes_have_a_rule(spec: Experiment, report: Reporter) -> None:
+    """The bytes of a number are of a rule of thumb, which must be one that is shown."""
+    if spec.hardware.bytes_per_parameter is not None and rule_of(spec) is None:
+        path, switch = ("hardware", "bytes_per_parameter"), ("hardware", "memory_multiplier")
+        message = "`hardware.bytes_per_parameter` has no effect unless `memory_multiplier` is above 0; it is null"
+        no_effect(report, path, switch, message)
 
 
 def floor_below_peak(spec: Experiment, report: Reporter) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from specrun.compiler.chunks import chunk_rows
-from specrun.compiler.cost.rule import BYTES_PER_PARAMETER
+from specrun.compiler.cost.rule import rule_of
 from specrun.compiler.draft import Draft
 from specrun.compiler.negatives import negatives_of, per_row
 from specrun.compiler.objective import hides_tokens
@@ -27,7 +27,6 @@ from specrun.spec.plan.tracking import TensorBoardPlan, TrackerPlan, WandbPlan
 from specrun.spec.plan.training import AdamWPlan, HardwarePlan, PrecisionPlan, TrainPlan
 from specrun.spec.words.text_models import AutoModel
 from specrun.spec.words.tracking import TensorBoardTracking, Tracking, WandbTracking
-from specrun.spec.words.train import Hardware
 
 
 def lower(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]) -> Plan:
@@ -40,6 +39,7 @@ def lower(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]) ->
 
 def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]) -> Plan:
     spec = draft.spec
+    each, multiplier = rule_of(spec) or (None, None)
     return Plan(
         format_version=FORMAT_VERSION,
         specrun_version=_version(),
@@ -67,20 +67,13 @@ def _assemble(draft: Draft, values: Sequence[Value], warnings: Sequence[Warning]
             deterministic=spec.hardware.deterministic,
             max_memory_gb=spec.hardware.max_memory_gb,
             memory_margin=spec.hardware.memory_margin,
-            bytes_per_parameter=_bytes_per_parameter(spec.hardware),
-            memory_multiplier=spec.hardware.memory_multiplier,
+            bytes_per_parameter=each,
+            memory_multiplier=multiplier,
         ),
         cost=draft.need("cost"),
         values=tuple(values),
         warnings=tuple(warnings),
     )
-
-
-def _bytes_per_parameter(hardware: Hardware) -> int | None:
-    """Of the rule of thumb; null where it is not asked for."""
-    if hardware.memory_multiplier is None:
-        return None
-    return hardware.bytes_per_parameter or BYTES_PER_PARAMETER
 
 
 def _losses(draft: Draft) -> tuple[LossPlan, ...]:

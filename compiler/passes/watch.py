@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from specrun.compiler.chunks import chunk_key
 from specrun.compiler.cost.cost import NO_COST, cost_of
-from specrun.compiler.cost.rule import BYTES_PER_PARAMETER, rule_of_thumb
+from specrun.compiler.cost.rule import rule_of, rule_of_thumb
 from specrun.compiler.cost.work import work_of
 from specrun.compiler.draft import Context, Draft
 from specrun.compiler.fit import CODE, PATH, misfit
@@ -95,10 +95,8 @@ def estimate_cost(draft: Draft, context: Context) -> Draft:
     work, batching = work_of(lower(replace(draft, cost=NO_COST), (), ()))
     batching = replace(batching, chunks=chunk_key(draft.spec.train))
     hardware = draft.spec.hardware
-    rule = None
-    if hardware.memory_multiplier is not None:
-        each = hardware.bytes_per_parameter or BYTES_PER_PARAMETER
-        rule = rule_of_thumb(work, batching, each, hardware.memory_multiplier)
+    asked = rule_of(draft.spec)
+    rule = rule_of_thumb(work, batching, *asked) if asked else None
     if hardware.max_memory_gb is not None:
         found = misfit(work, batching, hardware.max_memory_gb, hardware.memory_margin, rule=rule)
         if found is not None:

@@ -20,12 +20,7 @@ def foretold(plan: Plan, plan_file: Path | None) -> dict[str, Any]:
     left a file beside ``plan_file``, or ``xla_note``, which says why that cannot be used.
     """
     found: dict[str, Any] = {
-        "estimate_bytes": max(
-            plan.cost.peak_bytes,
-            plan.cost.evaluation_bytes,
-            plan.cost.mining_bytes,
-            plan.cost.teacher_bytes,
-        ),
+        "estimate_bytes": plan.cost.most_bytes,
         "flops_per_step": plan.cost.flops_per_step,
     }
     if plan_file is None:

@@ -262,4 +262,4 @@ def _evaluation(plan: Plan) -> str:
 
 
 def _cost(plan: Plan) -> str:
-    return f"{size(plan.cost.peak_bytes)}, {plan.cost.total_flops:.3g} FLOP, by arithmetic"
+    return f"{size(plan.cost.most_bytes)}, {plan.cost.total_flops:.3g} FLOP, by arithmetic"

@@ -43,10 +43,15 @@ class CostPlan:
     rule_bytes: Annotated[
         int | None,
         Fact(
-            doc="By the rule of thumb, which decides nothing: parameters × hardware.bytes_per_parameter × hardware.memory_multiplier + the batch's ids; null where it is not asked for.",
+            doc="By the micro-diffusion guide's rule of thumb, which decides nothing: parameters × hardware.bytes_per_parameter × hardware.memory_multiplier + the batch's ids; null where it is not asked for.",
             unit="bytes",
         ),
     ] = None
     flops_per_step: Annotated[int, Fact(doc="Floating-point operations of a step, largest trace.")]
     total_flops: Annotated[int, Fact(doc="Over all steps.")]
     traces: Annotated[tuple[TraceCost, ...], Fact(doc="The cost of each trace.")]
+
+    @property
+    def most_bytes(self) -> int:
+        """The worst of training, evaluation, mining and a teacher's embedding: what a limit is held against."""
+        return max(self.peak_bytes, self.evaluation_bytes, self.mining_bytes, self.teacher_bytes)

@@ -195,18 +195,17 @@ class Hardware:
     bytes_per_parameter: Annotated[
         int | None,
         Fact(
-            doc="Bytes of a number in the rule of thumb of `memory_multiplier`; null is 4.",
+            doc="Bytes of a number in the rule of thumb of `memory_multiplier`, without which it means something under `masked_diffusion` alone; null is 4.",
             ge=1,
             le=16,
             unit="bytes",
             klass="throughput",
-            when=("memory_multiplier", "positive"),
         ),
     ] = None
     memory_multiplier: Annotated[
         float | None,
         Fact(
-            doc="Copies of the parameters that a rule of thumb counts: parameters × bytes × this + the batch's token ids. The summary shows it beside the compiler's own estimate, which decides. Null shows none.",
+            doc="Copies of the parameters that the micro-diffusion guide's rule of thumb counts: parameters × bytes × this + the batch's token ids. The summary shows it beside the compiler's own estimate, which decides. Null is 3 under `masked_diffusion`, and shows none elsewhere.",
             gt=0,
             le=1000,
             klass="throughput",

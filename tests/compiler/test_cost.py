@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from specrun.compiler.compile import compile_loaded
 from specrun.compiler.cost.cost import cost_of
 from specrun.compiler.cost.work import work_of
-from specrun.compiler.fit import GB, allowed, changes, measured_misfit, misfit, peak_of
+from specrun.compiler.fit import GB, allowed, changes, measured_misfit, misfit, size
 from specrun.compiler.front import load
+from specrun.compiler.summary import summary
 from specrun.spec.diagnostics import Diagnostic
 from specrun.spec.plan.plan import Plan
 from tests.compiler.costs import BAG, CASES, DRY, SIX, SPEC, Case, Facts, plan_of, recorded, rows
@@ -46,7 +49,7 @@ def test_the_parts_are_the_peak(plans: dict[str, Plan]) -> None:
         )
         assert all(part >= 0 for part in parts)
         assert sum(parts) == cost.peak_bytes == max(t.peak_bytes for t in cost.traces)
-        assert cost == cost_of(*work_of(plan))
+        assert replace(cost, rule_bytes=None) == cost_of(*work_of(plan))
 
 
 def test_devices_share_the_rows_and_not_the_weights() -> None:
@@ -114,7 +117,7 @@ def test_every_change_proposed_fits_when_it_is_made(
         better, left = found(*settings, *made)
         assert not left, change.text
         assert better is not None
-        assert peak_of(better.cost) <= allowed(gigabytes, 0.1)
+        assert better.cost.most_bytes <= allowed(gigabytes, 0.1)
 
 
 def test_a_loss_that_is_most_of_the_memory_is_put_into_tiles() -> None:
@@ -133,7 +136,7 @@ def test_a_loss_that_hides_tokens_knows_no_in_batch_negatives() -> None:
     """The same rows in smaller batches change no result there, so they are among the gentle changes."""
     given = (*CASES["masked"].settings, "train.batch_size=64")
     work, batching = work_of(plan_of(Case(given)))
-    peak = peak_of(cost_of(work, batching))
+    peak = cost_of(work, batching).most_bytes
     gentle, harsh = changes(work, batching, peak // 2)
     [parts] = [c for c in gentle if "train.accumulation_steps" in c.text]
     assert parts.text == "train.batch_size: 16 and train.accumulation_steps: 4"
@@ -141,6 +144,7 @@ def test_a_loss_that_hides_tokens_knows_no_in_batch_negatives() -> None:
     assert [(c.text, c.meaning) for c in harsh] == [("train.batch_size: 16", "fewer rows a step")]
     _, [error] = found(*given, f"hardware.max_memory_gb={peak / 2 / GB / 0.9}")
     assert "negatives" not in error.hint
+    assert "by the micro-diffusion guide's rule of thumb it would be" in error.message
     assert error.hint.index(parts.text) < error.hint.index("it also fits with")
 
 
@@ -150,6 +154,35 @@ def test_evaluation_alone_is_mended_by_its_own_key() -> None:
     assert "while held-out rows are encoded" in error.message
     assert error.hint.startswith("it fits with evaluation.batch_size: 2048 (")
     assert "train." not in error.hint
+
+
+def test_the_summary_tells_the_figure_that_a_limit_is_held_against() -> None:
+    held = ("data.validation={kind: fraction, fraction: 0.1}", "evaluation={batch_size: 4096}")
+    plan = plan_of(Case((*BAG, *held)))
+    needed, training = size(plan.cost.evaluation_bytes), size(plan.cost.peak_bytes)
+    assert plan.cost.most_bytes == plan.cost.evaluation_bytes
+    told = f"{needed} by arithmetic while held-out rows are encoded; training {training}: weights "
+    assert told in summary(plan)
+    _, [error] = found(*BAG, *held, "hardware.max_memory_gb=0.03")
+    assert f"the plan needs {needed} on each device by arithmetic, and 0.03 GiB" in error.message
+    alone = plan_of(Case(BAG))
+    assert f"{size(alone.cost.peak_bytes)} by arithmetic: weights " in summary(alone)
+
+
+def test_a_loss_that_hides_tokens_shows_the_guides_rule_unasked() -> None:
+    """4 bytes and 3 copies are the guide's; the plan says which were taken."""
+    case, tokens = CASES["masked"], 32
+    plan = plan_of(case)
+    parameters, batch = plan.model.total_parameters, 4 * plan.train.batch_size * tokens
+    assert plan.cost.rule_bytes == parameters * 12 + batch
+    assert (plan.hardware.bytes_per_parameter, plan.hardware.memory_multiplier) == (4, 3.0)
+    told = f"{size(plan.cost.rule_bytes)} by the micro-diffusion guide's rule of thumb ("
+    assert told in summary(plan)
+    halved, errors = found(*case.settings, "hardware.bytes_per_parameter=2")
+    assert not errors
+    assert halved is not None
+    assert halved.cost.rule_bytes == parameters * 6 + batch
+    assert plan_of(Case(SIX)).cost.rule_bytes is None
 
 
 def test_what_no_batch_mends_says_so() -> None:

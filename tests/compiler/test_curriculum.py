@@ -266,13 +266,13 @@ def test_the_rule_of_thumb_stands_beside_the_arithmetic() -> None:
     (query, positive) = ruled.train.buckets[-1]
     parameters = ruled.model.total_parameters
     assert ruled.cost.rule_bytes == parameters * 6 + 100 * 4 * (query + positive)
-    assert "7.2 GiB allowed; the arithmetic decides" in summary(ruled)
+    assert "7.20 GiB allowed; the arithmetic decides" in summary(ruled)
     assert ruled.cost.peak_bytes == plan.cost.peak_bytes
     tight = Hardware(memory_multiplier=3.0, max_memory_gb=0.001)
     report = draft_of(spec(train=Train(batch_size=100, epochs=1), hardware=tight))[1]
     assert [f[1:] for f in report.found] == [("hardware.max_memory_gb", "too-much-memory")]
     assert "by arithmetic" in report.messages[0]
-    assert "by the rule of thumb it would be" in report.messages[0]
+    assert "by the micro-diffusion guide's rule of thumb it would be" in report.messages[0]
 
 
 def test_bytes_without_copies_are_refused() -> None:
