@@ -201,7 +201,7 @@ class _Translate:
             words = _one_of(error.schema["enum"])
         found = f"found {show(error.instance)}"
         message = f"`{_name(path) or 'the spec'}` must be {words}, {found}"
-        self.say(path, "wrong-type", message, _type_hint(error.instance, wanted))
+        self.say(path, "wrong-type", message, _type_hint(error.instance, wanted, error.schema))
         if path and path[-1] == "kind":
             self.reporter.taint(path[:-1])
 
@@ -249,7 +249,7 @@ class _Translate:
         count = error.validator_value
         items = "item" if count == 1 else "items"
         message = f"`{_name(path)}` must have at least {count} {items}"
-        self.say(path, "too-few-items", message)
+        self.say(path, "too-few-items", message, _several(error.schema))
 
 
 _METRICS = {
@@ -302,7 +302,7 @@ def homes_of(cls: type) -> dict[str, list[str]]:
     }
 
 
-def _type_hint(value: object, wanted: list[str]) -> str:
+def _type_hint(value: object, wanted: list[str], schema: Mapping[str, Any]) -> str:
     if "boolean" in wanted and isinstance(value, str) and value.lower() in _BOOLEAN_WORDS:
         return f"write {_BOOLEAN_WORDS[value.lower()]}"
     if ("integer" in wanted or "number" in wanted) and isinstance(value, str):
@@ -314,6 +314,8 @@ def _type_hint(value: object, wanted: list[str]) -> str:
     if "array" in wanted and isinstance(value, dict):
         return "give the whole list; only items of a list that a file gives can be set one by one"
     if "array" in wanted and isinstance(value, (str, int, float)):
+        if several := _several(schema):
+            return several
         return f"write [{clip(str(value), 40)}]"
     if value is None:
         return "give a value, or remove the line to take the default"
@@ -322,6 +324,12 @@ def _type_hint(value: object, wanted: list[str]) -> str:
     if wanted[0] == "object" and isinstance(value, (str, bool)):
         return "write its keys on indented lines below"
     return ""
+
+
+def _several(schema: Mapping[str, Any]) -> str:
+    """How to write a list that takes no single item; "" where one item will do."""
+    count, examples = schema.get("minItems", 0), schema.get("examples", ())
+    return f"write a list of {count}, such as {examples[0]}" if count > 1 and examples else ""
 
 
 _BOOLEAN_WORDS = {"yes": "true", "on": "true", "y": "true", "1": "true", "true": "true"} | {

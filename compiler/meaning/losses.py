@@ -11,6 +11,7 @@ from specrun.spec.words.losses import (
     InfoNCELoss,
     Loss,
 )
+from specrun.spec.words.texts import TextData
 
 
 def loss_name(loss: Loss) -> str:
@@ -63,16 +64,17 @@ def weights_name_losses(spec: Experiment, report: Reporter) -> None:
 
 def stages_select(spec: Experiment, report: Reporter) -> None:
     for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
-        _select(stage, f"curriculum.stages[{index}]", report)
+        field = "query_chars" if isinstance(spec.data, TextData) else "positive_chars"
+        _select(stage, f"curriculum.stages[{index}]", field, report)
 
 
-def _select(stage: Stage, path: str, report: Reporter) -> None:
+def _select(stage: Stage, path: str, field: str, report: Reporter) -> None:
     select = stage.select
     if not isinstance(select, Select) or select.percentile is not None:
         return
     if select.field is None:
         message = f"`{path}.select` names neither a `field` nor a `percentile`"
-        hint = "write `field: positive_chars`, or a class of the rows' difficulty: `select: easy`"
+        hint = f"write `field: {field}`, or a class of the rows' difficulty: `select: easy`"
         related = (f"{path}.select",)
         report.error(f"{path}.select", "no-field", message, hint=hint, related=related)
     elif select.min is None and select.max is None:

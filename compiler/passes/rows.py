@@ -10,7 +10,15 @@ from specrun.compiler.passes.lengths import bad_rows
 from specrun.compiler.passes.places import is_there
 from specrun.compiler.passes.repeated import warn_of_repeated
 from specrun.spec.diagnostics import InputError
-from specrun.spec.plan.data import HeldOutFile, Scan, Source, TableSource, modality
+from specrun.spec.plan.data import (
+    HeldOut,
+    HeldOutFile,
+    Scan,
+    Source,
+    TableSource,
+    TextSource,
+    modality,
+)
 from specrun.spec.words.losses import CoSENTLoss
 
 
@@ -49,7 +57,7 @@ def scan_data(draft: Draft, context: Context) -> Draft:
             "data.validation",
             "no-rows",
             "no row is held out",
-            hint="raise the fraction, or check the file",
+            hint=_why_none_held_out(draft.need("source"), draft.held_out, scan),
         )
     _need_values(draft, scan, context)
     warn_of_repeated(draft, scan, context)
@@ -85,6 +93,18 @@ def _need_values(draft: Draft, scan: Scan, context: Context) -> None:
         )
         hint = "check the data, or remove the loss and columns.score"
         context.report.error("data.columns.score", "one-value", message, hint=hint)
+
+
+def _why_none_held_out(source: Source, held: HeldOut, scan: Scan) -> str:
+    if isinstance(held, HeldOutFile):
+        return "check the file"
+    if not isinstance(source, TextSource):
+        return "raise the fraction, or check the file"
+    whole = next((x.rows_read for x in scan.formats if x.format == "paragraphs"), None)
+    own = "write `validation: {kind: file, path: …}` with texts of their own"
+    if whole == 1 or scan.rows_read == 1:
+        return f"a paragraph is held out whole or not at all, and the texts are a single one: part them by blank lines, or {own}"
+    return f"a paragraph is held out whole or not at all: part the texts by blank lines, raise the fraction where there are several, or {own}"
 
 
 def _why_none(scan: Scan) -> str:

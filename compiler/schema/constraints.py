@@ -66,6 +66,8 @@ def list_bounds(fact: Fact) -> Json:
     schema: Json = {}
     if fact.min_items is not None:
         schema["minItems"] = fact.min_items
+        if fact.min_items > 1 and fact.examples:  # for who gave too few
+            schema["examples"] = [list(example) for example in fact.examples]
     if fact.unique:
         schema["uniqueItems"] = True
     return schema

@@ -18,7 +18,7 @@ class Select:
     field: Annotated[
         str | None,
         Fact(
-            doc="`query_chars`, `positive_chars`, `positive_lines`, `difficulty` where it is computed, or a numeric column of the rows.",
+            doc="`query_chars`, `positive_chars`, `positive_lines` (of texts, `query_chars` alone), `difficulty` where it is computed, or a numeric column of the rows.",
             examples=("positive_chars",),
         ),
     ] = None

@@ -60,6 +60,18 @@ CASES = [
     ("lora: yes", "wrong-type", (7, 7), "indented lines"),
     ("lora: {target_modules: query}", "wrong-type", (7, 24), "write [query]"),
     ("lora: {target_modules: []}", "too-few-items", (7, 24), ""),
+    (
+        "curriculum: {stages: [{name: a, masking_rate: 0.5}]}",
+        "wrong-type",
+        (7, 47),
+        "a list of 2, such as [0.75, 0.9]",
+    ),
+    (
+        "curriculum: {stages: [{name: a, masking_rate: [0.5]}]}",
+        "too-few-items",
+        (7, 47),
+        "a list of 2, such as [0.75, 0.9]",
+    ),
     ("lora: {target_modules: [a, b, a]}", "duplicate-item", (7, 31), "remove one"),
     ("lora: {target_modules: [a], rslora: on}", "wrong-type", (7, 37), "write true"),
     ("schedule: {kind: cosin}", "unknown-kind", (7, 18), "did you mean `cosine`?"),

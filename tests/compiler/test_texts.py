@@ -329,3 +329,37 @@ def test_what_compiling_says_of_texts(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "(pairs)" in facts["Stage b"]
     assert "at most 512 tokens" in facts["Tokenizer"]
     assert "of the text;" in facts["Difficulty"]
+
+
+@pytest.mark.parametrize("field", ["positive_chars", "positive_lines", "format"])
+def test_texts_are_selected_by_what_texts_have(tmp_path: Path, field: str) -> None:
+    """They are one text each, so only the query's length is a field, and their format has a key of its own."""
+    (tmp_path / "corpus.txt").write_text("A first sentence is here. A second one is here.\n")
+    data = f"data: {{kind: text, path: {tmp_path}}}\n"
+    stages = "curriculum: {stages: [{name: a, epochs: 1, select: {field: FIELD, max: 30}}]}\n"
+    found = specrun.check(HEAD + data + stages.replace("FIELD", field))
+    [error] = [d for d in found if d.code == "unknown-field"]
+    assert error.hint == "there are: query_chars"
+    good = specrun.check(HEAD + data + stages.replace("FIELD", "query_chars"))
+    assert [d for d in good if d.code == "unknown-field"] == []
+
+
+ONE = "A first sentence is here. A second one is here. A third ends the only paragraph.\n"
+
+
+@pytest.mark.parametrize("format", ["sentences", "paragraphs"])
+def test_a_corpus_of_one_paragraph_is_told_that_no_fraction_helps(
+    tmp_path: Path, format: str
+) -> None:
+    (tmp_path / "corpus.txt").write_text(ONE)
+    data = (
+        f"data: {{kind: text, path: {tmp_path}, format: {format}, "
+        "validation: {kind: fraction, fraction: 0.01}}\n"
+    )
+    with pytest.raises(InputError) as error:
+        specrun.compile(HEAD.replace("size: 8}", "size: 8, epochs: 1}") + data + "evaluation: {}\n")
+    [found] = [d for d in error.value.diagnostics if d.code == "no-rows"]
+    assert found.path == "data.validation"
+    assert "a paragraph is held out whole or not at all" in found.hint
+    assert ("the texts are a single one" in found.hint) == (format == "paragraphs")
+    assert "kind: file" in found.hint
