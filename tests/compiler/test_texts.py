@@ -349,17 +349,60 @@ ONE = "A first sentence is here. A second one is here. A third ends the only par
 
 @pytest.mark.parametrize("format", ["sentences", "paragraphs"])
 def test_a_corpus_of_one_paragraph_is_told_that_no_fraction_helps(
-    tmp_path: Path, format: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
+    monkeypatch.setenv("SPECRUN_CACHE", str(tmp_path / "cache"))
     (tmp_path / "corpus.txt").write_text(ONE)
     data = (
-        f"data: {{kind: text, path: {tmp_path}, format: {format}, "
+        f"data: {{kind: text, path: {tmp_path / 'corpus.txt'}, format: {format}, "
         "validation: {kind: fraction, fraction: 0.01}}\n"
     )
     with pytest.raises(InputError) as error:
-        specrun.compile(HEAD.replace("size: 8}", "size: 8, epochs: 1}") + data + "evaluation: {}\n")
+        specrun.compile(
+            HEAD.replace("size: 8}", "size: 8, epochs: 1}") + data + "evaluation: {}\n", environ={}
+        )
     [found] = [d for d in error.value.diagnostics if d.code == "no-rows"]
     assert found.path == "data.validation"
     assert "a paragraph is held out whole or not at all" in found.hint
     assert ("the texts are a single one" in found.hint) == (format == "paragraphs")
     assert "kind: file" in found.hint
+
+
+STAGED = "curriculum: {{stages: [{{name: a, masking_rate: [0.5, 0.9]}}, {{name: b{own}}}]}}\n"
+
+
+@pytest.mark.parametrize("own", ["", ", masking_rate: [0.1, 0.3]"])
+def test_the_losses_own_range_where_every_stage_has_another(own: str) -> None:
+    head = HEAD.replace("masked_diffusion", "masked_diffusion, masking_rate: [0.2, 0.4]")
+    text = "data: {kind: text, path: c}\n" + STAGED.format(own=own)
+    found = [(d.code, d.path) for d in mistakes(text, head)]
+    assert found == ([("no-effect", "losses[0].masking_rate")] if own else [])
+    assert mistakes(text) == []  # a default takes no part and is no mistake
+
+
+def test_a_share_of_rows_that_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a vocabulary that the texts are too few for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPECRUN_CACHE", str(tmp_path / "cache"))
+    lines = [f"Row {i} of many has {i + 1} words." for i in range(40)]
+    (tmp_path / "c.txt").write_text("\n\n".join(lines))
+    text = (
+        HEAD
+        + "data: {kind: text, path: c.txt}\ncurriculum: {stages: [{name: a}, {name: b, pseudo_data: {ratio: RATIO}}]}\n"
+    )
+    with pytest.raises(InputError) as caught:
+        specrun.compile(text.replace("RATIO", "0.02"), environ={})
+    [found] = [d for d in caught.value.diagnostics if d.severity == "error"]
+    assert (found.code, found.path) == ("no-pseudo-data", "curriculum.stages[1].pseudo_data.ratio")
+    assert "of the 40 rows" in found.message
+    assert found.hint == "the least that gives one is 0.025"
+    plan = specrun.compile(
+        text.replace("RATIO", "0.025").replace("vocab_size: 300", "vocab_size: 2000"), environ={}
+    )
+    assert plan.segments[1].pseudo is not None
+    assert plan.segments[1].pseudo.count == 1
+    [warned] = [w for w in plan.warnings if w.code == "small-vocabulary"]
+    assert warned.path == "tokenizer.vocab_size"
+    assert (
+        f"2,000 ids are asked for, and the texts give {plan.tokenizer.vocab_size}" in warned.message
+    )
