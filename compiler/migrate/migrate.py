@@ -23,6 +23,7 @@ from specrun.compiler.migrate.read import (
     destination,
     is_section,
     keys_of,
+    names_of,
     read_table,
 )
 from specrun.compiler.migrate.render import render
@@ -75,7 +76,7 @@ def migrate(file: Path, tool: str | None = None, family_of: FamilyOf | None = No
     keys = keys_of(table)
     if not keys:
         raise InputError("the file is empty", code="empty-file", hint="name a configuration")
-    dialect = named(tool) if tool else told(key.name.replace("-", "_") for key in keys)
+    dialect = named(tool) if tool else told(names_of(table))
     keys = keys_of(table, dialect.places)
     draft = Draft(dialect=dialect, devices=_devices(keys))
     local = dict(read_local((file.parent, Path.cwd()), Texts()).paths)

@@ -87,6 +87,14 @@ def keys_of(table: Table, places: Places | None = None) -> list[Key]:
     return list(_keys(table, "", places or {}))
 
 
+def names_of(table: Table) -> Iterator[str]:
+    """The names of keys and of sections, as the tables spell them."""
+    for name, entry in table.entries.items():
+        yield name.replace("-", "_")
+        if isinstance(entry.node, Table):
+            yield from names_of(entry.node)
+
+
 def _keys(table: Table, section: str, places: Places) -> Iterator[Key]:
     for name, entry in table.entries.items():
         known = destination(name, section, places)

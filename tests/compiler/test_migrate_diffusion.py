@@ -773,5 +773,40 @@ def test_the_tool_is_told_by_its_words(place: Path):
     assert migrated(place, GUIDE).dialect is DIFFUSION
     model = OTHERWISE["model"]
     assert migrated(place, {"model": model}).dialect is DIFFUSION
-    shared = {key: model[key] for key in ("d_model", "n_layers", "n_heads", "max_seq_len")}
-    assert migrated(place, shared).dialect.name == "retnet-hrm"
+    assert migrated(place, SMALL_FILE).dialect is DIFFUSION
+
+
+SMALL_FILE = """\
+data_dir: data
+model: {d_model: 32, n_layers: 1, n_heads: 2, d_ff: 48, vocab_size: 300, max_seq_len: 64}
+training: {learning_rate: 1e-3, batch_size: 4, warmup_steps: 2}
+"""
+WIDTHS = "d_model: 32\nn_layers: 1\nn_heads: 2\nmax_seq_len: 64\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ("d_ff: 48\n", "micro-diffusion"),
+        ("data_dir: data\n", "micro-diffusion"),
+        ("curriculum: {lexical: 0.3}\n", "micro-diffusion"),
+        ("masking_rate_range: [0.1, 0.2]\n", "micro-diffusion"),
+        ("use_hard_negatives: true\n", "retnet-hrm"),
+        ("hard_negatives: {refresh_every: 9}\n", "retnet-hrm"),
+        ("eval_interval: 9\n", "retnet-hrm"),
+        ("data: {train_path: x.jsonl}\n", "retnet-hrm"),
+    ],
+)
+def test_words_of_one_tool_decide_between_two_that_share_sizes(place: Path, more: str, name: str):
+    assert migrated(place, WIDTHS + more).dialect.name == name
+
+
+@pytest.mark.parametrize("more", ["", "learning_rate: 1e-3\n", "data_dir: x\neval_interval: 9\n"])
+def test_two_tools_that_are_as_likely_are_not_guessed_between(place: Path, more: str):
+    with pytest.raises(InputError) as caught:
+        migrated(place, WIDTHS + more)
+    [found] = caught.value.diagnostics
+    assert found.code == "which-tool"
+    assert "keys of retnet-hrm and of micro-diffusion" in found.message
+    assert "--from" in found.hint
+    assert migrated(place, WIDTHS + more, "micro-diffusion").dialect is DIFFUSION
