@@ -226,8 +226,30 @@ def _warmup(draft: Draft) -> None:
             note = f"{kind.comment}: with a warm-up"
             del draft.settings["schedule.kind"]
             draft.assume("schedule.kind", "constant_with_warmup", note)
-    if draft.get("schedule.kind") in ("linear", "constant_with_warmup"):
-        draft.forget("schedule.min_learning_rate", "it ends at 0, or falls not at all")
+    match draft.get("schedule.kind"):
+        case "constant_with_warmup":
+            draft.forget("schedule.min_learning_rate", "after its warm-up the rate does not fall")
+        case "linear":
+            _linear_to_zero(draft)
+        case _:
+            pass
+
+
+def _linear_to_zero(draft: Draft) -> None:
+    """The linear schedule falls to 0, so a least rate above it is told: it would change the training."""
+    floor = draft.settings.get("schedule.min_learning_rate")
+    if floor is None or floor.value == 0:
+        draft.forget("schedule.min_learning_rate", "the schedule `linear` ends at 0")
+        return
+    del draft.settings["schedule.min_learning_rate"]
+    mend = "`scheduler: cosine` takes a least rate"
+    if floor.old is not None and floor.old.line:
+        why = f"the schedule `linear` ends at 0, not at {floor.value}; {mend}"
+        draft.miss(floor.old, why)
+    else:
+        draft.notes.append(
+            f"the schedule `linear` ends at 0, and at {floor.value} in {draft.dialect.title}: {mend}"
+        )
 
 
 def _no_warmup(draft: Draft) -> bool:

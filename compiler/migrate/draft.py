@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ class Old:
     value: Any
     line: int
     tool: str
+    lines: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Lines of the keys below the value, by path: ``[1].epochs``."""
 
     @property
     def origin(self) -> str:
@@ -25,20 +28,30 @@ class Old:
 
 @dataclass(frozen=True)
 class Setting:
-    """A value of the spec. ``weak`` ones give way to what the file says."""
+    """A value of the spec. ``weak`` ones give way to what the file says; ``old`` is the key that said it."""
 
     value: Any
     comment: str
     weak: bool
+    old: Old | None = None
 
 
 @dataclass(frozen=True)
 class Left:
-    """A key that is not in the spec, and why."""
+    """A key that is not in the spec, and why; or ``wrong``, which is in it with a value that it may not have."""
 
     name: str
     line: int
     reason: str
+    wrong: bool = False
+
+    @property
+    def told(self) -> str:
+        """The key, its line and the reason, in one sentence."""
+        at = f", line {self.line}" if self.line else ""
+        return (
+            f"{'wrong value' if self.wrong else 'not in the spec'}: {self.name}{at}: {self.reason}"
+        )
 
 
 @dataclass
@@ -59,7 +72,7 @@ class Draft:
     def set(self, path: str, value: Any, old: Old, note: str = "") -> None:
         """Put ``value`` at ``path`` (``losses[0].kind``); two keys that disagree are both told."""
         comment = f"from {old.origin}" if old.line else old.origin
-        new = Setting(value, f"{comment}: {note}" if note else comment, weak=not old.line)
+        new = Setting(value, f"{comment}: {note}" if note else comment, not old.line, old)
         before = self.settings.get(path)
         if before is None or (before.weak and not new.weak):
             self.settings[path] = new

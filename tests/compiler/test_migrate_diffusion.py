@@ -810,3 +810,29 @@ def test_two_tools_that_are_as_likely_are_not_guessed_between(place: Path, more:
     assert "keys of retnet-hrm and of micro-diffusion" in found.message
     assert "--from" in found.hint
     assert migrated(place, WIDTHS + more, "micro-diffusion").dialect is DIFFUSION
+
+
+def test_a_linear_schedule_with_a_least_rate_cannot_be_said(
+    place: Path, capsys: pytest.CaptureFixture[str]
+):
+    """It ends at 0 here, and elsewhere where the file says: that changes the training."""
+    text = "data_dir: data\nd_ff: 8\nscheduler: linear\nmin_learning_rate: 3.0e-5\n"
+    found = migrated(place, text)
+    [left] = found.unmet
+    assert (left.name, left.line) == ("min_learning_rate", 4)
+    assert "ends at 0, not at 3e-05" in left.reason
+    assert "min_learning_rate" not in {left.name for left in found.idle}
+    assert main(["migrate", str(place / "old.yaml")]) == 2
+    assert "not in the spec: min_learning_rate, line 4:" in capsys.readouterr().err
+
+
+def test_a_linear_schedule_that_ends_at_zero_can_be_said(place: Path):
+    """A written 0 is what it does; the guide's default is not, which a note says."""
+    zero = migrated(place, "d_ff: 8\nscheduler: linear\nmin_learning_rate: 0\n")
+    assert zero.unmet == ()
+    assert not any("ends at 0" in note for note in zero.notes)
+    silent = migrated(place, "d_ff: 8\nscheduler: linear\n")
+    assert silent.unmet == ()
+    assert any("ends at 0, and at 2e-05 in micro-diffusion" in note for note in silent.notes)
+    flat = migrated(place, "d_ff: 8\nscheduler: constant\nmin_learning_rate: 3.0e-5\n")
+    assert flat.unmet == ()
