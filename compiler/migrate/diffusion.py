@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from specrun.compiler.locate import locate_model
+from specrun.compiler.migrate.dialects import DIFFUSION
 from specrun.compiler.migrate.draft import Draft, Old, Setting
 from specrun.compiler.migrate.read import Key
 from specrun.compiler.migrate.rules import RULES
@@ -45,9 +46,9 @@ CLIPPING = ("grad_clip_norm", "max_grad_norm")
 
 
 def refuse_contradictions(keys: Iterable[Key], file: str) -> None:
-    """InputError where two keys that mean one thing have two values; both lines are told."""
+    """InputError where two keys cannot both hold; both lines are told."""
     found = {key.name.replace("-", "_"): key for key in keys}
-    faults = [*_clipping(found, file), *_length(found, file)]
+    faults = [*_clipping(found, file), *_length(found, file), *_mask(found, file)]
     if faults:
         raise InputError(faults)
 
@@ -80,6 +81,41 @@ def _length(found: Mapping[str, Key], file: str) -> Iterable[Diagnostic]:
         (epochs, stages) if stages else (epochs,),
         file,
         f"remove `{epochs.name}`, set it to {total}, or write `stages` of so many epochs",
+    )
+
+
+def _mask(found: Mapping[str, Key], file: str) -> Iterable[Diagnostic]:
+    """The mask is an id of the vocabulary, and not the one that pads."""
+    mask = found.get("mask_token_id")
+    if mask is None or mask.value is None:
+        return
+    said = f"`{mask.name}` is {mask.value} (line {mask.line})"
+    pad, vocab = found.get("pad_token_id"), found.get("vocab_size")
+    if pad is not None and pad.value == mask.value:
+        yield _contradiction(
+            f"{said}, and so is `{pad.name}` (line {pad.line}): a mask is not padding",
+            (mask, pad),
+            file,
+            f"remove `{mask.name}`: the tokenizer that is trained has a `[MASK]` of its own",
+        )
+    for key in (mask, pad):
+        if key is not None and key.value is not None:
+            yield from _outside(key, vocab, file)
+
+
+def _outside(key: Key, vocab: Key | None, file: str) -> Iterable[Diagnostic]:
+    """An id that is none of the vocabulary's."""
+    size: Any = DIFFUSION.defaults["vocab_size"] if vocab is None else vocab.value
+    whole = type(key.value) is int
+    if type(size) is not int or (whole and 0 <= key.value < size):
+        return  # a vocabulary that is no number is told when the spec is checked
+    where = f"`{vocab.name}` (line {vocab.line})" if vocab else "the default vocabulary"
+    yield _contradiction(
+        f"`{key.name}` is {key.value} (line {key.line}), and {where} has {size} tokens: "
+        f"an id is a whole number from 0 to {size - 1}",
+        (key, vocab) if vocab else (key,),
+        file,
+        f"remove `{key.name}`: the tokenizer that is trained gives it an id",
     )
 
 

@@ -836,3 +836,41 @@ def test_a_linear_schedule_that_ends_at_zero_can_be_said(place: Path):
     assert any("ends at 0, and at 2e-05 in micro-diffusion" in note for note in silent.notes)
     flat = migrated(place, "d_ff: 8\nscheduler: constant\nmin_learning_rate: 3.0e-5\n")
     assert flat.unmet == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "parts"),
+    [
+        (
+            "vocab_size: 300\nd_ff: 8\nmask_token_id: 99999\n",
+            3,
+            ("`mask_token_id` is 99999 (line 3)", "`vocab_size` (line 1) has 300 tokens"),
+        ),
+        ("vocab_size: 300\nmask_token_id: 300\n", 2, ("from 0 to 299",)),
+        ("mask_token_id: -1\nvocab_size: 300\n", 2, ("`mask_token_id` is -1 (line 1)",)),
+        ("d_ff: 8\nmask_token_id: 25000\n", 2, ("the default vocabulary has 25000",)),
+        ("vocab_size: 300\nmask_token_id: mask\n", 2, ("a whole number",)),
+        (
+            "vocab_size: 300\nmask_token_id: 1\npad_token_id: 1\n",
+            3,
+            ("`mask_token_id` is 1 (line 2)", "`pad_token_id` (line 3)", "not padding"),
+        ),
+        ("vocab_size: 300\npad_token_id: 400\nmask_token_id: 1\n", 2, ("(line 2)", "(line 1)")),
+    ],
+)
+def test_a_mask_is_of_the_vocabulary_and_not_padding(
+    place: Path, text: str, line: int, parts: tuple[str, ...]
+):
+    with pytest.raises(InputError) as caught:
+        migrated(place, text, "micro-diffusion")
+    [found] = caught.value.diagnostics
+    assert (found.code, found.line) == ("keys-disagree", line)
+    for part in parts:
+        assert part in found.message
+
+
+@pytest.mark.parametrize("text", ["mask_token_id: 299\n", "mask_token_id: null\n"])
+def test_a_mask_of_the_vocabulary_is_the_tokenizers(place: Path, text: str):
+    found = migrated(place, f"vocab_size: 300\nd_ff: 8\n{text}")
+    assert found.unmet == ()
+    assert "mask_token_id" in {left.name for left in found.idle}
