@@ -58,7 +58,7 @@ class Left:
 class Draft:
     """The spec in the making. ``devices`` is None where the file does not say how many; ``teacher``
     is set where it distils, ``encoder`` is a key that asks for a composed model. ``idle`` has no meaning here; ``unmet`` would change what is trained;
-    ``notes`` tell where the spec departs from a default of the tool."""
+    ``notes`` tell where the spec departs from the tool; ``lines`` are those of the items of lists, by path."""
 
     dialect: Dialect
     devices: int | None = None
@@ -66,6 +66,7 @@ class Draft:
     idle: list[Left] = field(default_factory=list[Left])
     unmet: list[Left] = field(default_factory=list[Left])
     notes: list[str] = field(default_factory=list[str])
+    lines: dict[str, int] = field(default_factory=dict[str, int])
     teacher: bool = False
     encoder: Old | None = None
 
@@ -98,6 +99,22 @@ class Draft:
     def lack(self, name: str, reason: str) -> None:
         """What a spec needs and the file does not say."""
         self.unmet.append(Left(name, 0, reason))
+
+    def origin_of(self, path: str) -> Old | None:
+        """The file's key that the value at ``path`` comes from, or the value that holds it."""
+        whole = [p for p in self.settings if p == path or path.startswith((f"{p}.", f"{p}["))]
+        found = self.settings[max(whole, key=len)].old if whole else None
+        return found if found is not None and found.line else None
+
+    def origins_below(self, path: str) -> list[Old]:
+        """The file's keys that values of the section ``path`` come from, by line."""
+        inside = [s.old for p, s in self.settings.items() if p.startswith((f"{path}.", f"{path}["))]
+        return sorted((o for o in inside if o is not None and o.line), key=lambda old: old.line)
+
+    def line_of(self, path: str) -> int:
+        """The line where the item of a list begins that ``path`` is in; 0 for what no list holds."""
+        item, bracket, _ = path.rpartition("]")
+        return self.lines.get(item + bracket, 0)
 
     def get(self, path: str) -> Any:
         """The value at ``path``; None where there is none."""

@@ -743,19 +743,19 @@ def test_epochs_that_are_not_those_of_the_stages(place: Path, text: str, lines: 
 @pytest.mark.parametrize(
     ("content", "name", "part"),
     [
-        ({"n_heads": 5}, "model.num_attention_heads", "divide"),
-        ({"d_model": "wide"}, "model.hidden_size", "whole number"),
-        ({"activation": "tanh"}, "model.hidden_act", "tanh"),
-        ({"norm_type": "batchnorm"}, "model.norm", "batchnorm"),
+        ({"n_heads": 5}, "n_heads", "divide"),
+        ({"d_model": "wide"}, "d_model", "whole number"),
+        ({"activation": "tanh"}, "activation", "tanh"),
+        ({"norm_type": "batchnorm"}, "norm_type", "batchnorm"),
         ({"pos_encoding": "alibi"}, "pos_encoding", "positions are one of"),
         ({"scheduler": "polynomial"}, "scheduler", "not supported yet"),
-        ({"dropout_schedule": "rise"}, "train.dropout_schedule", "rise"),
-        ({"confidence_schedule": "cosine"}, "generation.confidence_schedule", "cosine"),
+        ({"dropout_schedule": "rise"}, "dropout_schedule", "rise"),
+        ({"confidence_schedule": "cosine"}, "confidence_schedule", "cosine"),
         ({"masking_rate_range": [0.1, 0.2]}, "masking_rate_range", "curriculum.stages[]"),
-        ({"easy_threshold": 70.0}, "data.difficulty.easy_below", "above"),
+        ({"easy_threshold": 70.0}, "easy_threshold", "above"),
         ({"lexical_weight": 0.9}, "data.difficulty.weights", "1"),
-        ({"readability_metrics": ["smog"]}, "data.difficulty.readability[0]", "smog"),
-        ({"val_split": 1.5}, "data.validation.fraction", "1.5"),
+        ({"readability_metrics": ["smog"]}, "readability_metrics", "smog"),
+        ({"val_split": 1.5}, "val_split", "1.5"),
         ({"device": "tpu"}, "device", "platforms"),
         ({"stages": []}, "stages", "list of mappings"),
         ({"stages": [{**STAGES[1], "wharble": 1}]}, "stages[0].wharble", "not known"),
@@ -874,3 +874,90 @@ def test_a_mask_of_the_vocabulary_is_the_tokenizers(place: Path, text: str):
     found = migrated(place, f"vocab_size: 300\nd_ff: 8\n{text}")
     assert found.unmet == ()
     assert "mask_token_id" in {left.name for left in found.idle}
+
+
+BAD_STAGES = """\
+data_dir: data
+curriculum:
+  stages:
+    - name: one
+      epochs: two
+      masking_rate_range: [0.9, 0.2]
+      data_selection: easy
+    - epoch: 3
+      masking_rate_range: [0.1, 0.2]
+      masking_rate: [0.1, 0.3]
+      data_selection: some
+      wharble: 1
+"""
+
+
+def test_a_stages_keys_are_told_at_their_own_lines(place: Path, capsys: pytest.CaptureFixture[str]):
+    found = migrated(place, BAD_STAGES)
+    told = {left.name: left for left in found.unmet}
+    assert {name: left.line for name, left in told.items()} == {
+        **{"stages[0].epochs": 5, "stages[0].masking_rate_range": 6, "stages[1].epoch": 8},
+        **{"stages[1].masking_rate": 10, "stages[1].data_selection": 11, "stages[1].wharble": 12},
+        "curriculum.stages[1].name": 8,
+    }
+    wrong = {"stages[0].epochs", "stages[0].masking_rate_range", "stages[1].data_selection"}
+    assert {name for name, left in told.items() if left.wrong} == wrong
+    assert told["stages[1].epoch"].reason == "not known; did you mean `epochs`?"
+    assert told["stages[1].wharble"].reason == "not known"
+    assert "above the greatest, 0.2" in told["stages[0].masking_rate_range"].reason
+    for line in (4, 5, 6, 7, 9, 11):
+        assert f", line {line}\n" in found.text
+    assert main(["migrate", str(place / "old.yaml")]) == 2
+    said = capsys.readouterr()
+    assert "<text>" not in said.err + said.out
+    assert "wrong value: stages[0].epochs, line 5: " in said.err
+    assert "not in the spec: stages[1].epoch, line 8: " in said.err
+
+
+@pytest.mark.parametrize(
+    ("word", "close"),
+    [
+        ("nmae", "name"),
+        ("epoch", "epochs"),
+        ("masking_rate_rang", "masking_rate_range"),
+        ("data_selecton", "data_selection"),
+        ("format_typ", "format_type"),
+    ],
+)
+def test_a_misspelt_key_of_a_stage_is_guessed_among_a_stages(place: Path, word: str, close: str):
+    found = migrated(place, {"stages": [{**STAGES[0], word: "x"}]}, "micro-diffusion")
+    [left] = [left for left in found.unmet if left.name == f"stages[0].{word}"]
+    assert left.reason == f"not known; did you mean `{close}`?"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("model:\n  n_heads: four\n", 'whole number, found "four"'),
+        ("model:\n  norm_type: batchnorm\n", 'may not be "batchnorm"'),
+        ("data:\n  readability_metrics: [flesch, smog]\n", 'may not be "smog"'),
+        ("training:\n  learning_rate: -1\n", "must be above 0"),
+    ],
+)
+def test_a_wrong_value_is_told_as_one_at_its_line(
+    place: Path, text: str, part: str, capsys: pytest.CaptureFixture[str]
+):
+    """It stands in the spec, so it is not said to be left out of it."""
+    found = migrated(place, f"data_dir: data\nd_ff: 8\n{text}")
+    [left] = found.unmet
+    assert (left.wrong, left.line) == (True, 4)
+    assert left.name == text.split()[1].rstrip(":")
+    assert part in left.reason
+    assert "left out. The spec trains something else" not in found.text
+    assert f"#   {left.name} (line 4): " in found.text
+    assert main(["migrate", str(place / "old.yaml")]) == 2
+    err = capsys.readouterr().err
+    assert f"wrong value: {left.name}, line 4: " in err
+    assert "not in the spec" not in err
+
+
+def test_a_wrong_sum_names_the_lines_of_its_parts(place: Path):
+    found = migrated(place, "d_ff: 8\nlexical_weight: 0.9\nsyntactic_weight: 0.3\n")
+    [left] = found.unmet
+    assert (left.name, left.line, left.wrong) == ("data.difficulty.weights", 2, True)
+    assert "(from `lexical_weight`, line 2, `syntactic_weight`, line 3)" in left.reason
