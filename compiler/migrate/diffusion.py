@@ -301,7 +301,22 @@ def _evaluation(draft: Draft) -> None:
         return
     if draft.get("evaluation.early_stopping.patience") is None:
         draft.forget("evaluation.early_stopping.min_delta", "it never stops early")
+    else:
+        _patience(draft)
     rows = draft.settings.get("train.batch_size")
     if rows is not None:
         why = "as large as the training's, where `val_batch_size` is not given"
         draft.assume("evaluation.batch_size", rows.value, why)
+
+
+def _patience(draft: Draft) -> None:
+    """The guide counts epochs, and here evaluations are counted: the two differ unless each epoch is evaluated."""
+    every = draft.settings.get("evaluation.every_steps")
+    if every is None or every.value is None:
+        return
+    waits = draft.settings["evaluation.early_stopping.patience"]
+    draft.notes.append(
+        f"`evaluation.early_stopping.patience` is {waits.value} ({waits.comment.partition(': ')[0]}): "
+        f"it counts evaluations, here every {every.value} steps, and epochs in {draft.dialect.title}; "
+        f"without `evaluation.every_steps` each epoch is evaluated"
+    )

@@ -961,3 +961,59 @@ def test_a_wrong_sum_names_the_lines_of_its_parts(place: Path):
     [left] = found.unmet
     assert (left.name, left.line, left.wrong) == ("data.difficulty.weights", 2, True)
     assert "(from `lexical_weight`, line 2, `syntactic_weight`, line 3)" in left.reason
+
+
+@pytest.mark.parametrize(("device", "index"), [("cuda:1", "1"), ("gpu:0", "0"), ("cuda:03", "3")])
+def test_a_devices_index_is_told(
+    place: Path, device: str, index: str, capsys: pytest.CaptureFixture[str]
+):
+    """The spec says the platform; which device of several, the environment does."""
+    found = migrated(place, f'd_ff: 8\ndevice: "{device}"\n')
+    assert found.unmet == ()
+    assert load(found.text, environ={}, local={}).tree["hardware"]["platform"] == "gpu"
+    [note] = [note for note in found.notes if "CUDA_VISIBLE_DEVICES" in note]
+    assert f"`device: {device}` (line 2)" in note
+    assert f"CUDA_VISIBLE_DEVICES={index} " in note
+    assert main(["migrate", str(place / "old.yaml")]) == 0
+    said = capsys.readouterr()
+    assert f"note: {note}" in said.err
+    assert f"CUDA_VISIBLE_DEVICES={index}\n" in said.out
+
+
+@pytest.mark.parametrize("device", ["cuda", "gpu", "cpu", "cpu:0", "auto"])
+def test_a_device_without_an_index_needs_no_note(place: Path, device: str):
+    found = migrated(place, f'd_ff: 8\ndevice: "{device}"\n')
+    assert found.unmet == ()
+    assert not any("CUDA_VISIBLE_DEVICES" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("device", ["cuda:", "cuda:x", "cuda:-1", "cuda:0,1", "tpu:0"])
+def test_a_device_that_is_none_is_told(place: Path, device: str):
+    [left] = migrated(place, f'd_ff: 8\ndevice: "{device}"\n').unmet
+    assert (left.name, left.line) == ("device", 2)
+    assert device in left.reason
+
+
+@pytest.mark.parametrize(
+    ("more", "parts"),
+    [
+        ("patience: 4\neval_every: 20\n", ("is 4", "line 2", "every 20 steps", "epochs")),
+        ("eval_every: 20\n", ("is 10", "the default of micro-diffusion", "every 20 steps")),
+        ("", ("is 10", "every 1000 steps")),
+    ],
+)
+def test_patience_counts_evaluations_which_a_note_says(
+    place: Path, more: str, parts: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+):
+    found = migrated(place, f"d_ff: 8\n{more}")
+    [note] = [note for note in found.notes if "patience" in note]
+    for part in (*parts, "it counts evaluations"):
+        assert part in note
+    assert main(["migrate", str(place / "old.yaml")]) == 0
+    assert f"note: {note}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", ["patience: null\n", "val_split: 0\n"])
+def test_no_patience_needs_no_note(place: Path, more: str):
+    found = migrated(place, f"d_ff: 8\n{more}")
+    assert not any("patience" in note for note in found.notes)
