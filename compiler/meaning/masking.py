@@ -37,8 +37,9 @@ def _range(rates: tuple[float, ...], path: str, report: Reporter) -> None:
 
 
 def shares_are_used(spec: Experiment, report: Reporter) -> None:
-    """What is said of hiding, without a loss that hides."""
+    """What is said of hiding without a loss that hides, and the loss's own range where every stage has another."""
     if hides_tokens(spec):
+        _own_share_is_used(spec, report)
         return
     for index, stage in enumerate(spec.curriculum.stages if spec.curriculum else ()):
         if stage.masking_rate is not None:
@@ -47,6 +48,17 @@ def shares_are_used(spec: Experiment, report: Reporter) -> None:
     if spec.evaluation is not None and spec.evaluation.masking_rates is not None:
         key = ("evaluation", "masking_rates")
         no_effect(report, key, ("losses",), "no loss hides tokens")
+
+
+def _own_share_is_used(spec: Experiment, report: Reporter) -> None:
+    stages = spec.curriculum.stages if spec.curriculum else ()
+    if not stages or any(stage.masking_rate is None for stage in stages):
+        return
+    for index, loss in enumerate(spec.losses):
+        if isinstance(loss, MaskedDiffusionLoss):
+            switch = ("curriculum", "stages", 0, "masking_rate")
+            key = ("losses", index, "masking_rate")
+            no_effect(report, key, switch, "every stage has a `masking_rate` of its own")
 
 
 def pseudo_data_is_sound(spec: Experiment, report: Reporter) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 from specrun.compiler.draft import Context, Draft, StageDraft
 from specrun.compiler.facts import StageLayout, StageRequest
 from specrun.compiler.passes.difficulty import rows_to_select
 from specrun.compiler.passes.lengths import most_tokens
 from specrun.compiler.passes.masking import pseudo_of
-from specrun.spec.plan.data import TableSource
+from specrun.compiler.passes.stages import transition_path
+from specrun.spec.plan.data import TableSource, texts_only
 from specrun.spec.plan.losses import Late, LossPlan
 from specrun.spec.plan.schedule import (
     Constant,
@@ -65,13 +67,40 @@ def lay_out_steps(draft: Draft, context: Context) -> Draft:
                 f"stage {stage.name!r} has {layout.rows} rows, fewer than one optimizer batch, and drop_last drops them",
                 hint="set train.drop_last to false, or make the batch smaller",
             )
+        if stage.pseudo is not None and layout.rows and not layout.pseudo:
+            context.report.error(
+                f"{stage.path}.pseudo_data.ratio",
+                "no-pseudo-data",
+                f"a share of {stage.pseudo.ratio:g} of the {layout.rows} rows of stage {stage.name!r} is no text",
+                hint=f"the least that gives one is {1 / layout.rows:.2g}",
+            )
     if any(layout.steps_per_epoch == 0 for layout in first):
         return draft
+    _warn_of_few_to_mix(draft, first, context)
     epochs, steps = _durations(draft, first, context)
     layouts = _layouts(draft, context, epochs)
     cut = tuple(replace(x, lengths=x.lengths[:n]) for x, n in zip(layouts, steps, strict=True))
     stages = tuple(replace(s, epochs=e) for s, e in zip(draft.stages, epochs, strict=True))
     return replace(draft, stages=stages, layouts=cut)
+
+
+def _warn_of_few_to_mix(draft: Draft, layouts: tuple[StageLayout, ...], context: Context) -> None:
+    """Pairs stand once in a batch, so a small earlier stage cannot give a transition the share that it states."""
+    if texts_only(draft.need("source")):
+        return
+    train = draft.spec.train
+    batch = train.batch_size * train.accumulation_steps
+    for (before, earlier), (stage, own) in pairwise(zip(draft.stages, layouts, strict=True)):
+        n = stage.transition_epochs
+        wanted = min(batch, own.rows) * n / (n + 1)
+        if n and earlier.rows < wanted:
+            context.report.warning(
+                transition_path(stage, draft),
+                "few-to-mix",
+                f"stage {stage.name!r} begins with {wanted:.0f} rows of {before.name!r} in a batch of {batch}, "
+                f"which has {earlier.rows}: a row stands once in a batch, and its own rows fill the places",
+                hint="make the batch smaller, or leave the transition out",
+            )
 
 
 def resolve_schedules(draft: Draft, context: Context) -> Draft:

@@ -10,7 +10,7 @@ from specrun.compiler.objective import hides_tokens
 from specrun.compiler.passes.faults import report_all, require
 from specrun.spec.diagnostics import InputError
 from specrun.spec.plan.data import TokenizerFile, TokenizerSource, TrainedTokenizer
-from specrun.spec.words.tokenizer import FileTokenizer, TrainTokenizer
+from specrun.spec.words.tokenizer import LEAST_VOCABULARY, FileTokenizer, TrainTokenizer
 
 
 def place_tokenizer(draft: Draft, context: Context) -> Draft:
@@ -25,7 +25,21 @@ def make_tokenizer(draft: Draft, context: Context) -> Draft:
     except InputError as error:
         report_all(error, "tokenizer", context)
         return draft
+    _warn_of_few_ids(draft, tokenizer.vocab_size, context)
     return replace(draft, tokenizer=tokenizer)
+
+
+def _warn_of_few_ids(draft: Draft, found: int, context: Context) -> None:
+    """A vocabulary that the texts are too few for is smaller than it was asked to be."""
+    words = draft.spec.tokenizer
+    if isinstance(words, TrainTokenizer) and found < words.vocab_size:
+        fewer = f", or ask for {found}" if found >= LEAST_VOCABULARY else ""
+        context.report.warning(
+            "tokenizer.vocab_size",
+            "small-vocabulary",
+            f"{words.vocab_size:,} ids are asked for, and the texts give {found:,}",
+            hint=f"no other pair of ids occurs {words.min_frequency} times: give more texts{fewer}",
+        )
 
 
 def _tokenizer_source(draft: Draft, context: Context) -> TokenizerSource | None:

@@ -162,6 +162,7 @@ class Batches:
             epoch=epoch,
             transition_epochs=plan.segments[segment].transition_epochs,
             rows_per_step=train.batch_size * train.accumulation_steps,
+            again=self._tokens.training.texts_only,
         )
 
     def _bucket(self, rows: np.ndarray, segment: int) -> tuple[int, int]:

@@ -94,6 +94,7 @@ def layout(
                 epoch=epoch,
                 transition_epochs=stage.transition_epochs,
                 rows_per_step=per_step,
+                again=tokens.training.texts_only,
             )
             longest_query = longest(queries, order, per_step, steps).tolist()
             longest_positive = longest(positives, order, per_step, steps).tolist()

@@ -6,7 +6,8 @@ stages' rows: the coins and the order of the earlier rows are Philox streams of 
 
 A row stands once in an optimizer batch, as it does without a transition: twice there, it would be its
 own negative. An earlier row that its batch holds already gives way to the next in the order, and
-where the earlier stage has none left for the batch, the stage's own row keeps its place.
+where the earlier stage has none left for the batch, the stage's own row keeps its place. Rows of texts
+alone are nobody's negatives: there earlier rows come again until the places are full.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ def mixed(
     epoch: int,
     transition_epochs: int,
     rows_per_step: int,
+    again: bool,
 ) -> np.ndarray:
     """``order`` int64 [rows] of a stage in an epoch, with rows of the stage before in it. int64 [rows]
 
-    ``before`` holds the earlier stage's rows. Outside the transition ``order`` comes back as it is.
+    ``before`` holds the earlier stage's rows, which may stand in a batch ``again``. Outside the transition ``order`` comes back as it is.
     """
     if epoch >= transition_epochs or not len(before):
         return order
@@ -39,16 +41,20 @@ def mixed(
     found = order.copy()
     for start in range(0, len(order), rows_per_step):
         places = slice(start, start + rows_per_step)
-        found[places] = _batch(order[places], own[places], earlier, start)
+        found[places] = _batch(order[places], own[places], earlier, start, again)
     return found
 
 
-def _batch(order: np.ndarray, own: np.ndarray, earlier: np.ndarray, start: int) -> np.ndarray:
+def _batch(
+    order: np.ndarray, own: np.ndarray, earlier: np.ndarray, start: int, again: bool
+) -> np.ndarray:
     """The rows of one optimizer batch, whose places begin at ``start`` of the epoch."""
     at = (start + np.arange(min(len(order), len(earlier)))) % len(earlier)
     candidates = earlier[at]
     kept = order[own]
     taken = candidates[~np.isin(candidates, kept)][: len(order) - len(kept)]
+    if again and len(taken):
+        taken = np.resize(taken, len(order) - len(kept))
     left = order[~own]
     left = left[~np.isin(left, taken)][: len(order) - len(kept) - len(taken)]
     found = order.copy()

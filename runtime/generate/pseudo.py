@@ -24,7 +24,7 @@ Fill = Callable[[Sequence[Row]], Sequence[Completion]]
 """Rows with hidden tokens to texts, in their order: ``Filler.fill`` with all else given."""
 
 Reason = Literal["length", "same", "similarity", "repetition", "doubled", "held_out"]
-"""Why a text was left out. ``length`` counts texts too long to be filled in as well."""
+"""Why a text was left out. ``length`` counts texts without a token to hide as well."""
 
 AT_ONCE = 64
 """Texts made between two moments at which it can be left."""
@@ -72,7 +72,7 @@ def pseudo_texts(
 ) -> Pseudo:
     """``count`` texts, or fewer where ``texts`` do not give as many: each is tried once, in an order drawn by the seed.
 
-    ``longest`` is the most tokens of a text that is tried; ``held_out`` are normalised texts that none may be. ``between`` is called before each portion, and may raise.
+    Of a longer text the first ``longest`` tokens are taken, as in training; ``held_out`` are normalised texts that none may be. ``between`` is called before each portion, and may raise.
     """
     made: dict[str, int] = {}
     left_out: Counter[Reason] = Counter()
@@ -156,13 +156,11 @@ def _rows(
     rules: Rules,
     seed: int,
 ) -> tuple[list[Row], set[int]]:
-    """A row for each text that fits, and the indices of those. ``twin`` is the text's index, so that equal rows differ."""
+    """A row for each text that has something to hide, and the indices of those. ``twin`` is the text's index, so that equal rows differ."""
     kept = frozenset(tokenizer.special_ids())
     rows: list[Row] = []
-    for i, ids in zip(
-        indices, tokenizer.encode([texts[i] for i in indices], longest + 1), strict=True
-    ):
-        if len(ids) <= longest and not np.isin(ids, list(kept)).all():
+    for i, ids in zip(indices, tokenizer.encode([texts[i] for i in indices], longest), strict=True):
+        if not np.isin(ids, list(kept)).all():
             draw = _raw(seed, _HIDDEN, i, len(ids) + 1)
             rows.append(Row(i, 0, i, hide_some(ids, mask_id, kept, rules.hidden, draw)))
     return rows, {row.prompt for row in rows}

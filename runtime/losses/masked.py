@@ -14,15 +14,17 @@ from specrun.runtime.models.vocabulary import Logits
 from specrun.spec.plan.losses import MaskedDiffusion
 
 
-def masked_diffusion(plan: MaskedDiffusion, logits: Logits, tile_rows: int) -> Term:
+def masked_diffusion(
+    plan: MaskedDiffusion, logits: Logits, tile_rows: int, around: tuple[int, ...]
+) -> Term:
     """Cross-entropy at hidden tokens against what stood there.
 
     ``weighting: none`` is the mean over the hidden tokens of all rows; ``inverse_rate`` is
-    ``Σ CE / p`` over hidden tokens, by the number of tokens, p being the share of the row's tokens
+    ``Σ CE / p`` over hidden tokens, by the number of tokens that may be hidden, p being the share of the row's tokens
     that was to be hidden: the bound of a masked diffusion's likelihood (Nie et al. 2025, LLaDA,
     equation 3; Sahoo et al. 2024). Label smoothing takes ε of the target and spreads it over all
     ids (Szegedy et al. 2016), as torch's ``cross_entropy`` does. The scores of at most ``tile_rows``
-    rows exist at a time.
+    rows exist at a time. ``around`` are the ids that the tokenizer puts around every text.
     """
 
     def weights(batch: Any) -> jax.Array:  # [B, S]
@@ -30,7 +32,9 @@ def masked_diffusion(plan: MaskedDiffusion, logits: Logits, tile_rows: int) -> T
         return own if plan.weighting == "none" else own / batch.rate[:, None]
 
     def weight(batch: Any) -> jax.Array:
-        counted = batch.hidden if plan.weighting == "none" else batch.query_mask
+        if plan.weighting == "none":
+            return (batch.weight[:, None] * batch.hidden).sum()
+        counted = hideable(batch.target_ids, batch.query_mask, around)
         return (batch.weight[:, None] * counted).sum()
 
     def sum_(parameters: Mapping[str, Any], outputs: Any, batch: Any) -> jax.Array:
@@ -43,6 +47,13 @@ def masked_diffusion(plan: MaskedDiffusion, logits: Logits, tile_rows: int) -> T
         return fold(one, jnp.zeros((), jnp.float32), rows, tile_rows)
 
     return Term(plan.name, "separable", weight, sum_)
+
+
+def hideable(ids: jax.Array, mask: jax.Array, around: tuple[int, ...]) -> jax.Array:
+    """Which tokens may be hidden: those of the text, not what the tokenizer puts around every text."""
+    for special in around:
+        mask = mask & (ids != special)
+    return mask
 
 
 class HiddenScores(NamedTuple):

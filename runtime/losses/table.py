@@ -59,7 +59,7 @@ def terms(plan: Plan, logits: Logits | None = None) -> dict[str, Term]:
 def _term(plan: Plan, loss: LossPlan, logits: Logits | None) -> Term:
     tile = _tile(plan, loss)
     if isinstance(loss, MaskedDiffusion):
-        return masked_diffusion(loss, given(logits), tile)
+        return masked_diffusion(loss, given(logits), tile, plan.tokenizer.around)
     return _TERMS[loss.kind](loss, tile)
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from specrun.runtime.losses.algebra import given
+from specrun.runtime.losses.masked import hideable
 from specrun.runtime.models.randomness import random_bits
 from specrun.spec.plan.data import TokenizerPlan
 
@@ -85,13 +86,6 @@ def unit(bits: jax.Array) -> jax.Array:
 def row_keys(key: jax.Array, rows: jax.Array) -> jax.Array:
     """The key of each row, by its number: [B]."""
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, _FOLD), rows)
-
-
-def hideable(ids: jax.Array, mask: jax.Array, around: tuple[int, ...]) -> jax.Array:
-    """Which tokens may be hidden: those of the text, not what the tokenizer puts around every text."""
-    for special in around:
-        mask = mask & (ids != special)
-    return mask
 
 
 def hide_held_out(

@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 from specrun.spec.annotations import Fact
 from specrun.spec.record import record
 
+LEAST_VOCABULARY = 300
+"""All bytes, the special tokens, and some pairs."""
+
 
 @record
 class TrainTokenizer:
@@ -14,7 +17,10 @@ class TrainTokenizer:
         "train"
     )
     vocab_size: Annotated[
-        int, Fact(doc="Size of the vocabulary, special tokens included.", ge=300, le=1000000)
+        int,
+        Fact(
+            doc="Size of the vocabulary, special tokens included.", ge=LEAST_VOCABULARY, le=1000000
+        ),
     ] = 8192
     min_frequency: Annotated[int, Fact(doc="A pair must occur this often to be merged.", ge=1)] = 2
     lowercase: Annotated[

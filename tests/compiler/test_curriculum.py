@@ -15,6 +15,7 @@ from specrun.spec.words.losses import CoSENTLoss, InfoNCELoss
 from specrun.spec.words.mining import MinedNegatives
 from specrun.spec.words.optimizer import ConstantSchedule, CosineSchedule
 from specrun.spec.words.train import Hardware, Train
+from tests.compiler.fakes import FakeFacts
 from tests.compiler.test_passes import draft_of, errors_of, plan_of, spec
 from tests.compiler.test_semantics import found
 
@@ -67,6 +68,20 @@ def test_a_stage_is_found_by_its_name_and_by_an_epoch() -> None:
     assert told[-2].strip() == "epoch 3 of the run, 1 of the stage, both from 0:"
     assert told[-1] in drawn
     assert "20-29         67% all and 33% easy, " in told[-1]
+
+
+@pytest.mark.parametrize(("rows", "warned"), [(100, True), (140, False)])
+def test_a_stage_with_too_few_rows_to_mix_in_is_told(rows: int, warned: bool) -> None:
+    """Two thirds of a batch of 100 are 67 rows; the first stage has half of them all."""
+    stages = (Stage(name="few", select=EASY), Stage(name="all", epochs=3))
+    words = curriculum(*stages, transition_epochs=2) | {
+        "train": Train(batch_size=50, accumulation_steps=2)
+    }
+    report = draft_of(spec(**words), FakeFacts(training_rows=rows))[1]
+    told = ("warning", "curriculum.transition_epochs", "few-to-mix") in report.found
+    assert told is warned
+    says = [m for m in report.messages if m.startswith("stage 'all' begins with 67 rows of 'few'")]
+    assert len(says) == warned
 
 
 @pytest.mark.parametrize(
@@ -270,9 +285,10 @@ def test_the_rule_of_thumb_stands_beside_the_arithmetic() -> None:
     assert ruled.cost.peak_bytes == plan.cost.peak_bytes
     tight = Hardware(memory_multiplier=3.0, max_memory_gb=0.001)
     report = draft_of(spec(train=Train(batch_size=100, epochs=1), hardware=tight))[1]
-    assert [f[1:] for f in report.found] == [("hardware.max_memory_gb", "too-much-memory")]
-    assert "by arithmetic" in report.messages[0]
-    assert "by the rule of thumb it would be" in report.messages[0]
+    errors = [f[1:] for f in report.found if f[0] == "error"]
+    assert errors == [("hardware.max_memory_gb", "too-much-memory")]
+    [said] = [m for m in report.messages if "by arithmetic" in m]
+    assert "by the rule of thumb it would be" in said
 
 
 def test_bytes_without_copies_are_refused() -> None:

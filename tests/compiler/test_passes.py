@@ -374,7 +374,7 @@ def test_patterns_of_one_network_are_refused_for_two() -> None:
     train = Train(epochs=1, trainable=("layers.*",))
     draft, report = draft_of(spec(model=TOWERS, train=train))
     assert ("error", "train.trainable[0]", "no-match") in report.found
-    assert "top modules: positive.*, query.*" in report.messages[0]
+    assert any("top modules: positive.*, query.*" in message for message in report.messages)
     assert draft.groups == ()
 
 

@@ -329,3 +329,43 @@ def test_what_compiling_says_of_texts(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "(pairs)" in facts["Stage b"]
     assert "at most 512 tokens" in facts["Tokenizer"]
     assert "of the text;" in facts["Difficulty"]
+
+
+STAGED = "curriculum: {{stages: [{{name: a, masking_rate: [0.5, 0.9]}}, {{name: b{own}}}]}}\n"
+
+
+@pytest.mark.parametrize("own", ["", ", masking_rate: [0.1, 0.3]"])
+def test_the_losses_own_range_where_every_stage_has_another(own: str) -> None:
+    head = HEAD.replace("masked_diffusion", "masked_diffusion, masking_rate: [0.2, 0.4]")
+    text = "data: {kind: text, path: c}\n" + STAGED.format(own=own)
+    found = [(d.code, d.path) for d in mistakes(text, head)]
+    assert found == ([("no-effect", "losses[0].masking_rate")] if own else [])
+    assert mistakes(text) == []  # a default takes no part and is no mistake
+
+
+def test_a_share_of_rows_that_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a vocabulary that the texts are too few for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPECRUN_CACHE", str(tmp_path / "cache"))
+    lines = [f"Row {i} of many has {i + 1} words." for i in range(40)]
+    (tmp_path / "c.txt").write_text("\n\n".join(lines))
+    text = (
+        HEAD
+        + "data: {kind: text, path: c.txt}\ncurriculum: {stages: [{name: a}, {name: b, pseudo_data: {ratio: RATIO}}]}\n"
+    )
+    with pytest.raises(InputError) as caught:
+        specrun.compile(text.replace("RATIO", "0.02"), environ={})
+    [found] = [d for d in caught.value.diagnostics if d.severity == "error"]
+    assert (found.code, found.path) == ("no-pseudo-data", "curriculum.stages[1].pseudo_data.ratio")
+    assert "of the 40 rows" in found.message
+    assert found.hint == "the least that gives one is 0.025"
+    plan = specrun.compile(
+        text.replace("RATIO", "0.025").replace("vocab_size: 300", "vocab_size: 2000"), environ={}
+    )
+    assert plan.segments[1].pseudo is not None
+    assert plan.segments[1].pseudo.count == 1
+    [warned] = [w for w in plan.warnings if w.code == "small-vocabulary"]
+    assert warned.path == "tokenizer.vocab_size"
+    assert (
+        f"2,000 ids are asked for, and the texts give {plan.tokenizer.vocab_size}" in warned.message
+    )

@@ -1279,7 +1279,7 @@ TABLE: tuple[Case, ...] = (
     making("ratio", "0.1"),
     making("max_samples", "3"),
     making("masking_rate", "[0.5, 0.9]"),
-    making("min_words", "11"),
+    making("min_words", "40"),
     making("max_words", "4"),
     making("similarity", "[0.5, 0.6]"),
     making("min_unique_words", "1"),

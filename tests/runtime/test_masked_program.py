@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
-from specrun.runtime.losses.masked import cross_entropy
+from specrun.runtime.losses.masked import cross_entropy, masked_diffusion
 from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import build_program
 from specrun.runtime.trees import flatten
@@ -42,6 +43,25 @@ def test_chunks_of_rows_change_nothing(sampling: str, weighting: str) -> None:
     assert again["grad_norm"] == pytest.approx(metrics["grad_norm"], rel=1e-5)
     for path, leaf in whole.items():
         np.testing.assert_allclose(chunked[path], leaf, atol=1e-7, err_msg=path)
+
+
+@pytest.mark.parametrize(("around", "tokens"), [((), 4), ((1,), 3), ((1, 2), 2)])
+def test_the_bound_is_over_the_tokens_that_can_be_hidden(
+    around: tuple[int, ...], tokens: int
+) -> None:
+    """What the tokenizer puts around a text, ids 1 and 2 here, is never asked for."""
+    batch = SimpleNamespace(
+        weight=np.array([1.0, 0.5], np.float32),
+        target_ids=np.array([[1, 5, 6, 2, 0], [1, 7, 5, 2, 0]]),
+        query_mask=np.array([[True] * 4 + [False]] * 2),
+        hidden=np.array([[False, True, False, False, False]] * 2),
+        rate=np.array([0.5, 0.5], np.float32),
+    )
+    bound = make_masked(weighting="inverse_rate")
+    counted = masked_diffusion(bound, lambda parameters, states: states, 2, around)
+    assert float(counted.weight(batch)) == 1.5 * tokens
+    mean = masked_diffusion(make_masked(), lambda parameters, states: states, 2, around)
+    assert float(mean.weight(batch)) == 1.5
 
 
 def test_passes_are_of_one_mean() -> None:

@@ -35,7 +35,9 @@ curriculum:
 """
 
 
-def epoch(own: np.ndarray, before: np.ndarray, number: int, *, n: int, size: int) -> np.ndarray:
+def epoch(
+    own: np.ndarray, before: np.ndarray, number: int, *, n: int, size: int, again: bool = False
+) -> np.ndarray:
     order = epoch_order(7, 1, number, own)
     return mixed(
         order,
@@ -45,6 +47,7 @@ def epoch(own: np.ndarray, before: np.ndarray, number: int, *, n: int, size: int
         epoch=number,
         transition_epochs=n,
         rows_per_step=size,
+        again=again,
     )
 
 
@@ -82,6 +85,21 @@ def test_an_earlier_stage_too_small_for_a_batch_leaves_the_own_rows() -> None:
         batch = set(found[start : start + 16].tolist())
         assert len(batch & {0, 1, 2}) == 3
         assert len(batch) == 16
+
+
+def test_texts_of_a_small_earlier_stage_come_again_until_the_share_is_right() -> None:
+    """(j+1)/(n+1) of 12000 places, though batches of 64 places have 20 rows of the earlier stage at most."""
+    own, before = np.arange(20000, 32000), np.arange(20)
+    for j in range(4):
+        found = epoch(own, before, j, n=4, size=64, again=True)
+        wanted = (j + 1) / 5
+        share = float((found >= 20000).mean())
+        assert abs(share - wanted) < 4 * (wanted * (1 - wanted) / 12000) ** 0.5
+        counts = Counter(found[:64][found[:64] < 20000].tolist())
+        assert max(counts.values()) - min(counts[row] for row in range(20)) <= 1
+    enough = np.arange(15000)
+    plain = epoch(own, enough, 1, n=4, size=64)
+    assert epoch(own, enough, 1, n=4, size=64, again=True).tolist() == plain.tolist()
 
 
 def test_places_draw_on_their_own() -> None:

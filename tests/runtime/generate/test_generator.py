@@ -123,6 +123,7 @@ def test_the_plans_settings_hold_where_nothing_is_said(tmp_path: Path) -> None:
         ({"batch_size": 0}, "bad-option"),
         ({"heat": 1}, "unknown-option"),
         ({"style": "[PAD]"}, "bad-option"),
+        ({"style_strength": 3.0}, "bad-option"),
     ],
 )
 def test_bad_options_are_told(predictor: Predictor, options: dict[str, Any], code: str) -> None:

@@ -139,10 +139,12 @@ def test_jaccard_is_of_sets() -> None:
     assert jaccard(["a"], []) == 0.0
 
 
-def test_texts_that_are_too_long_are_counted() -> None:
+def test_of_a_long_text_the_beginning_is_taken() -> None:
+    """As in training, which cuts it too."""
+    fill = Recorded()
     found = pseudo_texts(
         ["the red", " ".join(["the"] * 40)],
-        Recorded(),
+        fill,
         TOKENIZER,
         MASK,
         count=2,
@@ -150,8 +152,12 @@ def test_texts_that_are_too_long_are_counted() -> None:
         rules=LOOSE,
         seed=0,
     )
-    assert found.sources == (0,)
-    assert found.left_out == {"length": 1}
+    assert sorted(found.sources) == [0, 1]
+    assert found.left_out == {}
+    assert sorted(len(row.ids) for row in fill.rows) == sorted(
+        map(len, TOKENIZER.encode(["the red", "the " * 40], 32))
+    )
+    assert max(len(row.ids) for row in fill.rows) == 32
 
 
 def test_it_can_be_left_between_portions() -> None:
