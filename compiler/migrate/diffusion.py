@@ -165,7 +165,7 @@ def _lengths(draft: Draft) -> None:
             draft.lack(path, f"a row is one text: write `max_seq_len` ({dropped.comment})")
     length = draft.settings.get("data.max_length")
     if draft.get("model.position_embedding") == "learned" and length is not None:
-        draft.assume("model.max_position_embeddings", length.value, length.comment)
+        draft.assume("model.max_position_embeddings", length.value, length.comment, length.old)
 
 
 def _stages(draft: Draft) -> None:
@@ -261,7 +261,7 @@ def _warmup(draft: Draft) -> None:
         if not _no_warmup(draft):
             note = f"{kind.comment}: with a warm-up"
             del draft.settings["schedule.kind"]
-            draft.assume("schedule.kind", "constant_with_warmup", note)
+            draft.assume("schedule.kind", "constant_with_warmup", note, kind.old)
     match draft.get("schedule.kind"):
         case "constant_with_warmup":
             draft.forget("schedule.min_learning_rate", "after its warm-up the rate does not fall")
@@ -306,7 +306,7 @@ def _evaluation(draft: Draft) -> None:
     rows = draft.settings.get("train.batch_size")
     if rows is not None:
         why = "as large as the training's, where `val_batch_size` is not given"
-        draft.assume("evaluation.batch_size", rows.value, why)
+        draft.assume("evaluation.batch_size", rows.value, why, rows.old)
 
 
 def _patience(draft: Draft) -> None:

@@ -82,9 +82,9 @@ class Draft:
         elif not new.weak:
             self.miss(old, f"it says otherwise than `{path}`, which is {before.comment}")
 
-    def assume(self, path: str, value: Any, why: str) -> None:
-        """A value that nothing in the file says, where there is none yet."""
-        self.settings.setdefault(path, Setting(value, why, weak=True))
+    def assume(self, path: str, value: Any, why: str, old: Old | None = None) -> None:
+        """A value that nothing in the file says, where there is none yet; ``old`` is a key that it follows from."""
+        self.settings.setdefault(path, Setting(value, why, weak=True, old=old))
 
     def drop(self, old: Old, reason: str) -> None:
         """A key without meaning here."""

@@ -1017,3 +1017,11 @@ def test_patience_counts_evaluations_which_a_note_says(
 def test_no_patience_needs_no_note(place: Path, more: str):
     found = migrated(place, f"d_ff: 8\n{more}")
     assert not any("patience" in note for note in found.notes)
+
+
+def test_a_value_that_follows_from_a_wrong_one_is_told_at_its_line(place: Path):
+    found = migrated(place, "d_ff: 8\npos_encoding: learned\nmax_seq_len: 0\nbatch_size: many\n")
+    assert {(left.name, left.line) for left in found.unmet} == {
+        *(("max_seq_len", 3), ("batch_size", 4)),
+    }
+    assert all(left.wrong for left in found.unmet)
