@@ -68,6 +68,7 @@ def stages(old: Old, path: str, note: str, draft: Draft) -> None:
     if not items or not all(isinstance(item, dict) for item in items):
         draft.miss(old, "stages are a list of mappings")
         return
+    draft.lines["curriculum.stages"] = old.line
     for i, item in enumerate(cast("list[dict[str, Any]]", items)):
         draft.lines[f"curriculum.stages[{i}]"] = old.lines.get(f"[{i}]", old.line)
         for name, value in item.items():
@@ -81,14 +82,14 @@ def _stage_key(name: str, key: Old, i: int, draft: Draft) -> None:
     below = _below_stage(name)
     if below:
         draft.set(f"curriculum.stages[{i}].{below}", key.value, key)
-    elif is_off(key.value):
-        draft.drop(key, "it asks for nothing")
-    elif known is not None:
-        draft.miss(key, known.note or f"it belongs in `{known.new}`")
-    else:
+    elif known is None:
         words = [*_stage_words(), *(word for word in FOREIGN if _below_stage(word))]
         close = next(iter(get_close_matches(name, words, n=1, cutoff=0.7)), "")
         draft.miss(key, f"not known; did you mean `{close}`?" if close else "not known")
+    elif is_off(key.value):
+        draft.drop(key, "it asks for nothing")
+    else:
+        draft.miss(key, known.note or f"it belongs in `{known.new}`")
 
 
 def _below_stage(name: str) -> str:

@@ -189,8 +189,20 @@ def close_to(name: str) -> str:
     return next(iter(get_close_matches(name, words, n=1, cutoff=0.8)), "")
 
 
-_PLACE = re.compile(r" ?\(?<text>(:\d+)*\)?")
+_PLACE = re.compile(r" ?\(?<text>:?(\d*)(?::\d+)*\)?")
 """A place in the text that is being written, which is no file of the user's."""
+
+
+def _at_old_lines(message: str, text: str, draft: Draft) -> str:
+    """``message`` with the old file's line of the stages for theirs in ``text``, and without other places in it."""
+    lines = text.splitlines()
+
+    def old_line(found: re.Match[str]) -> str:
+        written = lines[int(found[1]) - 1].strip() if found[1] else ""
+        line = draft.lines.get("curriculum.stages", 0) if written == "stages:" else 0
+        return f" (line {line})" if line else ""
+
+    return _PLACE.sub(old_line, message)
 
 
 def _check(text: str, draft: Draft) -> None:
@@ -201,7 +213,7 @@ def _check(text: str, draft: Draft) -> None:
         below = any(found.path.startswith(f"{name}.") for name in lacking)
         if found.severity == "error" and found.path not in lacking and not below:
             hint = f" ({found.hint})" if found.hint else ""
-            reason = _PLACE.sub("", found.message + hint)
+            reason = _at_old_lines(found.message + hint, text, draft)
             draft.unmet.append(_fault(found.path or found.code, found.code, reason, draft))
 
 

@@ -925,9 +925,10 @@ def test_a_stages_keys_are_told_at_their_own_lines(place: Path, capsys: pytest.C
     ],
 )
 def test_a_misspelt_key_of_a_stage_is_guessed_among_a_stages(place: Path, word: str, close: str):
-    found = migrated(place, {"stages": [{**STAGES[0], word: "x"}]}, "micro-diffusion")
-    [left] = [left for left in found.unmet if left.name == f"stages[0].{word}"]
-    assert left.reason == f"not known; did you mean `{close}`?"
+    for value in ("x", 0):
+        found = migrated(place, {"stages": [{**STAGES[0], word: value}]}, "micro-diffusion")
+        [left] = [left for left in found.unmet if left.name == f"stages[0].{word}"]
+        assert left.reason == f"not known; did you mean `{close}`?"
 
 
 @pytest.mark.parametrize(
@@ -1025,3 +1026,13 @@ def test_a_value_that_follows_from_a_wrong_one_is_told_at_its_line(place: Path):
         *(("max_seq_len", 3), ("batch_size", 4)),
     }
     assert all(left.wrong for left in found.unmet)
+
+
+def test_stages_that_others_disagree_with_are_told_at_their_line_of_the_old_file(place: Path):
+    """Misspelt epochs are no sum to compare before the spec is checked."""
+    stage = "    masking_rate_range: [0.1, 0.2]\n"
+    text = f"max_epochs: 9\nd_ff: 8\nstages:\n  - name: a\n    epochs: 2\n{stage}  - name: b\n    epoch: 3\n"
+    told = {left.name: left for left in migrated(place, text).unmet}
+    assert (told["stages[1].epoch"].line, told["max_epochs"].line) == (8, 1)
+    assert "the stages (line 3) have" in told["max_epochs"].reason
+    assert not any("<text>" in left.reason for left in told.values())
