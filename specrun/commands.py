@@ -264,8 +264,7 @@ def migrate(options: Namespace) -> int:
     for note in done.notes:
         print(f"note: {note}", file=sys.stderr)
     for left in done.unmet:
-        at = f", line {left.line}" if left.line else ""
-        print(f"not in the spec: {left.name}{at}: {left.reason}", file=sys.stderr)
+        print(left.told, file=sys.stderr)
     return 2 if done.unmet else 0
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
+from functools import cache
 from typing import Any, cast
 
 from specrun.compiler.check import homes_of
@@ -66,19 +68,40 @@ def stages(old: Old, path: str, note: str, draft: Draft) -> None:
     if not items or not all(isinstance(item, dict) for item in items):
         draft.miss(old, "stages are a list of mappings")
         return
-    own = {name for name, homes in homes_of(Experiment).items() if f"`{STAGE}`" in homes}
+    draft.lines["curriculum.stages"] = old.line
     for i, item in enumerate(cast("list[dict[str, Any]]", items)):
+        draft.lines[f"curriculum.stages[{i}]"] = old.lines.get(f"[{i}]", old.line)
         for name, value in item.items():
-            key = Old(f"stages[{i}].{name}", value, old.line, old.tool)
-            known = FOREIGN.get(name)
-            if name in own:
-                draft.set(f"curriculum.stages[{i}].{name}", value, key)
-            elif known is not None and known.new.startswith(f"{STAGE}."):
-                below = known.new.removeprefix(f"{STAGE}.")
-                draft.set(f"curriculum.stages[{i}].{below}", value, key)
-            elif is_off(value):
-                draft.drop(key, "it asks for nothing")
-            elif known is not None:
-                draft.miss(key, known.note or f"it belongs in `{known.new}`")
-            else:
-                draft.miss(key, "not known")
+            line = old.lines.get(f"[{i}].{name}", old.line)
+            _stage_key(name, Old(f"stages[{i}].{name}", value, line, old.tool), i, draft)
+
+
+def _stage_key(name: str, key: Old, i: int, draft: Draft) -> None:
+    """One key of stage ``i``."""
+    known = FOREIGN.get(name)
+    below = _below_stage(name)
+    if below:
+        draft.set(f"curriculum.stages[{i}].{below}", key.value, key)
+    elif known is None:
+        words = [*_stage_words(), *(word for word in FOREIGN if _below_stage(word))]
+        close = next(iter(get_close_matches(name, words, n=1, cutoff=0.7)), "")
+        draft.miss(key, f"not known; did you mean `{close}`?" if close else "not known")
+    elif is_off(key.value):
+        draft.drop(key, "it asks for nothing")
+    else:
+        draft.miss(key, known.note or f"it belongs in `{known.new}`")
+
+
+def _below_stage(name: str) -> str:
+    """The path of a stage's key below the stage; empty for what a stage does not have."""
+    if name in _stage_words():
+        return name
+    known = FOREIGN.get(name)
+    inside = known is not None and known.new.startswith(f"{STAGE}.")
+    return known.new.removeprefix(f"{STAGE}.") if known is not None and inside else ""
+
+
+@cache
+def _stage_words() -> tuple[str, ...]:
+    """The words of a stage."""
+    return tuple(n for n, homes in homes_of(Experiment).items() if f"`{STAGE}`" in homes)

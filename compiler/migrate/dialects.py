@@ -83,15 +83,17 @@ TRAINING_ARGUMENTS = Dialect(
     ),
 )
 
+_WIDTHS = frozenset({"d_model", "n_layers", "n_heads", "max_seq_len"})
+"""Sizes that the RetNet-HRM encoder and micro-diffusion name alike: they tell the two from others, not apart."""
+
 RETNET = Dialect(
     name="retnet-hrm",
     title="the RetNet-HRM encoder",
-    words=frozenset(
-        {
-            *("d_model", "n_layers", "n_heads", "max_seq_len", "use_hard_negatives"),
-            *("eval_interval", "hard_negatives", "mining", "resume_from"),
-        }
-    ),
+    words=_WIDTHS
+    | {
+        *("use_hard_negatives", "hard_negatives", "mining", "refresh_every"),
+        *("eval_interval", "resume_from", "train_path", "dropout_rate", "positive_column"),
+    },
     defaults={
         "vocab_size": 50257,
         "d_model": 768,
@@ -112,7 +114,8 @@ RETNET = Dialect(
 DIFFUSION = Dialect(
     name="micro-diffusion",
     title="micro-diffusion",
-    words=frozenset(
+    words=_WIDTHS
+    | frozenset(
         {
             *("experiment_name", "data_dir", "cache_dir", "mixed_precision"),
             *("d_ff", "attention_dropout", "activation", "norm_type", "norm_eps"),
@@ -120,6 +123,7 @@ DIFFUSION = Dialect(
             *("grad_clip_norm", "max_epochs", "eval_every", "save_every", "log_every"),
             *("val_split", "val_batch_size", "use_mixed_precision", "dropout_schedule"),
             *("use_gradient_checkpointing", "pin_memory", "label_smoothing", "min_delta"),
+            *("curriculum", "masking_rate_range", "data_selection", "format_type"),
             *("stages", "lexical_weight", "syntactic_weight", "centrality_weight"),
             *("easy_threshold", "hard_threshold", "n_clusters", "embedding_model"),
             *("transition_epochs", "reset_optimizer", "pseudo_data_ratio"),
@@ -231,7 +235,10 @@ def named(name: str) -> Dialect:
 
 
 def told(names: Iterable[str]) -> Dialect:
-    """The tool whose words occur most often. InputError when two are as likely, or none is."""
+    """The tool whose words occur most often, by keys and sections. InputError when two are as likely, or none is.
+
+    A word that two tools share counts for both, so only words of one alone decide between them.
+    """
     found = set(names)
     counts = {d.name: len(found & d.words) for d in DIALECTS}
     best = max(counts.values())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from specrun.compiler.locate import locate_model
+from specrun.compiler.migrate.dialects import DIFFUSION
 from specrun.compiler.migrate.draft import Draft, Old, Setting
 from specrun.compiler.migrate.read import Key
 from specrun.compiler.migrate.rules import RULES
@@ -45,9 +46,9 @@ CLIPPING = ("grad_clip_norm", "max_grad_norm")
 
 
 def refuse_contradictions(keys: Iterable[Key], file: str) -> None:
-    """InputError where two keys that mean one thing have two values; both lines are told."""
+    """InputError where two keys cannot both hold; both lines are told."""
     found = {key.name.replace("-", "_"): key for key in keys}
-    faults = [*_clipping(found, file), *_length(found, file)]
+    faults = [*_clipping(found, file), *_length(found, file), *_mask(found, file)]
     if faults:
         raise InputError(faults)
 
@@ -80,6 +81,41 @@ def _length(found: Mapping[str, Key], file: str) -> Iterable[Diagnostic]:
         (epochs, stages) if stages else (epochs,),
         file,
         f"remove `{epochs.name}`, set it to {total}, or write `stages` of so many epochs",
+    )
+
+
+def _mask(found: Mapping[str, Key], file: str) -> Iterable[Diagnostic]:
+    """The mask is an id of the vocabulary, and not the one that pads."""
+    mask = found.get("mask_token_id")
+    if mask is None or mask.value is None:
+        return
+    said = f"`{mask.name}` is {mask.value} (line {mask.line})"
+    pad, vocab = found.get("pad_token_id"), found.get("vocab_size")
+    if pad is not None and pad.value == mask.value:
+        yield _contradiction(
+            f"{said}, and so is `{pad.name}` (line {pad.line}): a mask is not padding",
+            (mask, pad),
+            file,
+            f"remove `{mask.name}`: the tokenizer that is trained has a `[MASK]` of its own",
+        )
+    for key in (mask, pad):
+        if key is not None and key.value is not None:
+            yield from _outside(key, vocab, file)
+
+
+def _outside(key: Key, vocab: Key | None, file: str) -> Iterable[Diagnostic]:
+    """An id that is none of the vocabulary's."""
+    size: Any = DIFFUSION.defaults["vocab_size"] if vocab is None else vocab.value
+    whole = type(key.value) is int
+    if type(size) is not int or (whole and 0 <= key.value < size):
+        return  # a vocabulary that is no number is told when the spec is checked
+    where = f"`{vocab.name}` (line {vocab.line})" if vocab else "the default vocabulary"
+    yield _contradiction(
+        f"`{key.name}` is {key.value} (line {key.line}), and {where} has {size} tokens: "
+        f"an id is a whole number from 0 to {size - 1}",
+        (key, vocab) if vocab else (key,),
+        file,
+        f"remove `{key.name}`: the tokenizer that is trained gives it an id",
     )
 
 
@@ -129,7 +165,7 @@ def _lengths(draft: Draft) -> None:
             draft.lack(path, f"a row is one text: write `max_seq_len` ({dropped.comment})")
     length = draft.settings.get("data.max_length")
     if draft.get("model.position_embedding") == "learned" and length is not None:
-        draft.assume("model.max_position_embeddings", length.value, length.comment)
+        draft.assume("model.max_position_embeddings", length.value, length.comment, length.old)
 
 
 def _stages(draft: Draft) -> None:
@@ -225,9 +261,31 @@ def _warmup(draft: Draft) -> None:
         if not _no_warmup(draft):
             note = f"{kind.comment}: with a warm-up"
             del draft.settings["schedule.kind"]
-            draft.assume("schedule.kind", "constant_with_warmup", note)
-    if draft.get("schedule.kind") in ("linear", "constant_with_warmup"):
-        draft.forget("schedule.min_learning_rate", "it ends at 0, or falls not at all")
+            draft.assume("schedule.kind", "constant_with_warmup", note, kind.old)
+    match draft.get("schedule.kind"):
+        case "constant_with_warmup":
+            draft.forget("schedule.min_learning_rate", "after its warm-up the rate does not fall")
+        case "linear":
+            _linear_to_zero(draft)
+        case _:
+            pass
+
+
+def _linear_to_zero(draft: Draft) -> None:
+    """The linear schedule falls to 0, so a least rate above it is told: it would change the training."""
+    floor = draft.settings.get("schedule.min_learning_rate")
+    if floor is None or floor.value == 0:
+        draft.forget("schedule.min_learning_rate", "the schedule `linear` ends at 0")
+        return
+    del draft.settings["schedule.min_learning_rate"]
+    mend = "`scheduler: cosine` takes a least rate"
+    if floor.old is not None and floor.old.line:
+        why = f"the schedule `linear` ends at 0, not at {floor.value}; {mend}"
+        draft.miss(floor.old, why)
+    else:
+        draft.notes.append(
+            f"the schedule `linear` ends at 0, and at {floor.value} in {draft.dialect.title}: {mend}"
+        )
 
 
 def _no_warmup(draft: Draft) -> bool:
@@ -243,7 +301,22 @@ def _evaluation(draft: Draft) -> None:
         return
     if draft.get("evaluation.early_stopping.patience") is None:
         draft.forget("evaluation.early_stopping.min_delta", "it never stops early")
+    else:
+        _patience(draft)
     rows = draft.settings.get("train.batch_size")
     if rows is not None:
         why = "as large as the training's, where `val_batch_size` is not given"
-        draft.assume("evaluation.batch_size", rows.value, why)
+        draft.assume("evaluation.batch_size", rows.value, why, rows.old)
+
+
+def _patience(draft: Draft) -> None:
+    """The guide counts epochs, and here evaluations are counted: the two differ unless each epoch is evaluated."""
+    every = draft.settings.get("evaluation.every_steps")
+    if every is None or every.value is None:
+        return
+    waits = draft.settings["evaluation.early_stopping.patience"]
+    draft.notes.append(
+        f"`evaluation.early_stopping.patience` is {waits.value} ({waits.comment.partition(': ')[0]}): "
+        f"it counts evaluations, here every {every.value} steps, and epochs in {draft.dialect.title}; "
+        f"without `evaluation.every_steps` each epoch is evaluated"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ class Old:
     value: Any
     line: int
     tool: str
+    lines: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Lines of the keys below the value, by path: ``[1].epochs``."""
 
     @property
     def origin(self) -> str:
@@ -25,27 +28,37 @@ class Old:
 
 @dataclass(frozen=True)
 class Setting:
-    """A value of the spec. ``weak`` ones give way to what the file says."""
+    """A value of the spec. ``weak`` ones give way to what the file says; ``old`` is the key that said it."""
 
     value: Any
     comment: str
     weak: bool
+    old: Old | None = None
 
 
 @dataclass(frozen=True)
 class Left:
-    """A key that is not in the spec, and why."""
+    """A key that is not in the spec, and why; or ``wrong``, which is in it with a value that it may not have."""
 
     name: str
     line: int
     reason: str
+    wrong: bool = False
+
+    @property
+    def told(self) -> str:
+        """The key, its line and the reason, in one sentence."""
+        at = f", line {self.line}" if self.line else ""
+        return (
+            f"{'wrong value' if self.wrong else 'not in the spec'}: {self.name}{at}: {self.reason}"
+        )
 
 
 @dataclass
 class Draft:
     """The spec in the making. ``devices`` is None where the file does not say how many; ``teacher``
     is set where it distils, ``encoder`` is a key that asks for a composed model. ``idle`` has no meaning here; ``unmet`` would change what is trained;
-    ``notes`` tell where the spec departs from a default of the tool."""
+    ``notes`` tell where the spec departs from the tool; ``lines`` are those of the items of lists, by path."""
 
     dialect: Dialect
     devices: int | None = None
@@ -53,13 +66,14 @@ class Draft:
     idle: list[Left] = field(default_factory=list[Left])
     unmet: list[Left] = field(default_factory=list[Left])
     notes: list[str] = field(default_factory=list[str])
+    lines: dict[str, int] = field(default_factory=dict[str, int])
     teacher: bool = False
     encoder: Old | None = None
 
     def set(self, path: str, value: Any, old: Old, note: str = "") -> None:
         """Put ``value`` at ``path`` (``losses[0].kind``); two keys that disagree are both told."""
         comment = f"from {old.origin}" if old.line else old.origin
-        new = Setting(value, f"{comment}: {note}" if note else comment, weak=not old.line)
+        new = Setting(value, f"{comment}: {note}" if note else comment, not old.line, old)
         before = self.settings.get(path)
         if before is None or (before.weak and not new.weak):
             self.settings[path] = new
@@ -68,9 +82,9 @@ class Draft:
         elif not new.weak:
             self.miss(old, f"it says otherwise than `{path}`, which is {before.comment}")
 
-    def assume(self, path: str, value: Any, why: str) -> None:
-        """A value that nothing in the file says, where there is none yet."""
-        self.settings.setdefault(path, Setting(value, why, weak=True))
+    def assume(self, path: str, value: Any, why: str, old: Old | None = None) -> None:
+        """A value that nothing in the file says, where there is none yet; ``old`` is a key that it follows from."""
+        self.settings.setdefault(path, Setting(value, why, weak=True, old=old))
 
     def drop(self, old: Old, reason: str) -> None:
         """A key without meaning here."""
@@ -85,6 +99,22 @@ class Draft:
     def lack(self, name: str, reason: str) -> None:
         """What a spec needs and the file does not say."""
         self.unmet.append(Left(name, 0, reason))
+
+    def origin_of(self, path: str) -> Old | None:
+        """The file's key that the value at ``path`` comes from, or the value that holds it."""
+        whole = [p for p in self.settings if p == path or path.startswith((f"{p}.", f"{p}["))]
+        found = self.settings[max(whole, key=len)].old if whole else None
+        return found if found is not None and found.line else None
+
+    def origins_below(self, path: str) -> list[Old]:
+        """The file's keys that values of the section ``path`` come from, by line."""
+        inside = [s.old for p, s in self.settings.items() if p.startswith((f"{path}.", f"{path}["))]
+        return sorted((o for o in inside if o is not None and o.line), key=lambda old: old.line)
+
+    def line_of(self, path: str) -> int:
+        """The line where the item of a list begins that ``path`` is in; 0 for what no list holds."""
+        item, bracket, _ = path.rpartition("]")
+        return self.lines.get(item + bracket, 0)
 
     def get(self, path: str) -> Any:
         """The value at ``path``; None where there is none."""

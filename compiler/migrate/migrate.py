@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -23,6 +24,7 @@ from specrun.compiler.migrate.read import (
     destination,
     is_section,
     keys_of,
+    names_of,
     read_table,
 )
 from specrun.compiler.migrate.render import render
@@ -75,7 +77,7 @@ def migrate(file: Path, tool: str | None = None, family_of: FamilyOf | None = No
     keys = keys_of(table)
     if not keys:
         raise InputError("the file is empty", code="empty-file", hint="name a configuration")
-    dialect = named(tool) if tool else told(key.name.replace("-", "_") for key in keys)
+    dialect = named(tool) if tool else told(names_of(table))
     keys = keys_of(table, dialect.places)
     draft = Draft(dialect=dialect, devices=_devices(keys))
     local = dict(read_local((file.parent, Path.cwd()), Texts()).paths)
@@ -132,7 +134,7 @@ def _devices(keys: Iterable[Key]) -> int | None:
 def take(key: Key, draft: Draft) -> None:
     """Put a key where it stands in the spec, or say why it does not."""
     name = key.name.replace("-", "_")
-    old = Old(name, key.value, key.line, draft.dialect.title)
+    old = Old(name, key.value, key.line, draft.dialect.title, key.lines)
     if name == "encoder_mode":
         encoder(old, draft)
     elif name in TEACHERS:
@@ -187,6 +189,22 @@ def close_to(name: str) -> str:
     return next(iter(get_close_matches(name, words, n=1, cutoff=0.8)), "")
 
 
+_PLACE = re.compile(r" ?\(?<text>:?(\d*)(?::\d+)*\)?")
+"""A place in the text that is being written, which is no file of the user's."""
+
+
+def _at_old_lines(message: str, text: str, draft: Draft) -> str:
+    """``message`` with the old file's line of the stages for theirs in ``text``, and without other places in it."""
+    lines = text.splitlines()
+
+    def old_line(found: re.Match[str]) -> str:
+        written = lines[int(found[1]) - 1].strip() if found[1] else ""
+        line = draft.lines.get("curriculum.stages", 0) if written == "stages:" else 0
+        return f" (line {line})" if line else ""
+
+    return _PLACE.sub(old_line, message)
+
+
 def _check(text: str, draft: Draft) -> None:
     """What the spec itself says of the values: ranges, kinds, what does not go together."""
     lacking = {left.name for left in draft.unmet}
@@ -195,4 +213,18 @@ def _check(text: str, draft: Draft) -> None:
         below = any(found.path.startswith(f"{name}.") for name in lacking)
         if found.severity == "error" and found.path not in lacking and not below:
             hint = f" ({found.hint})" if found.hint else ""
-            draft.lack(found.path or found.code, found.message + hint)
+            reason = _at_old_lines(found.message + hint, text, draft)
+            draft.unmet.append(_fault(found.path or found.code, found.code, reason, draft))
+
+
+def _fault(path: str, code: str, reason: str, draft: Draft) -> Left:
+    """A fault at ``path``, by the key and the line that its value came from, where the file wrote it."""
+    own = draft.origin_of(path)
+    below = draft.origins_below(path)
+    if code.startswith("missing") or not (own or below or path in draft.settings):
+        return Left(path, own.line if own else draft.line_of(path), reason)
+    if own:
+        return Left(own.name, own.line, reason, wrong=True)
+    names = ", ".join(f"`{old.name}`, line {old.line}" for old in below[:4])
+    line = below[0].line if below else 0
+    return Left(path, line, f"{reason} (from {names})" if names else reason, wrong=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,13 @@ IDLE_SECTIONS = ("retrieval", "paths", "config_override", "hydra")
 
 @dataclass(frozen=True)
 class Key:
-    """A key of the file. ``known`` is None for one that no table has."""
+    """A key of the file. ``known`` is None for one that no table has; ``lines`` are those of the keys below its value."""
 
     name: str
     value: Any
     line: int
     known: Foreign | None
+    lines: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 Places = Mapping[tuple[str, str], Foreign]
@@ -87,6 +88,14 @@ def keys_of(table: Table, places: Places | None = None) -> list[Key]:
     return list(_keys(table, "", places or {}))
 
 
+def names_of(table: Table) -> Iterator[str]:
+    """The names of keys and of sections, as the tables spell them."""
+    for name, entry in table.entries.items():
+        yield name.replace("-", "_")
+        if isinstance(entry.node, Table):
+            yield from names_of(entry.node)
+
+
 def _keys(table: Table, section: str, places: Places) -> Iterator[Key]:
     for name, entry in table.entries.items():
         known = destination(name, section, places)
@@ -94,7 +103,8 @@ def _keys(table: Table, section: str, places: Places) -> Iterator[Key]:
         if isinstance(entry.node, Table) and _opens(name, below):
             yield from _section(name, entry, known, below, places)
         else:
-            yield Key(name, to_value(entry.node), entry.key.line, known)
+            lines = dict(_lines(entry.node, ""))
+            yield Key(name, to_value(entry.node), entry.key.line, known, lines)
 
 
 def _section(
@@ -184,3 +194,18 @@ def to_value(node: Node) -> Any:
             return [to_value(item) for item in node.items]
         case Table():
             return {key: to_value(entry.node) for key, entry in node.entries.items()}
+
+
+def _lines(node: Node, path: str) -> Iterator[tuple[str, int]]:
+    """The line of every item and key below ``node``, by path from it: ``[1].epochs``."""
+    match node:
+        case Scalar():
+            return
+        case Items():
+            for i, item in enumerate(node.items):
+                yield f"{path}[{i}]", item.place.line
+                yield from _lines(item, f"{path}[{i}]")
+        case Table():
+            for key, entry in node.entries.items():
+                yield f"{path}.{key}", entry.key.line
+                yield from _lines(entry.node, f"{path}.{key}")

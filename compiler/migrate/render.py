@@ -28,7 +28,12 @@ def render(draft: Draft, file: str) -> str:
         if section in tree:
             lines += _block(section, tree[section], 0)
     lines += _listed(
-        "Not supported yet, and left out. The spec trains something else without them:", draft.unmet
+        "Not supported yet, and left out. The spec trains something else without them:",
+        [left for left in draft.unmet if not left.wrong],
+    )
+    lines += _listed(
+        "Values that may not be so, to be mended above:",
+        [left for left in draft.unmet if left.wrong],
     )
     lines += _listed("Without meaning here, and left out:", draft.idle)
     return "\n".join(lines) + "\n"

@@ -131,14 +131,24 @@ def matmul(old: Old, path: str, note: str, draft: Draft) -> None:
         draft.set(path, "default" if old.value else "highest", old)
 
 
+PLATFORMS = {"cuda": "gpu", "gpu": "gpu", "cpu": "cpu", "auto": "auto"}
+
+
 def platform(old: Old, path: str, note: str, draft: Draft) -> None:
-    """The kind of device, with or without its index."""
-    names = {"cuda": "gpu", "gpu": "gpu", "cpu": "cpu", "auto": "auto"}
-    name = str(old.value).partition(":")[0]
-    if name in names:
-        draft.set(path, names[name], old)
-    else:
+    """The kind of device. Which one of several is chosen from outside, so an index is told."""
+    name, colon, index = str(old.value).partition(":")
+    if name not in PLATFORMS or (colon and not (index.isascii() and index.isdecimal())):
         draft.miss(old, f"not supported yet: platforms are cpu and gpu, found {old.value!r}")
+        return
+    if not index or PLATFORMS[name] != "gpu":
+        draft.set(path, PLATFORMS[name], old)
+        return
+    mend = f"CUDA_VISIBLE_DEVICES={int(index)}"
+    draft.set(path, PLATFORMS[name], old, f"which one is chosen from outside: {mend}")
+    draft.notes.append(
+        f"`{old.name}: {old.value}` (line {old.line}) is `{path}: gpu`, without the index: "
+        f"which device it is, is chosen from outside ({mend} specrun run ...)"
+    )
 
 
 def devices(old: Old, path: str, note: str, draft: Draft) -> None:

@@ -743,19 +743,19 @@ def test_epochs_that_are_not_those_of_the_stages(place: Path, text: str, lines: 
 @pytest.mark.parametrize(
     ("content", "name", "part"),
     [
-        ({"n_heads": 5}, "model.num_attention_heads", "divide"),
-        ({"d_model": "wide"}, "model.hidden_size", "whole number"),
-        ({"activation": "tanh"}, "model.hidden_act", "tanh"),
-        ({"norm_type": "batchnorm"}, "model.norm", "batchnorm"),
+        ({"n_heads": 5}, "n_heads", "divide"),
+        ({"d_model": "wide"}, "d_model", "whole number"),
+        ({"activation": "tanh"}, "activation", "tanh"),
+        ({"norm_type": "batchnorm"}, "norm_type", "batchnorm"),
         ({"pos_encoding": "alibi"}, "pos_encoding", "positions are one of"),
         ({"scheduler": "polynomial"}, "scheduler", "not supported yet"),
-        ({"dropout_schedule": "rise"}, "train.dropout_schedule", "rise"),
-        ({"confidence_schedule": "cosine"}, "generation.confidence_schedule", "cosine"),
+        ({"dropout_schedule": "rise"}, "dropout_schedule", "rise"),
+        ({"confidence_schedule": "cosine"}, "confidence_schedule", "cosine"),
         ({"masking_rate_range": [0.1, 0.2]}, "masking_rate_range", "curriculum.stages[]"),
-        ({"easy_threshold": 70.0}, "data.difficulty.easy_below", "above"),
+        ({"easy_threshold": 70.0}, "easy_threshold", "above"),
         ({"lexical_weight": 0.9}, "data.difficulty.weights", "1"),
-        ({"readability_metrics": ["smog"]}, "data.difficulty.readability[0]", "smog"),
-        ({"val_split": 1.5}, "data.validation.fraction", "1.5"),
+        ({"readability_metrics": ["smog"]}, "readability_metrics", "smog"),
+        ({"val_split": 1.5}, "val_split", "1.5"),
         ({"device": "tpu"}, "device", "platforms"),
         ({"stages": []}, "stages", "list of mappings"),
         ({"stages": [{**STAGES[1], "wharble": 1}]}, "stages[0].wharble", "not known"),
@@ -773,5 +773,266 @@ def test_the_tool_is_told_by_its_words(place: Path):
     assert migrated(place, GUIDE).dialect is DIFFUSION
     model = OTHERWISE["model"]
     assert migrated(place, {"model": model}).dialect is DIFFUSION
-    shared = {key: model[key] for key in ("d_model", "n_layers", "n_heads", "max_seq_len")}
-    assert migrated(place, shared).dialect.name == "retnet-hrm"
+    assert migrated(place, SMALL_FILE).dialect is DIFFUSION
+
+
+SMALL_FILE = """\
+data_dir: data
+model: {d_model: 32, n_layers: 1, n_heads: 2, d_ff: 48, vocab_size: 300, max_seq_len: 64}
+training: {learning_rate: 1e-3, batch_size: 4, warmup_steps: 2}
+"""
+WIDTHS = "d_model: 32\nn_layers: 1\nn_heads: 2\nmax_seq_len: 64\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ("d_ff: 48\n", "micro-diffusion"),
+        ("data_dir: data\n", "micro-diffusion"),
+        ("curriculum: {lexical: 0.3}\n", "micro-diffusion"),
+        ("masking_rate_range: [0.1, 0.2]\n", "micro-diffusion"),
+        ("use_hard_negatives: true\n", "retnet-hrm"),
+        ("hard_negatives: {refresh_every: 9}\n", "retnet-hrm"),
+        ("eval_interval: 9\n", "retnet-hrm"),
+        ("data: {train_path: x.jsonl}\n", "retnet-hrm"),
+    ],
+)
+def test_words_of_one_tool_decide_between_two_that_share_sizes(place: Path, more: str, name: str):
+    assert migrated(place, WIDTHS + more).dialect.name == name
+
+
+@pytest.mark.parametrize("more", ["", "learning_rate: 1e-3\n", "data_dir: x\neval_interval: 9\n"])
+def test_two_tools_that_are_as_likely_are_not_guessed_between(place: Path, more: str):
+    with pytest.raises(InputError) as caught:
+        migrated(place, WIDTHS + more)
+    [found] = caught.value.diagnostics
+    assert found.code == "which-tool"
+    assert "keys of retnet-hrm and of micro-diffusion" in found.message
+    assert "--from" in found.hint
+    assert migrated(place, WIDTHS + more, "micro-diffusion").dialect is DIFFUSION
+
+
+def test_a_linear_schedule_with_a_least_rate_cannot_be_said(
+    place: Path, capsys: pytest.CaptureFixture[str]
+):
+    """It ends at 0 here, and elsewhere where the file says: that changes the training."""
+    text = "data_dir: data\nd_ff: 8\nscheduler: linear\nmin_learning_rate: 3.0e-5\n"
+    found = migrated(place, text)
+    [left] = found.unmet
+    assert (left.name, left.line) == ("min_learning_rate", 4)
+    assert "ends at 0, not at 3e-05" in left.reason
+    assert "min_learning_rate" not in {left.name for left in found.idle}
+    assert main(["migrate", str(place / "old.yaml")]) == 2
+    assert "not in the spec: min_learning_rate, line 4:" in capsys.readouterr().err
+
+
+def test_a_linear_schedule_that_ends_at_zero_can_be_said(place: Path):
+    """A written 0 is what it does; the guide's default is not, which a note says."""
+    zero = migrated(place, "d_ff: 8\nscheduler: linear\nmin_learning_rate: 0\n")
+    assert zero.unmet == ()
+    assert not any("ends at 0" in note for note in zero.notes)
+    silent = migrated(place, "d_ff: 8\nscheduler: linear\n")
+    assert silent.unmet == ()
+    assert any("ends at 0, and at 2e-05 in micro-diffusion" in note for note in silent.notes)
+    flat = migrated(place, "d_ff: 8\nscheduler: constant\nmin_learning_rate: 3.0e-5\n")
+    assert flat.unmet == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "parts"),
+    [
+        (
+            "vocab_size: 300\nd_ff: 8\nmask_token_id: 99999\n",
+            3,
+            ("`mask_token_id` is 99999 (line 3)", "`vocab_size` (line 1) has 300 tokens"),
+        ),
+        ("vocab_size: 300\nmask_token_id: 300\n", 2, ("from 0 to 299",)),
+        ("mask_token_id: -1\nvocab_size: 300\n", 2, ("`mask_token_id` is -1 (line 1)",)),
+        ("d_ff: 8\nmask_token_id: 25000\n", 2, ("the default vocabulary has 25000",)),
+        ("vocab_size: 300\nmask_token_id: mask\n", 2, ("a whole number",)),
+        (
+            "vocab_size: 300\nmask_token_id: 1\npad_token_id: 1\n",
+            3,
+            ("`mask_token_id` is 1 (line 2)", "`pad_token_id` (line 3)", "not padding"),
+        ),
+        ("vocab_size: 300\npad_token_id: 400\nmask_token_id: 1\n", 2, ("(line 2)", "(line 1)")),
+    ],
+)
+def test_a_mask_is_of_the_vocabulary_and_not_padding(
+    place: Path, text: str, line: int, parts: tuple[str, ...]
+):
+    with pytest.raises(InputError) as caught:
+        migrated(place, text, "micro-diffusion")
+    [found] = caught.value.diagnostics
+    assert (found.code, found.line) == ("keys-disagree", line)
+    for part in parts:
+        assert part in found.message
+
+
+@pytest.mark.parametrize("text", ["mask_token_id: 299\n", "mask_token_id: null\n"])
+def test_a_mask_of_the_vocabulary_is_the_tokenizers(place: Path, text: str):
+    found = migrated(place, f"vocab_size: 300\nd_ff: 8\n{text}")
+    assert found.unmet == ()
+    assert "mask_token_id" in {left.name for left in found.idle}
+
+
+BAD_STAGES = """\
+data_dir: data
+curriculum:
+  stages:
+    - name: one
+      epochs: two
+      masking_rate_range: [0.9, 0.2]
+      data_selection: easy
+    - epoch: 3
+      masking_rate_range: [0.1, 0.2]
+      masking_rate: [0.1, 0.3]
+      data_selection: some
+      wharble: 1
+"""
+
+
+def test_a_stages_keys_are_told_at_their_own_lines(place: Path, capsys: pytest.CaptureFixture[str]):
+    found = migrated(place, BAD_STAGES)
+    told = {left.name: left for left in found.unmet}
+    assert {name: left.line for name, left in told.items()} == {
+        **{"stages[0].epochs": 5, "stages[0].masking_rate_range": 6, "stages[1].epoch": 8},
+        **{"stages[1].masking_rate": 10, "stages[1].data_selection": 11, "stages[1].wharble": 12},
+        "curriculum.stages[1].name": 8,
+    }
+    wrong = {"stages[0].epochs", "stages[0].masking_rate_range", "stages[1].data_selection"}
+    assert {name for name, left in told.items() if left.wrong} == wrong
+    assert told["stages[1].epoch"].reason == "not known; did you mean `epochs`?"
+    assert told["stages[1].wharble"].reason == "not known"
+    assert "above the greatest, 0.2" in told["stages[0].masking_rate_range"].reason
+    for line in (4, 5, 6, 7, 9, 11):
+        assert f", line {line}\n" in found.text
+    assert main(["migrate", str(place / "old.yaml")]) == 2
+    said = capsys.readouterr()
+    assert "<text>" not in said.err + said.out
+    assert "wrong value: stages[0].epochs, line 5: " in said.err
+    assert "not in the spec: stages[1].epoch, line 8: " in said.err
+
+
+@pytest.mark.parametrize(
+    ("word", "close"),
+    [
+        ("nmae", "name"),
+        ("epoch", "epochs"),
+        ("masking_rate_rang", "masking_rate_range"),
+        ("data_selecton", "data_selection"),
+        ("format_typ", "format_type"),
+    ],
+)
+def test_a_misspelt_key_of_a_stage_is_guessed_among_a_stages(place: Path, word: str, close: str):
+    for value in ("x", 0):
+        found = migrated(place, {"stages": [{**STAGES[0], word: value}]}, "micro-diffusion")
+        [left] = [left for left in found.unmet if left.name == f"stages[0].{word}"]
+        assert left.reason == f"not known; did you mean `{close}`?"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("model:\n  n_heads: four\n", 'whole number, found "four"'),
+        ("model:\n  norm_type: batchnorm\n", 'may not be "batchnorm"'),
+        ("data:\n  readability_metrics: [flesch, smog]\n", 'may not be "smog"'),
+        ("training:\n  learning_rate: -1\n", "must be above 0"),
+    ],
+)
+def test_a_wrong_value_is_told_as_one_at_its_line(
+    place: Path, text: str, part: str, capsys: pytest.CaptureFixture[str]
+):
+    """It stands in the spec, so it is not said to be left out of it."""
+    found = migrated(place, f"data_dir: data\nd_ff: 8\n{text}")
+    [left] = found.unmet
+    assert (left.wrong, left.line) == (True, 4)
+    assert left.name == text.split()[1].rstrip(":")
+    assert part in left.reason
+    assert "left out. The spec trains something else" not in found.text
+    assert f"#   {left.name} (line 4): " in found.text
+    assert main(["migrate", str(place / "old.yaml")]) == 2
+    err = capsys.readouterr().err
+    assert f"wrong value: {left.name}, line 4: " in err
+    assert "not in the spec" not in err
+
+
+def test_a_wrong_sum_names_the_lines_of_its_parts(place: Path):
+    found = migrated(place, "d_ff: 8\nlexical_weight: 0.9\nsyntactic_weight: 0.3\n")
+    [left] = found.unmet
+    assert (left.name, left.line, left.wrong) == ("data.difficulty.weights", 2, True)
+    assert "(from `lexical_weight`, line 2, `syntactic_weight`, line 3)" in left.reason
+
+
+@pytest.mark.parametrize(("device", "index"), [("cuda:1", "1"), ("gpu:0", "0"), ("cuda:03", "3")])
+def test_a_devices_index_is_told(
+    place: Path, device: str, index: str, capsys: pytest.CaptureFixture[str]
+):
+    """The spec says the platform; which device of several, the environment does."""
+    found = migrated(place, f'd_ff: 8\ndevice: "{device}"\n')
+    assert found.unmet == ()
+    assert load(found.text, environ={}, local={}).tree["hardware"]["platform"] == "gpu"
+    [note] = [note for note in found.notes if "CUDA_VISIBLE_DEVICES" in note]
+    assert f"`device: {device}` (line 2)" in note
+    assert f"CUDA_VISIBLE_DEVICES={index} " in note
+    assert main(["migrate", str(place / "old.yaml")]) == 0
+    said = capsys.readouterr()
+    assert f"note: {note}" in said.err
+    assert f"CUDA_VISIBLE_DEVICES={index}\n" in said.out
+
+
+@pytest.mark.parametrize("device", ["cuda", "gpu", "cpu", "cpu:0", "auto"])
+def test_a_device_without_an_index_needs_no_note(place: Path, device: str):
+    found = migrated(place, f'd_ff: 8\ndevice: "{device}"\n')
+    assert found.unmet == ()
+    assert not any("CUDA_VISIBLE_DEVICES" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("device", ["cuda:", "cuda:x", "cuda:-1", "cuda:0,1", "tpu:0"])
+def test_a_device_that_is_none_is_told(place: Path, device: str):
+    [left] = migrated(place, f'd_ff: 8\ndevice: "{device}"\n').unmet
+    assert (left.name, left.line) == ("device", 2)
+    assert device in left.reason
+
+
+@pytest.mark.parametrize(
+    ("more", "parts"),
+    [
+        ("patience: 4\neval_every: 20\n", ("is 4", "line 2", "every 20 steps", "epochs")),
+        ("eval_every: 20\n", ("is 10", "the default of micro-diffusion", "every 20 steps")),
+        ("", ("is 10", "every 1000 steps")),
+    ],
+)
+def test_patience_counts_evaluations_which_a_note_says(
+    place: Path, more: str, parts: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+):
+    found = migrated(place, f"d_ff: 8\n{more}")
+    [note] = [note for note in found.notes if "patience" in note]
+    for part in (*parts, "it counts evaluations"):
+        assert part in note
+    assert main(["migrate", str(place / "old.yaml")]) == 0
+    assert f"note: {note}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", ["patience: null\n", "val_split: 0\n"])
+def test_no_patience_needs_no_note(place: Path, more: str):
+    found = migrated(place, f"d_ff: 8\n{more}")
+    assert not any("patience" in note for note in found.notes)
+
+
+def test_a_value_that_follows_from_a_wrong_one_is_told_at_its_line(place: Path):
+    found = migrated(place, "d_ff: 8\npos_encoding: learned\nmax_seq_len: 0\nbatch_size: many\n")
+    assert {(left.name, left.line) for left in found.unmet} == {
+        *(("max_seq_len", 3), ("batch_size", 4)),
+    }
+    assert all(left.wrong for left in found.unmet)
+
+
+def test_stages_that_others_disagree_with_are_told_at_their_line_of_the_old_file(place: Path):
+    """Misspelt epochs are no sum to compare before the spec is checked."""
+    stage = "    masking_rate_range: [0.1, 0.2]\n"
+    text = f"max_epochs: 9\nd_ff: 8\nstages:\n  - name: a\n    epochs: 2\n{stage}  - name: b\n    epoch: 3\n"
+    told = {left.name: left for left in migrated(place, text).unmet}
+    assert (told["stages[1].epoch"].line, told["max_epochs"].line) == (8, 1)
+    assert "the stages (line 3) have" in told["max_epochs"].reason
+    assert not any("<text>" in left.reason for left in told.values())

@@ -174,3 +174,41 @@ def test_steps_of_a_transition_hold_rows_of_both_stages(
     assert means[0] < means[2]
     for step in reversed(range(plan.train.total_steps)):
         assert (again.at(step)[1].row == batches.at(step)[1].row).all()
+
+
+TEXTS = """\
+version: 1
+model: {kind: masked_lm, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2}
+tokenizer: {kind: train, vocab_size: 300}
+data: {kind: text, path: texts.txt, max_length: 24}
+losses: [{kind: masked_diffusion}]
+train: {batch_size: 8, accumulation_steps: 2}
+curriculum:
+  stages:
+    - {name: short, epochs: 1, select: {field: query_chars, max: 20}}
+    - {name: long, epochs: 4, transition_epochs: 4, select: {field: query_chars, min: 21}}
+"""
+
+
+def test_batches_of_texts_have_the_share_that_the_plan_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine short texts, of which a batch of 16 should have 13 in the first epoch; lengths are the plan's."""
+    monkeypatch.setenv("SPECRUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    short = [f"The number {i}." for i in range(9)]
+    long = [f"number {i} of " + "many " * (i % 7 + 2) + "texts." for i in range(320)]
+    (tmp_path / "texts.txt").write_text("\n\n".join(short + long))
+    plan = specrun.compile(TEXTS, environ={})
+    first, second = plan.segments
+    assert (first.rows, second.rows) == (9, 320)
+    batches = made(plan)
+    earlier = set(batches.at(0)[1].row.reshape(-1)[:9].tolist())
+    shares = []
+    for j in range(4):
+        start = second.first_step + j * second.steps_per_epoch
+        rows = [batches.at(start + s)[1].row for s in range(second.steps_per_epoch)]
+        shares.append(float(np.isin(np.concatenate(rows), list(earlier)).mean()))
+    assert shares == pytest.approx([0.8, 0.6, 0.4, 0.2], abs=0.1)
+    counted = Counter(batches.at(step)[0] for step in range(plan.train.total_steps))
+    assert counted == {trace.name: trace.steps for trace in plan.traces}
