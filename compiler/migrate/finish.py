@@ -69,7 +69,8 @@ def _curriculum(draft: Draft) -> None:
 
 
 def _rule_of_thumb(draft: Draft) -> None:
-    if draft.get("hardware.memory_multiplier") is None:
+    hides = draft.get("losses[0].kind") == "masked_diffusion"  # which has a multiplier by default
+    if draft.get("hardware.memory_multiplier") is None and not hides:
         why = "it is of the rule of thumb of `hardware.memory_multiplier`, which is not given"
         draft.forget("hardware.bytes_per_parameter", why)
 

@@ -75,9 +75,7 @@ def check_fields(draft: Draft, context: Context) -> Draft:
     if draft.fields is None:
         return draft
     fields = {*draft.fields, *expected_fields(draft)}
-    if isinstance(
-        draft.spec.data, TextData
-    ):  # which are one text each, and say their format by its own key
+    if isinstance(draft.spec.data, TextData):  # one text each, whose format has a key of its own
         fields -= {"positive_chars", "positive_lines", "format"}
     for stage in draft.stages:
         field = stage.selection.field if stage.selection else None

@@ -475,6 +475,15 @@ def test_every_option_is_in_the_plan(otherwise: Plan, key: str, path: str, value
     assert key in {**OTHERWISE, **STAGES[0], **{k: v for s in SECTIONS for k, v in s.items()}}
 
 
+def test_bytes_of_a_number_need_no_multiplier(place: Path) -> None:
+    """The guide's rule of thumb has one by default."""
+    found = migrated(place, GUIDE.replace("bytes_per_param: 4", "bytes_per_param: 2"))
+    alone = migrated(place, {"d_ff": 64, "n_heads": 2, "hardware": {"bytes_per_param": 2}})
+    for text in (found.text, alone.text):
+        assert "\n  bytes_per_parameter: 2 " in text
+    assert "memory_multiplier" not in alone.text
+
+
 SECTIONS = [value for value in OTHERWISE.values() if isinstance(value, dict)]
 WITHOUT_MEANING = {
     "cache_dir": "SPECRUN_CACHE",
