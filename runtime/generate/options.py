@@ -25,14 +25,14 @@ def with_options(
             hint=f"there are: {', '.join(NAMES)}",
         )
     settings = dataclasses.replace(plan, **options)
-    if "style_strength" in options and settings.style is None:
-        raise InputError(
-            "style_strength has no effect without a style", code="bad-option", hint="give both"
-        )
     found = faults(settings, vocab_size, longest)
     if found:
         raise InputError(
             [Diagnostic(path="", code="bad-option", message=f.message, hint=f.hint) for f in found]
+        )
+    if "style_strength" in options and settings.style is None:
+        raise InputError(
+            "style_strength has no effect without a style", code="bad-option", hint="give both"
         )
     return settings
 
