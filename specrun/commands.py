@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from specrun.spec.diagnostics import Diagnostic, InputError, SpecrunError
 
 if TYPE_CHECKING:
+    from specrun.compiler.draft import Draft
     from specrun.runtime.generate.filler import Completion
     from specrun.spec.plan.plan import Plan
     from specrun.spec.render import Format
@@ -63,9 +64,9 @@ def compile(options: Namespace) -> int:
             hint=f"there are: {', '.join(pass_names())}",
         )
 
-    def print_after(name: str, draft: object) -> None:
+    def print_after(name: str, draft: Draft) -> None:
         if name in options.print_after:
-            print(f"# after {name}\n{draft_text(draft)}")  # type: ignore[arg-type]
+            print(f"# after {name}\n{draft_text(draft)}")
 
     compiled = compile_spec(
         options.spec,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from specrun.runtime.data.batches import Batch, Batches
 
@@ -42,7 +43,7 @@ def prefetch(batches: Batches, start: int, stop: int) -> Iterator[tuple[int, str
         thread.join()
 
 
-def _put(ready: queue.Queue, item: object, closed: threading.Event) -> bool:  # type: ignore[type-arg]
+def _put(ready: queue.Queue[Any], item: object, closed: threading.Event) -> bool:
     """Wait for room; False when nobody wants it any more."""
     while not closed.is_set():
         try:

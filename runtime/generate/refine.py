@@ -26,12 +26,12 @@ GIVEN = -1
 
 
 class Canvas(NamedTuple):
-    """Rows of a text in the making."""
+    """Rows of a text in the making; arrays of numpy, and of jax inside the loop."""
 
-    ids: jax.Array  # int32 [B, S], the mask's id where a token is hidden
-    hidden: jax.Array  # bool [B, S], what is still to be filled in
-    filled: jax.Array  # int32 [B, S], the step that filled a token, GIVEN where none has
-    finite: jax.Array  # bool [B], whether every score so far was a finite number
+    ids: Any  # int32 [B, S], the mask's id where a token is hidden
+    hidden: Any  # bool [B, S], what is still to be filled in
+    filled: Any  # int32 [B, S], the step that filled a token, GIVEN where none has
+    finite: Any  # bool [B], whether every score so far was a finite number
 
 
 class Settings(NamedTuple):
@@ -62,7 +62,7 @@ def canvas_of(ids: np.ndarray, hidden: np.ndarray) -> Canvas:
         hidden.astype(bool),
         np.full(ids.shape, GIVEN, np.int32),
         np.ones(ids.shape[0], bool),
-    )  # type: ignore[arg-type]
+    )
 
 
 def threshold(
