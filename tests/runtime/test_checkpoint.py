@@ -121,6 +121,25 @@ def test_the_newest_are_kept_and_temporaries_removed(tmp_path: Path):
     checkpoints.close()
 
 
+def test_a_manifest_is_read_once_and_not_where_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path / "c", 1, 2, keep=2)
+    checkpoints = Checkpoints(tmp_path / "c", 2)
+    read: list[int] = []
+    manifest = checkpoints._manifest
+    monkeypatch.setattr(
+        checkpoints, "_manifest", lambda step: (read.append(step), manifest(step))[1]
+    )
+    assert checkpoints.standings() == {1: standing_of(1), 2: standing_of(2)}
+    checkpoints.save(state_of(3), standing_of(3))
+    checkpoints.wait()
+    for _ in range(2):
+        assert checkpoints.standings() == {2: standing_of(2), 3: standing_of(3)}
+    assert read == [1, 2]
+    checkpoints.close()
+
+
 def test_flipped_bits_are_never_restored_silently(root: Path):
     """Either the flip is found and the older step taken, or it hit nothing that is restored."""
     draw = random.Random(5)
