@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from specrun.compiler.foreign.foreign import Foreign
 from specrun.compiler.foreign.table import KIND_NAMES, LATER_KINDS, is_misplaced, known_here
 from specrun.compiler.reporter import Reporter, show
 from specrun.compiler.schema.constraints import parts, strict_schema
-from specrun.spec.annotations import fields_of
 from specrun.spec.scalars import clip
-from specrun.spec.shapes import Kinds, ListOf, Section, shape_of
+from specrun.spec.shapes import Kinds, ListOf, Section, field_shapes
 from specrun.spec.tree import Path, format_path, parse_path
 
 MAX_MISTAKES = 500
@@ -80,7 +80,7 @@ class _Translate:
     def __init__(self, cls: type, tree: Mapping[str, Any], reporter: Reporter):
         self.tree = tree
         self.reporter = reporter
-        self.homes = homes_of(cls)
+        self.cls = cls
         self.count = 0
         self.rules: Mapping[str, Callable[[Any, Path], None]] = {
             "additionalProperties": self.unknown_keys,
@@ -91,6 +91,10 @@ class _Translate:
             "pattern": self.pattern,
             "minItems": self.too_few,
         }
+
+    @property
+    def homes(self) -> Mapping[str, Sequence[str]]:
+        return homes_of(self.cls)
 
     def error(self, error: Any) -> None:
         path = tuple(error.absolute_path)
@@ -277,18 +281,19 @@ def _name(path: Path) -> str:
     return clip(format_path(path), 200)
 
 
-def homes_of(cls: type) -> dict[str, list[str]]:
+@cache
+def homes_of(cls: type) -> Mapping[str, Sequence[str]]:
     """Every key of the spec with the sections that it belongs in, those nearest to the root first."""
     homes: dict[str, list[str]] = {}
 
     def visit(section: type, label: str, path: str) -> None:
-        for info in fields_of(section):
-            if info.name not in ("kind",):
-                known = homes.setdefault(info.name, [])
+        for name, held in field_shapes(section).items():
+            if name != "kind":
+                known = homes.setdefault(name, [])
                 if label not in known:
                     known.append(label)
-            below = f"{path}.{info.name}" if path else info.name
-            for shape in parts(shape_of(info.type)):
+            below = f"{path}.{name}" if path else name
+            for shape in parts(held):
                 below += "[]" if isinstance(shape, ListOf) else ""
                 if isinstance(shape, Section):
                     visit(shape.cls, f"`{below}`", below)

@@ -78,7 +78,7 @@ class Merging:
             return self._over_item(low, high, level, path, steps)
         if not isinstance(low, Table) or not isinstance(high, Table):
             self._forget(low, path)
-            self._record(high, level, path, steps)
+            self._record(high, plain(high), level, path, steps)
             return high
         entries = dict(low.entries)
         if _kind_changes(low, high):
@@ -86,7 +86,7 @@ class Merging:
             dropped = {k: e for k, e in low.entries.items() if k != "kind"}
             self._forget(Table(dropped, low.place), path)
         if not steps:
-            self._note(high, level, path)
+            self._note(high.place, plain(high), level, path)
         for key, entry in high.entries.items():
             old = entries.get(key)
             below = old.node if old else None
@@ -106,7 +106,7 @@ class Merging:
     def under(self, node: Node | None, low: Node, level: Level, path: Path = ()) -> Node:
         """``low`` laid under ``node``: it counts only where nothing is set. Its keys may address items."""
         if node is None:
-            self._record(low, level, path, 0)
+            self._record(low, plain(low), level, path, 0)
             return low
         if isinstance(low, Table) and isinstance(node, Items):
             items = list(node.items)
@@ -115,7 +115,7 @@ class Merging:
                 if index is not None:
                     items[index] = self.under(items[index], entry.node, level, (*path, index))
             return Items(tuple(items), node.place)
-        self._note(low, level, path, first=True)
+        self._note(low.place, plain(low), level, path, first=True)
         if not isinstance(low, Table) or not isinstance(node, Table) or _kind_changes(low, node):
             return node
         entries = dict(node.entries)
@@ -151,24 +151,26 @@ class Merging:
         self.report(place, "no-such-item", f"`{_last(path)}` has no item `{key}`", hint)
         return None
 
-    def _record(self, node: Node, level: Level, path: Path, steps: int) -> None:
+    def _record(self, node: Node, value: Any, level: Level, path: Path, steps: int) -> None:
+        """Note ``node``, whose plain value is ``value``, and everything below it."""
         if not steps:
-            self._note(node, level, path)
+            self._note(node.place, value, level, path)
         if isinstance(node, Table):
             for key, entry in node.entries.items():
-                self._record(entry.node, level, (*path, key), max(steps - 1, 0))
+                self._record(entry.node, value[key], level, (*path, key), max(steps - 1, 0))
         elif isinstance(node, Items):
             for index, item in enumerate(node.items):
-                self._record(item, level, (*path, index), 0)
+                self._record(item, value[index], level, (*path, index), 0)
 
-    def _note(self, node: Node, level: Level, path: Path, *, first: bool = False) -> None:
-        place = node.place
+    def _note(
+        self, place: Place, value: Any, level: Level, path: Path, *, first: bool = False
+    ) -> None:
         origin = Origin(
             level=level,
             source=place.file,
             line=place.line,
             column=place.column if place.line else 0,
-            value=plain(node),
+            value=value,
         )
         known = self.history.get(path, ())
         self.history[path] = (origin, *known) if first else (*known, origin)

@@ -148,17 +148,14 @@ def destination(name: str, section: str, places: Places | None = None) -> Foreig
 
 def _home(name: str) -> str | None:
     """The one section that a word stands in, of several the one nearest to the root; None where two are as near."""
-    places = {home.split("`")[1] if "`" in home else "" for home in _homes().get(name, [])}
+    places = {
+        home.split("`")[1] if "`" in home else "" for home in homes_of(Experiment).get(name, [])
+    }
     if not places:
         return None
     depth = {place: len(place.split(".")) if place else 0 for place in places}
     nearest = [place for place in places if depth[place] == min(depth.values())]
     return nearest[0] if len(nearest) == 1 else None
-
-
-@cache
-def _homes() -> dict[str, list[str]]:
-    return homes_of(Experiment)
 
 
 @cache
@@ -169,7 +166,7 @@ def exists(path: str) -> bool:
 
 def is_section(path: str) -> bool:
     """Whether ``path`` holds keys rather than a value."""
-    return any(exists(f"{path}.{name}") for name in _homes()) or exists(f"{path}.kind")
+    return any(exists(f"{path}.{name}") for name in homes_of(Experiment)) or exists(f"{path}.kind")
 
 
 def _exists(shape: Shape, steps: list[str]) -> bool:

@@ -20,7 +20,7 @@ from specrun.spec.shapes import (
     Simple,
     WordOr,
     Words,
-    shape_of,
+    field_shapes,
     without_null,
 )
 
@@ -122,9 +122,9 @@ def _walk(cls: type, seen: set[type]) -> Iterator[tuple[str, Shape]]:
     if cls in seen:
         return
     seen.add(cls)
-    for info in fields_of(cls):
-        for shape in parts(shape_of(info.type)):
-            yield info.name, shape
+    for name, held in field_shapes(cls).items():
+        for shape in parts(held):
+            yield name, shape
             below = shape.variants.values() if isinstance(shape, Kinds) else ()
             for variant in (shape.cls,) if isinstance(shape, Section) else below:
                 yield from _walk(variant, seen)
@@ -216,7 +216,7 @@ class Strict:
     def body(self, cls: type) -> Json:
         properties: Json = {}
         for info in fields_of(cls):
-            shape = shape_of(info.type)
+            shape = field_shapes(cls)[info.name]
             is_tag = info.name == "kind" and isinstance(without_null(shape), Words)
             properties[info.name] = (
                 {"const": shape.values[0]}

@@ -1,7 +1,8 @@
 """CPU time of commands beyond the bare interpreter: python -m tests.benchmarks.bench_cli [REPEATS]
 
 User and system seconds of child processes, which a busy machine disturbs less than the clock. Prints the
-median, the least and the most in milliseconds, and the ratio to the bare interpreter's own.
+median, the least and the most in milliseconds, and the ratio to the bare interpreter's own. Then the specs of
+``tests/compiler/bombs.py`` that took longest to be refused, against the example's check within one process.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import Any
+
+from specrun.compiler.front import load
+from specrun.spec.render import render
+from tests.compiler.bombs import BOMBS, bomb
 
 HERE = Path(__file__).parents[2]
 EXAMPLE = "configs/examples/minilm-lora.yaml"
@@ -52,6 +60,33 @@ def main() -> None:
                 }
             )
         )
+    for line in _hardest(repeats):
+        print(json.dumps(line))
+
+
+def _hardest(repeats: int, shown: int = 5) -> list[dict[str, Any]]:
+    """Milliseconds of the ``shown`` specs that take longest to be refused, and the ratio to the example's."""
+    example = _least_ms(HERE / EXAMPLE, repeats)
+    taken: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, expression in BOMBS.items():
+            path = Path(folder) / f"{name}.yaml"
+            path.write_text(bomb(expression), encoding="utf-8")
+            taken[name] = _least_ms(path, repeats)
+    worst = sorted(taken.items(), key=lambda item: item[1], reverse=True)[:shown]
+    return [
+        {"refused": name, "least": round(ms, 1), "ratio": round(ms / example, 1)}
+        for name, ms in worst
+    ]
+
+
+def _least_ms(path: Path, repeats: int) -> float:
+    taken: list[float] = []
+    for _ in range(min(repeats, 3) + 1):
+        begun = time.process_time()
+        render(load(path, environ={}, local={}).diagnostics, "text")
+        taken.append(1000 * (time.process_time() - begun))
+    return min(taken[1:])
 
 
 def _cpu(command: list[str]) -> float:

@@ -234,33 +234,38 @@ def test_an_unset_list_cannot_be_addressed_from_the_environment() -> None:
     ]
 
 
-COST = """
-import resource, sys
-def spent(): return resource.getrusage(resource.RUSAGE_SELF).ru_utime
-before = spent()
+LOADED = """
+import sys
 from specrun.compiler.front import load
 loaded = load(sys.argv[1], environ={}, local={})
 assert loaded.experiment is not None, loaded.diagnostics
-print(spent() - before)
-heavy = {"numpy", "jax", "flax", "transformers", "tokenizers"} & set(sys.modules)
-assert not heavy, heavy
+print(*{name.split(".")[0] for name in sys.modules})
 """
 
 
-def test_checking_is_cheap_and_loads_nothing_heavy(tmp_path: Path) -> None:
+def test_checking_loads_nothing_heavy(tmp_path: Path) -> None:
+    """What a check costs besides is measured by tests/benchmarks/bench_cli."""
     path = write(tmp_path, "spec.yaml", BODY + "extends: [search_small]\n")
     root = Path(__file__).resolve().parents[2]
-    costs = []
-    for _ in range(5):
-        done = subprocess.run(
-            [sys.executable, "-c", COST, str(path)],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
-        )
-        costs.append(float(done.stdout))
-    assert min(costs) < 0.2
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
+    )
+    loaded = set(done.stdout.split())
+    assert {"specrun", "jsonschema", "yaml"} <= loaded
+    assert not loaded & {
+        "numpy",
+        "jax",
+        "flax",
+        "transformers",
+        "tokenizers",
+        "PIL",
+        "difflib",
+        "asyncio",
+    }
 
 
 def test_the_experiment_is_what_from_plain_makes() -> None:

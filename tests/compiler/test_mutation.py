@@ -1,15 +1,17 @@
-"""Any bytes as input: no traceback, never more than 2 s, never over 512 MB."""
+"""Any bytes as input: no traceback, no hanging, never over 512 MB. How long it takes: tests/benchmarks/bench_cli."""
 
 from __future__ import annotations
 
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import get_args
 
 import pytest
@@ -18,10 +20,13 @@ from specrun.compiler.front import load
 from specrun.compiler.init import template
 from specrun.spec.files import packaged_preset, preset_names
 from specrun.spec.render import Format, render
+from tests.compiler.bombs import BOMBS, bomb
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = 5000
 CHUNKS = 10
+HANGS = 20
+"""Seconds of the processor after which an answer is taken to hang."""
 
 TOKENS = re.split(
     " |\n",
@@ -95,16 +100,30 @@ def cases(chunk: int) -> Iterator[tuple[bytes, list[str], dict[str, str]]]:
                 yield mutate(text, rng).encode("utf-8", "surrogatepass"), [], {}
 
 
+@contextmanager
+def ends(what: str) -> Iterator[None]:
+    """A timer of the processor ends what hangs: any case takes a hundredth of it."""
+
+    def hangs(signum: int, frame: FrameType | None) -> None:
+        raise AssertionError(f"{what} hangs")
+
+    before = signal.signal(signal.SIGVTALRM, hangs)
+    signal.setitimer(signal.ITIMER_VIRTUAL, HANGS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_any_bytes_get_an_answer_in_time(tmp_path: Path, chunk: int) -> None:
+def test_any_bytes_get_an_answer(tmp_path: Path, chunk: int) -> None:
     path = tmp_path / "spec.yaml"
     for number, (data, overrides, environ) in enumerate(cases(chunk)):
         path.write_bytes(data)
-        began = time.process_time()
-        loaded = load(path, overrides=overrides, environ=environ, local={})
-        written = [render(loaded.diagnostics, name) for name in get_args(Format)]
-        spent = time.process_time() - began
-        assert spent < 2, (chunk, number, spent)
+        with ends(f"case {number} of chunk {chunk}"):
+            loaded = load(path, overrides=overrides, environ=environ, local={})
+            written = [render(loaded.diagnostics, name) for name in get_args(Format)]
         assert all(isinstance(text, str) for text in written)
         errors = [d for d in loaded.diagnostics if d.severity == "error"]
         assert (loaded.experiment is None) == bool(errors), (chunk, number)
@@ -114,64 +133,28 @@ def test_any_bytes_get_an_answer_in_time(tmp_path: Path, chunk: int) -> None:
             assert d.file, (chunk, number)
 
 
-BOMBS = {
-    "brackets": "'[' * 1_000_000",
-    "braces": "'{a: ' * 200_000",
-    "dashes": "'- ' * 500_000",
-    "indents": "''.join(' ' * n + 'a:\\n' for n in range(1000))",
-    "aliases": '\'\\n\'.join(f\'a{n}: &a{n} [{", ".join([f"*a{n - 1}"] * 9 if n else ["x"])}]\' '
-    "for n in range(60))",
-    "merges": "'a: &a {' + ', '.join(f'k{n}: 1' for n in range(900)) + '}\\n' + "
-    "'\\n'.join(f'b{n}: {{<<: [*a, *a, *a]}}' for n in range(900))",
-    "wrong losses": "'losses:\\n' + '  - {kind: infonce, temperature: -1}\\n' * 3000",
-    "unknown keys": "''.join(f'tempera{n}: 1\\n' for n in range(4900))",
-    "duplicate keys": "'a: 1\\n' * 170_000",
-    "mixed items": "'matryoshka: {dims: [' + '1, a, ' * 4900 + ']}'",
-    "stages": "'curriculum:\\n  stages:\\n' + '    - {name: a}\\n' * 3300",
-    "digits": "'seed: ' + '9' * 1_000_000",
-    "exponent": "'seed: 1e' + '9' * 1_000_000",
-    "one line": "'name: ' + 'x' * 1_000_000",
-    "long keys": "('a' * 1000 + ': 1\\n') * 1000",
-    "quoted": "'a: \"' + '\\\\u0041' * 150_000 + '\"'",
-    "open quote": "\"a: '\" + 'x\\n' * 500_000",
-    "open list": "'a: [' + 'x,\\n' * 8000",
-    "comments": "'#' * 1_000_000",
-    "newlines": "'\\n' * 1_000_000",
-    "tabs": "'\\t' * 1_000_000",
-    "octals": "'a: [' + '017, ' * 9000 + ']'",
-    "presets": "'extends: [' + ', '.join(f'p{n}.yaml' for n in range(9000)) + ']'",
-    "huge": "'a: 1\\n' * 20_000_000",
-    "long paths": "''.join(' ' * n + 'k' * 128 + ':\\n' for n in range(60)) + ' ' * 60 + '[' "
-    "+ 'x,' * 9000 + ']'",
-    "zero bytes": "'\\0' * 1_000_000",
-}
-
-BOMB = """
-import resource, sys, time
+GUARDED = """
+import resource, signal, sys
 resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
 from specrun.compiler.front import load
 from specrun.spec.render import render
-worst = 0.0
-for path in sys.argv[1:]:
-    began = time.process_time()
+for path in sys.argv[2:]:
+    print(path, flush=True)
+    signal.setitimer(signal.ITIMER_VIRTUAL, float(sys.argv[1]))
     loaded = load(path, environ={}, local={})
     render(loaded.diagnostics, "text")
     assert loaded.experiment is None and loaded.diagnostics, path
-    spent = time.process_time() - began
-    print(path, round(spent, 2), len(loaded.diagnostics))
-    worst = max(worst, spent)
-assert worst < 2, worst
 """
 
 
-def test_bombs_are_refused_within_two_seconds_and_512_megabytes(tmp_path: Path) -> None:
+def test_bombs_are_refused_within_512_megabytes(tmp_path: Path) -> None:
     paths = []
     for name, expression in BOMBS.items():
         path = tmp_path / f"{name}.yaml"
-        path.write_text("version: 1\n" + eval(expression), encoding="utf-8")
+        path.write_text(bomb(expression), encoding="utf-8")
         paths.append(str(path))
     done = subprocess.run(
-        [sys.executable, "-c", BOMB, *paths],
+        [sys.executable, "-c", GUARDED, str(HANGS), *paths],
         capture_output=True,
         text=True,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},

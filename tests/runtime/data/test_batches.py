@@ -6,8 +6,9 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -308,15 +309,29 @@ def test_a_plan_of_other_rows_is_refused() -> None:
         Batches(made_plan(20, 4, 1, False), *made(19))
 
 
-def test_a_batch_of_256_takes_little_time() -> None:
-    import time
+def _calls(work: Callable[[], object]) -> int:
+    """How many functions of Python ``work`` calls."""
+    count = 0
 
-    batches = Batches(made_plan(5000, 256, 1, False), *made(5000))
-    batches.at(0)
-    begun = time.process_time()
-    for step in range(10):
-        batches.at(step)
-    assert (time.process_time() - begun) / 10 < 0.01
+    def counting(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(counting)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_batch_is_gathered_at_once_and_not_row_by_row() -> None:
+    found: list[int] = []
+    for rows in (32, 256):
+        batches = Batches(made_plan(5000, rows, 1, False), *made(5000))
+        batches.at(0)
+        found.append(_calls(lambda batches=batches: batches.at(1)))
+    assert found[0] == found[1]
 
 
 # --- prefetching ------------------------------------------------------------------------------------------------------

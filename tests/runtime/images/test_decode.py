@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import struct
-import time
 import tracemalloc
 import warnings
 import zlib
@@ -222,17 +221,15 @@ def _claims(kind: str, width: int, height: int) -> bytes:
 def test_a_bomb_is_refused_before_it_is_decoded(kind: str, width: int, height: int) -> None:
     data = _claims(kind, width, height)
     tracemalloc.start()
-    begun = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         reason, detail = fault(data)
-    seconds, (_, peak) = time.process_time() - begun, tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (reason, detail) == (
         "too_many_pixels",
         f"{width:,} × {height:,} pixels are more than 100,000,000",
     )
-    assert seconds < 1
     assert peak < 1_000_000
 
 
