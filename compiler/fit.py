@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from specrun.compiler.chunks import CACHE
 from specrun.compiler.cost.cost import cost_of
-from specrun.compiler.cost.scores import HIDDEN
 from specrun.compiler.cost.work import Batching, Work, work_of
 from specrun.spec.diagnostics import Diagnostic
 from specrun.spec.plan.cost import CostPlan
@@ -223,7 +222,7 @@ def _gentle(base: _Base) -> Iterator[Change]:
     if base.work.groups and not b.checkpointing:
         found.append(base.judge(recomputed, f"{words}train.gradient_checkpointing: true"))
     found.append(_chunks(base, b, ""))
-    if hides(base.work):
+    if not base.work.company:
         found.append(_accumulated(base))
     if base.work.groups and not b.checkpointing and not any(found):
         found.append(_chunks(base, recomputed, f"{words}train.gradient_checkpointing: true and "))
@@ -254,7 +253,7 @@ def _chunks(base: _Base, batching: Batching, words: str) -> Change | None:
 
 def _harsh(base: _Base) -> Iterator[Change]:
     """A smaller batch, with as many rows a step by accumulation or without."""
-    accumulated = None if hides(base.work) else _accumulated(base)
+    accumulated = _accumulated(base) if base.work.company else None
     for change in (accumulated, _reduced(base)):
         if change:
             yield change
@@ -286,15 +285,11 @@ def _smaller(base: _Base, rows: int, passes: int) -> Change | None:
     text += f" and train.accumulation_steps: {passes}" if passes != b.passes else ""
     if b.micro < b.rows and micro != b.micro:
         text += f" and {b.chunks}: {micro}"
-    told = [] if hides(base.work) else [f"{rows - 1} in-batch negatives instead of {b.rows - 1}"]
+    company = base.work.company
+    told = [f"{rows - 1} {company} instead of {b.rows - 1}"] if company else []
     told += ["fewer rows a step"] if rows * passes < b.rows * b.passes else []
     batching = replace(b, rows=rows, micro=micro, passes=passes, tile=min(b.tile, rows))
     return base.judge(batching, text, ", and ".join(told))
-
-
-def hides(work: Work) -> bool:
-    """Whether the loss hides tokens, so that each row is judged by itself and the batch's parts are alike."""
-    return any(HIDDEN in step.losses for step in work.steps)
 
 
 def _divisors(number: int, multiple: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,20 @@ _COMPILED = Path(tempfile.gettempdir()) / f"specrun-tests-compiled-{os.getuid()}
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+
+QUICKLY = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+"""Flags under which a step of a test is compiled in a fraction of the time and is slower, with the same semantics."""
+
+if version("jaxlib") < "0.11":
+    QUICKLY.append(
+        "--xla_cpu_use_fusion_emitters=false"
+    )  # later ones have no such flag, and refuse unknown ones
+
+if os.environ.get("SPECRUN_TESTS_COMPILE") == "quickly":
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *QUICKLY]).strip()
+    del os.environ[
+        "SPECRUN_TESTS_COMPILE"
+    ]  # processes that tests start have the flags, and need not add them
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Literal, get_args
 
 from specrun.compiler.chunks import MICRO
 from specrun.spec.plan.data import modality
 from specrun.spec.plan.losses import (
     ColBERT,
+    CoSENT,
     DenseLateKL,
     Distillation,
     InfoNCE,
     LossPlan,
+    MaskedDiffusion,
     SigLIP,
     TeacherPlan,
+    Triplet,
     teacher_of,
 )
 from specrun.spec.plan.networks import (
@@ -99,6 +103,10 @@ class Mining:
     width: int
 
 
+Company = Literal["in-batch negatives", "rows to compare a row with", ""]
+"""What the other rows of a batch are to a row; empty where each is judged by itself."""
+
+
 @record
 class Work:
     """The network and the traces that a cost is counted of."""
@@ -118,6 +126,7 @@ class Work:
     mining: Mining | None = None
     teacher: TeacherPlan | None = None
     vocabulary: int = 0
+    company: Company = ""
 
     def network(self, tower: Tower | None) -> NetworkConfig:
         """The configuration of one tower, or of what all share."""
@@ -166,6 +175,7 @@ def work_of(plan: Plan) -> tuple[Work, Batching]:
         mining=_mining(plan),
         teacher=teacher_of(plan.losses),
         vocabulary=_vocabulary(model.config),
+        company=_company(plan),
     )
     batching = Batching(
         rows=train.batch_size,
@@ -199,6 +209,26 @@ def _token_dims(plan: Plan) -> tuple[int, ...]:
 def _kind(loss: LossPlan) -> str:
     """The kind of a loss, told apart as far as the cost differs."""
     return f"{loss.kind}.{loss.objective}" if isinstance(loss, Distillation) else loss.kind
+
+
+def _company(plan: Plan) -> Company:
+    found: set[Company] = {_company_in(loss, plan.data.negatives > 0) for loss in plan.losses}
+    for company in get_args(Company):
+        if company in found:
+            return company
+    return ""
+
+
+def _company_in(loss: LossPlan, explicit: bool) -> Company:
+    match loss:
+        case MaskedDiffusion():
+            return ""
+        case CoSENT():
+            return "rows to compare a row with"
+        case Triplet():
+            return "" if explicit else "in-batch negatives"
+        case _:
+            return "" if loss.negatives == "own" else "in-batch negatives"
 
 
 def _takes_all(loss: LossPlan) -> bool:

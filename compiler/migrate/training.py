@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from specrun.compiler.migrate.dialects import KEYWORDS
 from specrun.compiler.migrate.draft import Draft, Old
 from specrun.compiler.migrate.values import (
     NULL_IS_DEFAULT,
@@ -144,6 +145,9 @@ def platform(old: Old, path: str, note: str, draft: Draft) -> None:
         draft.set(path, PLATFORMS[name], old)
         return
     mend = f"CUDA_VISIBLE_DEVICES={int(index)}"
+    if draft.dialect is KEYWORDS:
+        draft.miss(old, f"which GPU it is, is chosen from outside ({mend}); write {name!r}")
+        return
     draft.set(path, PLATFORMS[name], old, f"which one is chosen from outside: {mend}")
     draft.notes.append(
         f"`{old.name}: {old.value}` (line {old.line}) is `{path}: gpu`, without the index: "

@@ -148,6 +148,29 @@ def test_a_loss_that_hides_tokens_knows_no_in_batch_negatives() -> None:
     assert error.hint.index(parts.text) < error.hint.index("it also fits with")
 
 
+@pytest.mark.parametrize(
+    ("case", "more", "told"),
+    [
+        ("towers", (), "in-batch negatives"),
+        ("scores-triplet", (), "in-batch negatives"),
+        ("scores-cosent", (), "rows to compare a row with"),
+        ("scores-cosent", ("losses=[{kind: cosent}, {kind: infonce}]",), "in-batch negatives"),
+        ("masked", (), ""),
+    ],
+)
+def test_a_smaller_batch_is_told_by_what_the_loss_loses(
+    case: str, more: tuple[str, ...], told: str
+) -> None:
+    given = (*CASES[case].settings, *more, "train.batch_size=64", "train.score_tile_rows=64")
+    work, batching = work_of(plan_of(Case(given)))
+    assert work.company == told
+    smaller = replace(batching, rows=16, micro=16, tile=16)
+    _, harsh = changes(work, batching, cost_of(work, smaller).most_bytes)
+    assert harsh
+    for change in harsh:
+        assert (f" {told} instead of 63" in change.meaning) == bool(told)
+
+
 def test_evaluation_alone_is_mended_by_its_own_key() -> None:
     held = ("data.validation={kind: fraction, fraction: 0.1}", "evaluation={batch_size: 4096}")
     _, [error] = found(*BAG, *held, "hardware.max_memory_gb=0.03")

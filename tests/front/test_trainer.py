@@ -62,6 +62,11 @@ def test_it_trains(model: Path):
     assert trainer.train(**WORDS, tokenizer=TOKENIZER).was_finished
 
 
+def test_a_devices_index_is_refused(model: Path):
+    with pytest.raises(specrun.InputError, match=r"device.*CUDA_VISIBLE_DEVICES=1.*write 'cuda'"):
+        specrun.Trainer(str(model)).spec(**WORDS, device="cuda:1")
+
+
 def test_sections_and_words_go_together(model: Path):
     plan = specrun.Trainer(str(model)).plan(
         data={"kind": "jsonl", "path": Path("rows.jsonl"), "max_length": SHORT},
