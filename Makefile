@@ -27,7 +27,7 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/specrun search runs/stdlib-search "$(QUERY)"
 
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations=15 -m "not parity and not editor and not slow and not browser" tests
+	SPECRUN_TESTS_COMPILE=quickly $(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations=15 -m "not parity and not editor and not slow and not browser" tests
 
 test-slow: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -s -m "slow and not parity" tests

@@ -117,8 +117,9 @@ def test_forked_keys_keep_their_share() -> None:
     assert fork(None, 2) == (None, None)
 
 
-ROUNDING = 1e-6 if "backend_optimization_level=0" in os.environ.get("XLA_FLAGS", "") else 0.0
-"""None, but where XLA is told not to optimise: then it may round one operation of a softmax in two ways."""
+PLAIN = "backend_optimization_level=0" in os.environ.get("XLA_FLAGS", "")
+ROUNDING = {"qwen3": 1e-6} if PLAIN else {}
+"""Where XLA is told not to optimise it rounds one operation of this family's softmax in two ways."""
 
 FAMILIES = {
     "text_encoder": text_config(hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.2),
@@ -146,8 +147,8 @@ def test_every_rate_of_a_network_is_scaled(family: str) -> None:
         whole = outcome(scaled(keys(2), jnp.float32(1.0)))
         nothing = outcome(scaled(keys(2), jnp.float32(0.0)))
         half = outcome(scaled(keys(2), jnp.float32(0.5)))
-    np.testing.assert_allclose(whole, constant, rtol=0, atol=ROUNDING)
-    np.testing.assert_allclose(nothing, none, rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(whole, constant, rtol=0, atol=ROUNDING.get(family, 0.0))
+    np.testing.assert_allclose(nothing, none, rtol=0, atol=ROUNDING.get(family, 0.0))
     assert all(np.abs(half - other).max() > 1e-3 for other in (constant, none))
 
 

@@ -256,7 +256,7 @@ from specrun.runtime.losses import table
 from specrun.runtime.program.control import control_at
 from specrun.runtime.program.program import build_program
 from tests.runtime.plans import make_batch
-from tests.runtime.test_negatives import DEEP, plan_of, term_of
+from tests.runtime.program.test_negatives import DEEP, plan_of, term_of
 
 table._TERMS["infonce"] = term_of("in_batch")
 for devices in (1, 4):

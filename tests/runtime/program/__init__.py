@@ -1,0 +1,1 @@
+"""Tests of ``runtime/program``: the step, its gradient and its random numbers, exactly."""
