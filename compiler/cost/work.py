@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 from specrun.compiler.chunks import MICRO
 from specrun.spec.plan.data import modality
@@ -17,7 +17,6 @@ from specrun.spec.plan.losses import (
     MaskedDiffusion,
     SigLIP,
     TeacherPlan,
-    Triplet,
     teacher_of,
 )
 from specrun.spec.plan.networks import (
@@ -212,23 +211,24 @@ def _kind(loss: LossPlan) -> str:
 
 
 def _company(plan: Plan) -> Company:
-    found: set[Company] = {_company_in(loss, plan.data.negatives > 0) for loss in plan.losses}
-    for company in get_args(Company):
-        if company in found:
-            return company
-    return ""
+    """Of several losses that which loses most."""
+    found = {_company_in(loss) for loss in plan.losses}
+    if "in-batch negatives" in found:
+        return "in-batch negatives"
+    return "rows to compare a row with" if "rows to compare a row with" in found else ""
 
 
-def _company_in(loss: LossPlan, explicit: bool) -> Company:
+def _company_in(loss: LossPlan) -> Company:
+    """A triplet's rows may have explicit negatives; one that has none takes the hardest of the other rows'."""
     match loss:
         case MaskedDiffusion():
             return ""
         case CoSENT():
             return "rows to compare a row with"
-        case Triplet():
-            return "" if explicit else "in-batch negatives"
+        case InfoNCE(negatives="own") | ColBERT(negatives="own") | Distillation(negatives="own"):
+            return ""
         case _:
-            return "" if loss.negatives == "own" else "in-batch negatives"
+            return "in-batch negatives"
 
 
 def _takes_all(loss: LossPlan) -> bool:

@@ -13,6 +13,7 @@ from specrun.compiler.fit import GB, allowed, changes, measured_misfit, misfit, 
 from specrun.compiler.front import load
 from specrun.compiler.summary import summary
 from specrun.spec.diagnostics import Diagnostic
+from specrun.spec.plan.losses import InfoNCE, Triplet
 from specrun.spec.plan.plan import Plan
 from tests.compiler.costs import BAG, CASES, DRY, SIX, SPEC, Case, Facts, plan_of, recorded, rows
 
@@ -169,6 +170,22 @@ def test_a_smaller_batch_is_told_by_what_the_loss_loses(
     assert harsh
     for change in harsh:
         assert (f" {told} instead of 63" in change.meaning) == bool(told)
+
+
+def test_rows_with_nothing_but_negatives_of_their_own_lose_nothing_in_a_smaller_batch() -> None:
+    plan = plan_of(Case(("train.batch_size=64",)))
+    [loss] = plan.losses
+    assert isinstance(loss, InfoNCE)
+    hinge = Triplet(name="t", margin=0.1)
+    for losses, told in (
+        ((replace(loss, negatives="own"),), ""),
+        ((replace(loss, negatives="all"),), "in-batch negatives"),
+        ((hinge,), "in-batch negatives"),
+        ((hinge, replace(loss, negatives="own")), "in-batch negatives"),
+    ):
+        traces = tuple(replace(t, losses=tuple(x.name for x in losses)) for t in plan.traces)
+        work, _ = work_of(replace(plan, losses=losses, traces=traces))
+        assert work.company == told
 
 
 def test_evaluation_alone_is_mended_by_its_own_key() -> None:
