@@ -28,7 +28,8 @@ demo: $(VENV)/.demo
 
 # Files in order of their names: else those of few and long tests, such as the kills, come last, on one core alone.
 test: $(VENV)/.test
-	SPECRUN_TESTS_COMPILE=quickly $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 -m "not parity and not editor and not slow and not browser" tests
+	SPECRUN_TESTS_COMPILE=quickly $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 -m "not parity and not editor and not slow and not browser and not as_built" tests
+	$(VENV)/bin/python -m pytest -m as_built tests
 
 test-slow: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -s -m "slow and not parity" tests

@@ -14,6 +14,7 @@ MARKERS = (
     "parity: compares with torch, transformers, sentence-transformers or PEFT (needs torch)",
     "editor: drives the real yaml-language-server (needs node)",
     "browser: looks at report.html in headless Chromium (needs chromium)",
+    "as_built: asks for bits or digits that XLA rounds otherwise where it is told not to optimise",
     "slow: minutes rather than seconds",
 )
 
@@ -24,7 +25,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 QUICKLY = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
 """XLA's flags under which a step is compiled in half the time, means the same, and runs slower. Compiling is most of
-what the tests do. Those of parity are compiled as users' runs are."""
+what the tests do. Those of parity, and those marked ``as_built``, are compiled as users' runs are."""
 
 if version("jaxlib") < "0.11":  # later ones have no such flag, and refuse what they do not know
     QUICKLY.append("--xla_cpu_use_fusion_emitters=false")
